@@ -1,0 +1,346 @@
+//! The command line's shape. Doc comments are the manual.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::topology::Tier;
+
+/// From one topology file to a highly available web stack
+///
+/// Exit codes: 0 done, or nothing to do; 1 failed; 2 changes pending
+/// (`generate --check`); 3 invalid topology; 5 a health gate failed and the
+/// change was rolled back; 6 an outage lasted longer than promised; 64 usage;
+/// 130 interrupted, everything in order.
+#[derive(Debug, Parser)]
+#[command(name = "gen-topology", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(super) struct Args {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, global = true, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
+    pub file: Option<PathBuf>,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Say nothing but warnings, errors and data
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write a topology and a small application to start from
+    Init(InitArgs),
+    /// Tell every problem of the topology
+    Check(CheckArgs),
+    /// Print the topology with every default filled in
+    Show(FormatArgs),
+    /// Print the JSON schema of a topology file
+    Schema,
+    /// Tell more about a problem's code
+    Explain(ExplainArgs),
+    /// Add nodes to a tier
+    Add(AddArgs),
+    /// Remove nodes
+    Remove(RemoveArgs),
+    /// Add or remove nodes until tiers have the given sizes
+    Scale(ScaleArgs),
+    /// Render every node's configuration into hosts/
+    Generate(GenerateArgs),
+    /// Run the stack on this machine, each node in namespaces of its own
+    Lab(LabArgs),
+    /// Bring the stack up, break it in five ways, and tell what visitors noticed
+    Demo(DemoArgs),
+    /// Tell what this machine lacks and how to get it
+    Doctor(FormatArgs),
+    /// What a node's own services call; not for people
+    #[command(hide = true)]
+    Node(NodeArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FormatArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct InitArgs {
+    /// Directory to write to
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// Name of the stack [default: the directory's name]
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExplainArgs {
+    /// A code such as `even-voters` [default: list all]
+    pub code: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct EditArgs {
+    /// Show what would change and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AddArgs {
+    /// load-balancer, app or database
+    pub tier: Tier,
+    /// Host name [default: the next number after the tier's last node]
+    pub name: Option<String>,
+    /// How many nodes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "name")]
+    pub count: u16,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RemoveArgs {
+    /// Nodes to remove
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ScaleArgs {
+    /// Sizes, such as `app=6 database=3`
+    #[arg(required = true, value_name = "TIER=COUNT", value_parser = tier_count)]
+    pub sizes: Vec<(Tier, usize)>,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+fn tier_count(text: &str) -> Result<(Tier, usize), String> {
+    let (tier, count) = text.split_once('=').ok_or("write it as TIER=COUNT, such as app=6")?;
+    let count = count.parse().map_err(|_| format!("`{count}` is not a number of nodes"))?;
+    Ok((tier.parse()?, count))
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct GenerateArgs {
+    /// Directory to write to [default: hosts beside the topology file]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Write nothing; print a diff and exit with 2 if something would change
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LabArgs {
+    /// Name of the lab [default: the topology's name]
+    #[arg(long, global = true, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
+    pub lab: Option<String>,
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LabCommand {
+    /// Start what is missing, change what changed, and wait for the first answer through the virtual IP
+    Up {
+        /// Wait until every node is well, not only for the first answer
+        #[arg(long)]
+        wait: bool,
+        /// Print what would be done and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Stop everything and remove the lab with its data
+    Down,
+    /// Show each node's state, the owner of the virtual IP and the primary
+    Status(FormatArgs),
+    /// List the labs of this user
+    Ls(FormatArgs),
+    /// List the processes of each node
+    Ps {
+        /// Nodes [default: all]
+        nodes: Vec<String>,
+    },
+    /// Run a command in a node
+    Exec {
+        /// The node
+        node: String,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Open a shell in a node
+    Shell {
+        /// The node
+        node: String,
+    },
+    /// Print what a node's daemons have logged
+    Logs {
+        /// Nodes [default: all]
+        nodes: Vec<String>,
+        /// Go on printing what is added
+        #[arg(short, long)]
+        follow: bool,
+        /// Print only the last lines of each file
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+    },
+    /// Shut nodes down in order
+    Stop {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Pull the plug instead: no process is asked, no packet is sent
+        #[arg(long)]
+        power_off: bool,
+    },
+    /// Start nodes that were stopped
+    Start {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Shut nodes down in order and start them again
+    Reboot {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Cut nodes off the network
+    Cut {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Connect nodes to the network again
+    Heal {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Offer the virtual IP on a port of this machine, for a browser
+    Forward {
+        /// Address to listen on
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
+    /// Draw the topology
+    Graph {
+        /// How to draw
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: GraphFormat,
+    },
+    /// Continue inside the lab's namespaces
+    #[command(hide = true)]
+    Inside {
+        /// The lab's directory
+        state: PathBuf,
+        /// What to do, as JSON
+        request: String,
+    },
+    /// First process of a lab
+    #[command(hide = true)]
+    Anchor {
+        /// The lab's directory
+        state: PathBuf,
+    },
+    /// First process of a node
+    #[command(hide = true)]
+    Boot {
+        /// The node's directory
+        node: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    Text,
+    Mermaid,
+    Dot,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DemoArgs {
+    /// Leave the lab running afterwards
+    #[arg(long)]
+    pub keep: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Requests a second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub rate: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct NodeArgs {
+    /// The node's facts
+    #[arg(long, global = true, default_value = "/etc/gen-topology/node.json")]
+    pub facts: PathBuf,
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    /// Run a daemon of a load balancer, and keep the virtual IP where it is served
+    Run {
+        /// Which
+        daemon: LoadBalancerDaemon,
+        /// The daemon's command line
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Ask a daemon whether it is well
+    Check {
+        /// Which
+        daemon: LoadBalancerDaemon,
+    },
+    /// Bring the replica set to what the topology says
+    ReconcileDatabase {
+        /// How long to wait for members and majorities, in seconds
+        #[arg(long, default_value_t = 60)]
+        patience: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LoadBalancerDaemon {
+    Haproxy,
+    Keepalived,
+}

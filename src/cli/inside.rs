@@ -1,0 +1,248 @@
+//! `lab inside`: a [`Request`] carried out in the lab's namespaces.
+
+use std::io::{IsTerminal as _, Read as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use super::lab::{Request, unusable};
+use super::ui::{Tone, Ui, paint, table};
+use super::{Failure, Outcome, demo};
+use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
+
+/// How long the first answer may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// `lab inside`.
+pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
+    let request: Request = serde_json::from_str(request).context("reading the request")?;
+    let name = directory.file_name().and_then(|name| name.to_str()).context("the lab has no name")?;
+    let place = Place { name: name.to_owned(), directory: directory.to_path_buf() };
+    match request {
+        Request::Up { wait, spent_ms } => up(&place, wait, Duration::from_millis(spent_ms), ui),
+        Request::Status { json } => status(&Lab::open(&place)?, json, ui),
+        Request::Ps { nodes } => ps(&Lab::open(&place)?, &nodes, ui),
+        Request::Exec { node, argv } => {
+            let mut command = Lab::open(&place)?.command(&node, &argv)?;
+            Err(command.exec().into())
+        }
+        Request::Stop { nodes, power_off } => {
+            let lab = Lab::open(&place)?;
+            each(&lab, &nodes, ui, if power_off { "powered off" } else { "stopped" }, |name| {
+                if power_off { lab.power_off(name) } else { lab.stop(name) }
+            })
+        }
+        Request::Start { nodes } => start(&Lab::open(&place)?, &nodes, ui),
+        Request::Reboot { nodes } => {
+            let lab = Lab::open(&place)?;
+            for name in &nodes {
+                lab.planned(name)?;
+            }
+            for name in &nodes {
+                lab.stop(name)?;
+                start(&lab, std::slice::from_ref(name), ui)?;
+            }
+            Ok(())
+        }
+        Request::Connect { nodes, connected } => {
+            let lab = Lab::open(&place)?;
+            each(&lab, &nodes, ui, if connected { "connected" } else { "cut off" }, |name| lab.connect(name, connected))
+        }
+        Request::Forward => forward(&Lab::open(&place)?),
+        Request::Demo { rate, json } => demo::inside(&Lab::open(&place)?, rate, json, ui),
+    }
+}
+
+/// Set when Ctrl-C was pressed.
+pub(super) fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&flag)).context("listening for Ctrl-C")?;
+    Ok(flag)
+}
+
+fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
+    let begun = Instant::now();
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).context("reading the plan")?;
+    let plan: LabPlan = serde_json::from_str(&text).context("reading the plan")?;
+    let lab = Lab::with(place, plan)?;
+    let flag = interrupts()?;
+    let interrupted = || flag.load(Ordering::SeqCst);
+    let mut progress = Progress::new(lab.plan().nodes.len());
+    if let Err(error) = lab.reconcile(&interrupted, &mut |event| progress.tell(&event, ui)) {
+        if !interrupted() {
+            ui.error(&error);
+        }
+        return Err(unusable());
+    }
+    let waited = lab.wait_for_answer(PATIENCE, &interrupted);
+    let took = spent + begun.elapsed();
+    if wait && waited.is_ok() {
+        lab.wait_for_all(PATIENCE, &interrupted, &mut |event| progress.tell(&event, ui))?;
+    }
+    progress.end(ui);
+    let states = lab.status();
+    ui.data(&states_table(&states))?;
+    waited?;
+    let address = format!("http://{}:{}/", lab.plan().virtual_ip, lab.plan().port);
+    ui.say(&format!(
+        "{}: first answer through {} in {}{}",
+        paint(Tone::Strong, &lab.plan().name),
+        address.replace(":80/", "/"),
+        paint(Tone::Good, &format!("{:.2} s", took.as_secs_f64())),
+        if wait { format!(", every node ready in {:.2} s", (spent + begun.elapsed()).as_secs_f64()) } else { String::new() },
+    ));
+    Ok(())
+}
+
+/// One line that is written over on a terminal, a line for each event elsewhere.
+struct Progress {
+    terminal: bool,
+    begun: Instant,
+    total: usize,
+    started: usize,
+    ready: usize,
+}
+
+impl Progress {
+    fn new(total: usize) -> Self {
+        Self { terminal: std::io::stderr().is_terminal(), begun: Instant::now(), total, started: 0, ready: 0 }
+    }
+
+    fn tell(&mut self, event: &Event, ui: &mut Ui) {
+        let line = match event {
+            Event::Started(name) => {
+                self.started += 1;
+                format!("{name}: started")
+            }
+            Event::Stopped(name) => format!("{name}: removed"),
+            Event::Changed(name, files) => format!("{name}: changed {}", files.join(", ")),
+            Event::Ready(name) => {
+                self.ready += 1;
+                format!("{name}: ready")
+            }
+        };
+        if self.terminal {
+            let counts = format!("{}/{} started, {} ready", self.started, self.total, self.ready);
+            ui.transient(&format!("{:5.1} s  {counts}  {line}", self.begun.elapsed().as_secs_f64()));
+        } else {
+            ui.say(&line);
+        }
+    }
+
+    fn end(&self, ui: &mut Ui) {
+        if self.terminal {
+            ui.transient("");
+        }
+    }
+}
+
+/// Does the same to several nodes; unknown names are told before any is touched.
+fn each(lab: &Lab, nodes: &[String], ui: &mut Ui, done: &str, act: impl Fn(&str) -> anyhow::Result<()>) -> Outcome {
+    for name in nodes {
+        lab.planned(name)?;
+    }
+    for name in nodes {
+        act(name)?;
+        ui.say(&format!("{name}: {done}"));
+    }
+    Ok(())
+}
+
+fn start(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
+    let begun = Instant::now();
+    lab.start(nodes)?;
+    for name in nodes {
+        let node = lab.planned(name)?;
+        if !crate::exec::wait_until(PATIENCE, || lab.is_ready(node)) {
+            return Err(Failure::Failed(anyhow::anyhow!("{name} was started and does not become ready; see `gen-topology lab logs {name}`")));
+        }
+        ui.say(&format!("{name}: ready in {:.2} s", begun.elapsed().as_secs_f64()));
+    }
+    Ok(())
+}
+
+fn status(lab: &Lab, json: bool, ui: &mut Ui) -> Outcome {
+    let states = lab.status();
+    if json {
+        return ui.json(&serde_json::json!({ "lab": lab.plan().name, "virtual_ip": lab.plan().virtual_ip, "owners": lab.owners(), "nodes": states }));
+    }
+    ui.data(&states_table(&states))?;
+    match lab.owners().as_slice() {
+        [] => ui.say(&paint(Tone::Bad, "nobody has the virtual IP")),
+        [_] => {}
+        many => ui.say(&paint(Tone::Bad, &format!("{} all have the virtual IP", many.join(", ")))),
+    }
+    Ok(())
+}
+
+fn states_table(states: &[NodeState]) -> String {
+    let mut states: Vec<&NodeState> = states.iter().collect();
+    states.sort_by_key(|state| state.tier);
+    let rows: Vec<Vec<String>> = states
+        .into_iter()
+        .map(|state| {
+            let word = match state {
+                NodeState { running: false, .. } => paint(Tone::Bad, "stopped"),
+                NodeState { connected: false, .. } => paint(Tone::Bad, "cut off"),
+                NodeState { ready: false, .. } => paint(Tone::Warning, "not ready"),
+                _ => paint(Tone::Good, "ready"),
+            };
+            vec![state.name.clone(), state.tier.to_string(), state.address.to_string(), word, state.notes.join("; ")]
+        })
+        .collect();
+    table(&["NODE", "TIER", "ADDRESS", "STATE", ""], &rows)
+}
+
+fn ps(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
+    let all: Vec<String> = lab.plan().nodes.iter().map(|node| node.name.clone()).collect();
+    let chosen = if nodes.is_empty() { &all } else { nodes };
+    let mut rows = Vec::new();
+    for name in chosen {
+        lab.planned(name)?;
+        if lab.pid(name).is_none() {
+            rows.push(vec![name.clone(), String::new(), String::new(), paint(Tone::Bad, "stopped")]);
+            continue;
+        }
+        for process in lab.processes(name)? {
+            let memory = format!("{} MiB", process.resident_kib / 1024);
+            rows.push(vec![name.clone(), process.pid.to_string(), memory, process.command]);
+        }
+    }
+    ui.data(&table(&["NODE", "PID", "MEMORY", "COMMAND"], &rows))
+}
+
+/// Passes connections of the listener that is standard input on to the virtual IP.
+fn forward(lab: &Lab) -> Outcome {
+    let listener = TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned().context("taking the listener over")?);
+    let target = SocketAddr::from((lab.plan().virtual_ip, lab.plan().port));
+    for visitor in listener.incoming() {
+        let visitor = visitor.context("accepting a connection")?;
+        std::thread::spawn(move || relay(visitor, target));
+    }
+    Ok(())
+}
+
+/// Copies both ways until both sides have ended.
+fn relay(visitor: TcpStream, target: SocketAddr) -> anyhow::Result<()> {
+    let server = TcpStream::connect_timeout(&target, Duration::from_secs(5))?;
+    let (mut from, mut to) = (visitor.try_clone()?, server.try_clone()?);
+    let asking = std::thread::spawn(move || {
+        let copied = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(std::net::Shutdown::Write);
+        copied
+    });
+    let (mut from, mut to) = (server, visitor);
+    std::io::copy(&mut from, &mut to)?;
+    let _ = to.shutdown(std::net::Shutdown::Both);
+    if asking.join().is_err() {
+        bail!("the visitor's side failed");
+    }
+    Ok(())
+}

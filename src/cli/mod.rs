@@ -1,0 +1,123 @@
+//! The command line: the only code that prints, ends the process or knows clap.
+//! One file per command; this one dispatches and turns failures into words and
+//! exit codes.
+
+mod args;
+mod demo;
+mod diagnostics;
+mod doctor;
+mod edit;
+mod generate;
+mod init;
+mod inside;
+mod lab;
+mod model;
+mod node;
+mod source;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Args, Command};
+use ui::Ui;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// It was tried and did not work. Exit code 1.
+    Failed(anyhow::Error),
+    /// Nothing is wrong, and something would change. Exit code 2.
+    Differs,
+    /// The topology has problems, which were printed. Exit code 3.
+    Invalid,
+    /// An outage lasted longer than promised; the report was printed. Exit code 6.
+    Budget,
+    /// The command line makes no sense. Exit code 64, as in sysexits.h.
+    Usage(String),
+    /// Ended by Ctrl-C with everything in order. Exit code 130.
+    Interrupted(String),
+    /// Another program has to be imitated: its exit code, whatever it was.
+    Status(u8),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Failed(error.into())
+    }
+}
+
+type Outcome = Result<(), Failure>;
+
+/// Parses the arguments of this process and does what they say.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let code = if error.use_stderr() { 64 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut ui = Ui::new(args.color, args.quiet);
+    let outcome = dispatch(args, &mut ui);
+    ExitCode::from(finish(outcome, &mut ui))
+}
+
+fn finish(outcome: Outcome, ui: &mut Ui) -> u8 {
+    match outcome {
+        Ok(()) => 0,
+        Err(Failure::Failed(error)) => {
+            // A reader that went away (`| head`) is no failure of ours.
+            if error.chain().any(is_broken_pipe) {
+                return 0;
+            }
+            ui.error(&error);
+            1
+        }
+        Err(Failure::Differs) => 2,
+        Err(Failure::Invalid) => 3,
+        Err(Failure::Budget) => 6,
+        Err(Failure::Usage(message)) => {
+            ui.error(&anyhow::anyhow!(message));
+            64
+        }
+        Err(Failure::Interrupted(message)) => {
+            ui.say(&format!("interrupted: {message}"));
+            130
+        }
+        Err(Failure::Status(code)) => code,
+    }
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
+    let file = args.file.as_deref();
+    match args.command {
+        Command::Init(args) => init::run(&args, ui),
+        Command::Check(args) => model::check(file, &args, ui),
+        Command::Show(args) => model::show(file, &args, ui),
+        Command::Schema => ui.data(&model::schema_text()?),
+        Command::Explain(args) => model::explain(&args, ui),
+        Command::Add(args) => edit::add(file, &args, ui),
+        Command::Remove(args) => edit::remove(file, &args, ui),
+        Command::Scale(args) => edit::scale(file, &args, ui),
+        Command::Generate(args) => generate::run(file, &args, ui),
+        Command::Lab(args) => lab::run(file, args, ui),
+        Command::Demo(args) => demo::run(file, &args, ui),
+        Command::Doctor(args) => doctor::run(&args, ui),
+        Command::Node(args) => node::run(args, ui),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "gen-topology", &mut script);
+            ui.data(&String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `check`, `show`, `schema` and `explain`: what the topology is, without touching anything.
+
+use std::path::Path;
+
+use super::args::{CheckArgs, ExplainArgs, Format, FormatArgs};
+use super::ui::{Tone, Ui, paint, table};
+use super::{Failure, Outcome, diagnostics, source};
+use crate::topology::{self, Code, Severity, Tier, Topology};
+
+/// `check`: every problem, and a line that sums up.
+pub(super) fn check(file: Option<&Path>, args: &CheckArgs, ui: &mut Ui) -> Outcome {
+    let source = source::read(file)?;
+    let checked = source::checked(&source);
+    let errors = checked.problems.iter().filter(|p| p.severity == Severity::Error).count();
+    let warnings = checked.problems.len() - errors;
+    match args.format {
+        Format::Json => ui.json(&diagnostics::json(&source, &checked.problems))?,
+        Format::Table => {
+            if !checked.problems.is_empty() {
+                ui.warn(diagnostics::draw(&source, &checked.problems).trim_end());
+                ui.say("");
+            }
+            let found = [counted(errors, "error"), counted(warnings, "warning")];
+            let found: Vec<String> = found.into_iter().flatten().collect();
+            let what = checked.topology.as_ref().map(|t| format!("{}; ", summary(t))).unwrap_or_default();
+            let verdict = if found.is_empty() { "no problems".to_owned() } else { found.join(", ") };
+            ui.say(&format!("{}: {what}{verdict}", source.path.display()));
+            if let Some(problem) = checked.problems.first() {
+                ui.say(&format!("`gen-topology explain {}` tells more", problem.code));
+            }
+        }
+    }
+    if errors > 0 || (args.strict && warnings > 0) {
+        return Err(Failure::Invalid);
+    }
+    Ok(())
+}
+
+fn counted(count: usize, noun: &str) -> Option<String> {
+    (count > 0).then(|| format!("{count} {noun}{}", if count == 1 { "" } else { "s" }))
+}
+
+/// "2 load balancers, 2 app servers, 1 database".
+pub(super) fn summary(topology: &Topology) -> String {
+    let tiers = Tier::ALL.map(|tier| {
+        let count = topology.tier(tier).count();
+        format!("{count} {}", tier.noun(count))
+    });
+    tiers.join(", ")
+}
+
+/// `show`: the topology with every default.
+pub(super) fn show(file: Option<&Path>, args: &FormatArgs, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    if args.format == Format::Json {
+        return ui.json(&topology);
+    }
+    let network = topology.network();
+    let rows: Vec<Vec<String>> = topology
+        .nodes()
+        .iter()
+        .map(|node| {
+            let note = match node.voting {
+                Some(false) => "keeps a copy, does not vote",
+                _ => "",
+            };
+            vec![node.name.to_string(), node.tier.to_string(), node.address.to_string(), note.into()]
+        })
+        .collect();
+    let mut text = format!(
+        "{}  {}\nvirtual IP {}:{} in {} on {}, virtual router {}\n\n{}\n",
+        paint(Tone::Strong, topology.name().as_str()),
+        summary(&topology),
+        network.virtual_ip,
+        topology.load_balancer().port,
+        network.subnet,
+        network.interface,
+        network.virtual_router_id,
+        table(&["NODE", "TIER", "ADDRESS", ""], &rows),
+    );
+    for (name, settings) in [
+        ("load_balancer", serde_json::to_value(topology.load_balancer())?),
+        ("app", serde_json::to_value(topology.app())?),
+        ("database", serde_json::to_value(topology.database())?),
+    ] {
+        text.push_str(&format!("{}\n", paint(Tone::Quiet, name)));
+        for (key, value) in settings.as_object().into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            text.push_str(&format!("  {key:<19} {value}\n"));
+        }
+    }
+    ui.data(&text)
+}
+
+/// The schema as it is committed.
+pub(super) fn schema_text() -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(&topology::schema())? + "\n")
+}
+
+/// `explain`: a code's longer text, or the list of codes.
+pub(super) fn explain(args: &ExplainArgs, ui: &mut Ui) -> Outcome {
+    let Some(name) = &args.code else {
+        let rows: Vec<Vec<String>> = Code::ALL
+            .iter()
+            .map(|code| {
+                let first = code.explanation().split_inclusive(". ").next().unwrap_or_default();
+                let severity = if code.severity() == Severity::Error { "error" } else { "warning" };
+                vec![code.name().into(), severity.into(), first.trim_end().into()]
+            })
+            .collect();
+        return ui.data(&table(&["CODE", "SEVERITY", "MEANING"], &rows));
+    };
+    let code: Code = name.parse().map_err(|error: topology::UnknownCode| Failure::Usage(error.to_string()))?;
+    ui.data(&format!("{}\n\n{}\n", paint(Tone::Strong, code.name()), wrap(code.explanation(), 80)))
+}
+
+/// `text` in lines of at most `width` characters.
+fn wrap(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().filter(|line| line.is_empty() || line.len() + word.len() < width);
+        match line {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
+}

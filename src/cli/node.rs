@@ -1,0 +1,34 @@
+//! `node …`: what a node's own services call.
+
+use std::time::Duration;
+
+use super::args::{LoadBalancerDaemon, NodeArgs, NodeCommand};
+use super::ui::Ui;
+use super::{Failure, Outcome};
+use crate::node;
+
+/// `node …`.
+pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
+    let facts = node::facts(&args.facts)?;
+    // These run under a supervisor: what they say goes to its log, one line at a time.
+    let say = |line: &str| Ui::log(line);
+    match args.command {
+        NodeCommand::Run { daemon, command } => {
+            let code = match daemon {
+                LoadBalancerDaemon::Haproxy => node::load_balancer::run_haproxy(&facts, &command, &say)?,
+                LoadBalancerDaemon::Keepalived => node::load_balancer::run_keepalived(&facts, &command, &say)?,
+            };
+            if code == 0 { Ok(()) } else { Err(Failure::Status(code)) }
+        }
+        NodeCommand::Check { daemon: LoadBalancerDaemon::Haproxy } => Ok(node::load_balancer::check_haproxy(&facts)?),
+        NodeCommand::Check { daemon: LoadBalancerDaemon::Keepalived } => {
+            if crate::health::vrrp::is_local(facts.virtual_ip) {
+                return ui.data("this node has the virtual IP");
+            }
+            Err(Failure::Failed(anyhow::anyhow!("this node does not have the virtual IP")))
+        }
+        NodeCommand::ReconcileDatabase { patience } => {
+            Ok(node::database::reconcile(&facts, Duration::from_secs(patience), &say)?)
+        }
+    }
+}

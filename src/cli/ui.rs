@@ -1,0 +1,148 @@
+//! Standard output is for data, standard error for talk. Readable without colour.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
+
+use std::io::{IsTerminal as _, Write as _};
+
+use super::Outcome;
+use super::args::ColorChoice;
+
+const BOLD: &str = "\u{1b}[1m";
+const RED: &str = "\u{1b}[1;31m";
+const GREEN: &str = "\u{1b}[32m";
+const YELLOW: &str = "\u{1b}[33m";
+const DIM: &str = "\u{1b}[2m";
+const RESET: &str = "\u{1b}[0m";
+
+/// What a word is about, for those who see colours.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tone {
+    Good,
+    Bad,
+    Warning,
+    Quiet,
+    Strong,
+}
+
+/// Where output goes.
+#[derive(Debug)]
+pub(super) struct Ui {
+    quiet: bool,
+}
+
+impl Ui {
+    pub(super) fn new(color: ColorChoice, quiet: bool) -> Self {
+        match color {
+            ColorChoice::Auto => {}
+            ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+            ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+        }
+        Self { quiet }
+    }
+
+    /// Data: what a script would read. Ends with a line break, added if it is missing.
+    #[expect(clippy::unused_self, reason = "output goes through a Ui that was passed in")]
+    pub(super) fn data(&mut self, text: &str) -> Outcome {
+        let mut out = anstream::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            out.write_all(b"\n")?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    /// Data as JSON, indented.
+    pub(super) fn json(&mut self, value: &impl serde::Serialize) -> Outcome {
+        let text = serde_json::to_string_pretty(value)?;
+        self.data(&text)
+    }
+
+    /// A line of talk.
+    pub(super) fn say(&mut self, line: &str) {
+        if !self.quiet {
+            anstream::eprintln!("{line}");
+        }
+    }
+
+    /// A line of talk that `--quiet` does not silence.
+    #[expect(clippy::unused_self, reason = "output goes through a Ui that was passed in")]
+    pub(super) fn warn(&mut self, line: &str) {
+        anstream::eprintln!("{line}");
+    }
+
+    /// A line that the next one is written over; for terminals.
+    pub(super) fn transient(&mut self, line: &str) {
+        if !self.quiet {
+            anstream::eprint!("\r\u{1b}[2K{line}");
+        }
+    }
+
+    /// A line for the process that started this one and waits for it.
+    pub(super) fn announce(line: &str) {
+        println!("{line}");
+    }
+
+    /// A line for the log of whoever supervises this process.
+    pub(super) fn log(line: &str) {
+        anstream::eprintln!("gen-topology: {line}");
+    }
+
+    /// What went wrong, and why.
+    pub(super) fn error(&mut self, error: &anyhow::Error) {
+        let mut line = format!("{} {error}", paint(Tone::Bad, "error:"));
+        for cause in error.chain().skip(1) {
+            line.push_str(": ");
+            line.push_str(&cause.to_string());
+        }
+        self.warn(&line);
+    }
+}
+
+/// `text` with a colour that [`anstream`] takes away where there are none.
+pub(super) fn paint(tone: Tone, text: &str) -> String {
+    let code = match tone {
+        Tone::Good => GREEN,
+        Tone::Bad => RED,
+        Tone::Warning => YELLOW,
+        Tone::Quiet => DIM,
+        Tone::Strong => BOLD,
+    };
+    format!("{code}{text}{RESET}")
+}
+
+/// Asks before something is destroyed. Without a terminal the answer is no.
+pub(super) fn confirm(question: &str) -> bool {
+    if !std::io::stdin().is_terminal() {
+        return false;
+    }
+    anstream::eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// Rows under a header, in columns as wide as needed; colours don't count.
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let visible = |cell: &str| anstream::adapter::strip_str(cell).to_string().chars().count();
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(visible(cell));
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = String>| {
+        let padded: Vec<String> = cells
+            .zip(&widths)
+            .map(|(cell, width)| {
+                let gap = width.saturating_sub(visible(&cell));
+                cell + &" ".repeat(gap)
+            })
+            .collect();
+        padded.join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut text = line(&mut header.iter().map(|cell| paint(Tone::Quiet, cell)));
+    for row in rows {
+        text.push_str(&line(&mut row.iter().cloned()));
+    }
+    text
+}

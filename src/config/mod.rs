@@ -1,0 +1,262 @@
+//! What each node must run: one typed struct per daemon, every cross-reference
+//! resolved to an address. No step here can fail, because a [`Topology`] is valid.
+//!
+//! What is the same on every node of a tier is made once and shared, so that ten
+//! thousand app nodes cost ten thousand names and addresses.
+
+mod gunicorn;
+mod haproxy;
+mod keepalived;
+mod mongod;
+mod nginx;
+mod supervisor;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::topology::{Millis, Node, Tier, Topology};
+
+pub use gunicorn::Gunicorn;
+pub use haproxy::{Haproxy, Server};
+pub use keepalived::Keepalived;
+pub use mongod::Mongod;
+pub use nginx::Nginx;
+pub use supervisor::Supervisor;
+
+/// Unix socket between nginx and gunicorn; supervisord listens on it and hands it over.
+pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn.sock";
+/// While this file exists the app answers its health check with 404, which drains the node.
+pub const DRAIN_FILE: &str = "/run/gen-topology/drain";
+/// File that keepalived watches: 0 while haproxy serves, -254 while it does not.
+pub const HAPROXY_STATE: &str = "/run/gen-topology/haproxy.state";
+/// Program of ours that rendered files call, put there by the lab or by the NixOS module.
+pub const PROGRAM: &str = "/etc/gen-topology/gen-topology";
+/// Python environment with the app's packages, put there by the lab or by the NixOS module.
+pub const PYTHON: &str = "/etc/gen-topology/python/bin/python";
+/// The app's code, put there by the lab or by the NixOS module.
+pub const APP_SOURCE: &str = "/etc/gen-topology/app";
+
+/// One node and everything that runs on it.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Who the node is and what its own commands need to know; `node.json`.
+    pub facts: NodeFacts,
+    /// Its daemons.
+    pub role: Role,
+}
+
+/// The daemons of a node.
+#[derive(Clone, Debug)]
+pub enum Role {
+    /// haproxy and keepalived.
+    LoadBalancer {
+        /// Takes the requests.
+        haproxy: Haproxy,
+        /// Passes the virtual IP on.
+        keepalived: Keepalived,
+    },
+    /// nginx, gunicorn and supervisord; the same on each app node.
+    App(Arc<AppServer>),
+    /// mongod; the same on each database node.
+    Database(Arc<Mongod>),
+}
+
+/// The daemons of an app node.
+#[derive(Clone, Debug)]
+pub struct AppServer {
+    /// Takes requests from haproxy.
+    pub nginx: Nginx,
+    /// Runs the application.
+    pub gunicorn: Gunicorn,
+    /// Keeps gunicorn and its socket up.
+    pub supervisor: Supervisor,
+}
+
+/// What a node knows about itself: `node.json`, read by the NixOS modules and by
+/// `gen-topology node …`.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+pub struct NodeFacts {
+    /// Who wrote this and from what.
+    pub generated: String,
+    /// Name of the stack.
+    pub stack: String,
+    /// Host name.
+    pub name: String,
+    /// What the node does.
+    pub tier: Tier,
+    /// Its address.
+    pub address: std::net::Ipv4Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix_length: u8,
+    /// Interface that has the address.
+    pub interface: String,
+    /// Address that visitors use.
+    pub virtual_ip: std::net::Ipv4Addr,
+    /// Load balancers only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub load_balancer: Option<LoadBalancerFacts>,
+    /// App nodes only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub app: Option<AppFacts>,
+    /// Databases only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub database: Option<Arc<ReplicaSet>>,
+    /// The files rendered for the node, below its directory; filled in by the renderer.
+    #[serde(default)]
+    pub files: Vec<String>,
+}
+
+/// What `gen-topology node run haproxy|keepalived` needs to know.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+pub struct LoadBalancerFacts {
+    /// Port of the virtual IP.
+    pub port: u16,
+    /// Port of the internal listener, on every load balancer's own address.
+    pub internal_port: u16,
+    /// Whether this node takes the virtual IP from a node of lower priority.
+    pub preempt: bool,
+    /// How long haproxy has to be well before it does.
+    pub preempt_delay_ms: u64,
+    /// How long clients are asked to go before the virtual IP moves on purpose.
+    pub drain_time_ms: u64,
+    /// Addresses of the load balancers that this one takes the virtual IP from.
+    pub lower_priority: Vec<std::net::Ipv4Addr>,
+}
+
+/// What the NixOS module and the lab need to know about an app node.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+pub struct AppFacts {
+    /// Port of nginx.
+    pub port: u16,
+    /// Path that tells whether the app can serve.
+    pub health_path: String,
+}
+
+/// The replica set as it should be; what `gen-topology node reconcile-database` works towards.
+#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+pub struct ReplicaSet {
+    /// Its name.
+    pub name: String,
+    /// How long members wait for a silent primary.
+    pub election_timeout_ms: u64,
+    /// Time between two heartbeats.
+    pub heartbeat_interval_ms: u64,
+    /// Its members, in file order.
+    pub members: Vec<Member>,
+}
+
+/// A member of the replica set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Member {
+    /// Node name.
+    pub name: String,
+    /// `address:port`, as the other members and the app reach it.
+    pub host: String,
+    /// Whether it votes and may become primary.
+    pub voting: bool,
+}
+
+/// What every node of `topology` must run, in file order.
+pub fn resolve(topology: &Topology) -> Vec<NodeConfig> {
+    let shared = Shared::of(topology);
+    topology.nodes().iter().map(|node| shared.node(topology, node)).collect()
+}
+
+struct Shared {
+    servers: Arc<Vec<Server>>,
+    app: Arc<AppServer>,
+    mongod: Arc<Mongod>,
+    replica_set: Arc<ReplicaSet>,
+}
+
+impl Shared {
+    fn of(topology: &Topology) -> Self {
+        let database = topology.database();
+        let members = topology.tier(Tier::Database).map(|node| Member {
+            name: node.name.to_string(),
+            host: format!("{}:{}", node.address, database.port),
+            voting: node.voting.unwrap_or(true),
+        });
+        let replica_set = Arc::new(ReplicaSet {
+            name: database.replica_set.to_string(),
+            election_timeout_ms: database.election_timeout.get(),
+            heartbeat_interval_ms: database.heartbeat_interval.get(),
+            members: members.collect(),
+        });
+        let app = topology.app();
+        let servers = topology.tier(Tier::App).map(|node| Server {
+            name: node.name.to_string(),
+            address: node.address,
+            port: app.port,
+        });
+        Self {
+            servers: Arc::new(servers.collect()),
+            app: Arc::new(AppServer {
+                nginx: Nginx::of(topology),
+                gunicorn: Gunicorn::of(topology, &replica_set),
+                supervisor: Supervisor::of(topology),
+            }),
+            mongod: Arc::new(Mongod::of(topology)),
+            replica_set,
+        }
+    }
+
+    fn node(&self, topology: &Topology, node: &Node) -> NodeConfig {
+        let mut facts = NodeFacts {
+            generated: "by gen-topology from the topology file; edit that, then run `gen-topology generate`".into(),
+            stack: topology.name().to_string(),
+            name: node.name.to_string(),
+            tier: node.tier,
+            address: node.address,
+            prefix_length: topology.network().subnet.prefix_len(),
+            interface: topology.network().interface.to_string(),
+            virtual_ip: topology.network().virtual_ip,
+            load_balancer: None,
+            app: None,
+            database: None,
+            files: Vec::new(),
+        };
+        let role = match node.tier {
+            Tier::LoadBalancer => {
+                facts.load_balancer = Some(load_balancer_facts(topology, node));
+                Role::LoadBalancer {
+                    haproxy: Haproxy::of(topology, node, &self.servers),
+                    keepalived: Keepalived::of(topology, node),
+                }
+            }
+            Tier::App => {
+                facts.app = Some(AppFacts {
+                    port: topology.app().port,
+                    health_path: topology.app().health_path.to_string(),
+                });
+                Role::App(Arc::clone(&self.app))
+            }
+            Tier::Database => {
+                facts.database = Some(Arc::clone(&self.replica_set));
+                Role::Database(Arc::clone(&self.mongod))
+            }
+        };
+        NodeConfig { facts, role }
+    }
+}
+
+fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {
+    let settings = topology.load_balancer();
+    let after = topology.tier(Tier::LoadBalancer).skip_while(|other| other.name != node.name).skip(1);
+    LoadBalancerFacts {
+        port: settings.port,
+        internal_port: settings.internal_port,
+        preempt: settings.preempt,
+        preempt_delay_ms: settings.preempt_delay.get(),
+        drain_time_ms: settings.drain_time.get(),
+        lower_priority: after.map(|node| node.address).collect(),
+    }
+}
+
+/// Upper bound of an election after the primary's death: the time-out plus the
+/// random 0 to 15 % that MongoDB adds (`replElectionTimeoutOffsetLimitFraction`),
+/// plus 50 ms for the vote itself.
+pub fn longest_election(election_timeout: Millis) -> Millis {
+    Millis::new(election_timeout.get() * 115 / 100 + 50)
+}

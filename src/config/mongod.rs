@@ -1,0 +1,110 @@
+//! mongod on a database node. The structure is that of its YAML file.
+
+use serde::Serialize;
+
+use crate::topology::Topology;
+
+/// mongod's configuration file.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mongod {
+    storage: Storage,
+    system_log: SystemLog,
+    net: Net,
+    replication: Replication,
+    set_parameter: SetParameter,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Storage {
+    db_path: &'static str,
+    wired_tiger: WiredTiger,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WiredTiger {
+    engine_config: EngineConfig,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct EngineConfig {
+    #[serde(rename = "cacheSizeGB")]
+    cache_size_gb: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SystemLog {
+    destination: &'static str,
+    path: &'static str,
+    log_append: bool,
+    log_rotate: &'static str,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Net {
+    port: u16,
+    bind_ip: &'static str,
+    unix_domain_socket: Enabled,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Enabled {
+    enabled: bool,
+}
+
+/// A secondary that follows a frozen primary would go on waiting for it for six
+/// seconds and more, and majority writes with it, although a new primary is there
+/// after two. These let it change its source at once.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SetParameter {
+    oplog_network_timeout_buffer_seconds: u8,
+    oplog_fetcher_steady_state_max_fetcher_restarts: u8,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Replication {
+    repl_set_name: String,
+}
+
+impl Mongod {
+    pub(super) fn of(topology: &Topology) -> Self {
+        let settings = topology.database();
+        let mebibytes = u32::try_from(settings.cache_size.get() >> 20).unwrap_or(u32::MAX);
+        Self {
+            storage: Storage {
+                db_path: "/var/lib/mongodb",
+                wired_tiger: WiredTiger {
+                    engine_config: EngineConfig {
+                        cache_size_gb: f64::from(mebibytes) / 1024.0,
+                    },
+                },
+            },
+            system_log: SystemLog {
+                destination: "file",
+                path: "/var/log/mongodb/mongod.log",
+                log_append: true,
+                log_rotate: "reopen",
+            },
+            net: Net {
+                port: settings.port,
+                // All addresses: one that is not up yet when mongod starts would end it.
+                // Who may connect is the firewall's matter.
+                bind_ip: "0.0.0.0",
+                unix_domain_socket: Enabled { enabled: false },
+            },
+            replication: Replication {
+                repl_set_name: settings.replica_set.to_string(),
+            },
+            set_parameter: SetParameter {
+                oplog_network_timeout_buffer_seconds: 1,
+                oplog_fetcher_steady_state_max_fetcher_restarts: 0,
+            },
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Running programs: what was run is part of every error, what it said too, and
+//! nothing runs for ever.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// The command line of `command`, quoted as a shell would need it.
+pub fn argv(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
+}
+
+/// Runs `command` to its end, gives it `input`, and returns what it wrote to standard output.
+///
+/// # Errors
+/// If it can't be started or ends with another status than 0; the error holds the
+/// command line and what it wrote to standard error.
+pub fn run(command: &mut Command, input: Option<&str>) -> anyhow::Result<String> {
+    let output = output(command, input)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = if said.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { said };
+        bail!("`{}` ended with {}: {}", argv(command), output.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Runs `command` to its end and returns all it said, whatever its status.
+pub fn output(command: &mut Command, input: Option<&str>) -> anyhow::Result<Output> {
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("starting `{}`", argv(command)))?;
+    if let (Some(text), Some(mut pipe)) = (input, child.stdin.take()) {
+        // A program that ends without reading is judged by its status.
+        let _ = pipe.write_all(text.as_bytes());
+    }
+    child.wait_with_output().with_context(|| format!("waiting for `{}`", argv(command)))
+}
+
+/// Where `program` is: on PATH, or in the directories for administration that a
+/// user's PATH leaves out on Debian.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+    std::env::split_paths(&path)
+        .chain(extra.iter().map(PathBuf::from))
+        .map(|directory| directory.join(program))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+/// Calls `ready` until it says yes or `patience` is over; whether it said yes.
+pub fn wait_until(patience: Duration, mut ready: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        if ready() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,233 @@
+//! Rendered files and the directory `hosts/`: what differs, and making it equal.
+//!
+//! Everything is looked at before anything is written. Only files that carry our
+//! mark are ever replaced or removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::render::{FACTS, Rendered, is_generated};
+
+/// What has to happen to make a directory equal to what was rendered.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Files to create, relative to the directory.
+    pub created: Vec<PathBuf>,
+    /// Files to replace.
+    pub changed: Vec<PathBuf>,
+    /// Files of ours that are no longer rendered.
+    pub removed: Vec<PathBuf>,
+    /// Files that are as they should be.
+    pub unchanged: usize,
+    /// Files that are in the way and not ours. With one of them nothing is written.
+    pub foreign: Vec<PathBuf>,
+}
+
+impl Changes {
+    /// Whether the directory is as it should be.
+    pub fn is_empty(&self) -> bool {
+        self.created.is_empty() && self.changed.is_empty() && self.removed.is_empty() && self.foreign.is_empty()
+    }
+
+    fn absorb(&mut self, other: Changes) {
+        self.created.extend(other.created);
+        self.changed.extend(other.changed);
+        self.removed.extend(other.removed);
+        self.unchanged += other.unchanged;
+        self.foreign.extend(other.foreign);
+    }
+
+    fn sort(&mut self) {
+        for list in [&mut self.created, &mut self.changed, &mut self.removed, &mut self.foreign] {
+            list.sort();
+        }
+    }
+}
+
+/// Compares `directory` with `rendered`; reads only.
+pub fn diff(directory: &Path, rendered: &[Rendered]) -> anyhow::Result<Changes> {
+    let mut changes = in_parallel(rendered, |node| diff_node(directory, node))?
+        .into_iter()
+        .fold(Changes::default(), |mut all, one| {
+            all.absorb(one);
+            all
+        });
+    let wanted: BTreeSet<&str> = rendered.iter().map(|node| node.node.as_str()).collect();
+    for entry in entries(directory)? {
+        let name = entry.file_name();
+        let known = name.to_str().is_some_and(|name| wanted.contains(name));
+        if known || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        // A directory without our facts is none of ours, whatever it holds.
+        let is_ours = fs::read(entry.path().join(FACTS)).is_ok_and(|text| is_generated(&text));
+        if is_ours {
+            sort_out(directory, &PathBuf::from(&name), &BTreeSet::new(), true, &mut changes)?;
+        }
+    }
+    changes.sort();
+    Ok(changes)
+}
+
+/// Makes `directory` equal to `rendered`. Does nothing where a foreign file is in the way.
+pub fn write(directory: &Path, rendered: &[Rendered], changes: &Changes) -> anyhow::Result<()> {
+    if !changes.foreign.is_empty() || changes.is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+    let touched: BTreeSet<&Path> = changes.created.iter().chain(&changes.changed).map(PathBuf::as_path).collect();
+    in_parallel(rendered, |node| write_node(directory, node, &touched))?;
+    let mut emptied = BTreeSet::new();
+    for file in &changes.removed {
+        let path = directory.join(file);
+        fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        emptied.extend(file.ancestors().skip(1).map(Path::to_path_buf));
+    }
+    // Deepest first; a directory that still holds something stays.
+    for below in emptied.iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+        let _ = fs::remove_dir(directory.join(below));
+    }
+    Ok(())
+}
+
+fn diff_node(directory: &Path, node: &Rendered) -> anyhow::Result<Changes> {
+    let mut changes = Changes::default();
+    let root = PathBuf::from(&node.node);
+    if is_link(&directory.join(&root)) {
+        changes.foreign.push(root);
+        return Ok(changes);
+    }
+    let mut same_facts = false;
+    for (path, text) in &node.files {
+        let relative = root.join(path);
+        match fs::read(directory.join(&relative)) {
+            Ok(old) if old == text.as_bytes() => {
+                changes.unchanged += 1;
+                same_facts |= *path == FACTS;
+            }
+            Ok(old) if is_generated(&old) => changes.changed.push(relative),
+            Ok(_) => changes.foreign.push(relative),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => changes.created.push(relative),
+            // A directory, a device or a file that we may not read stands where ours belongs.
+            Err(_) => changes.foreign.push(relative),
+        }
+    }
+    // The facts list the files: as long as they are the same, none is left over.
+    if !same_facts && directory.join(&root).is_dir() {
+        let wanted: BTreeSet<PathBuf> = node.files.keys().map(|path| root.join(path)).collect();
+        sort_out(directory, &root, &wanted, false, &mut changes)?;
+    }
+    Ok(changes)
+}
+
+/// Looks through a directory for files that are not `wanted`: ours are to be
+/// removed; others are in the way only if the whole node goes.
+fn sort_out(
+    directory: &Path,
+    below: &Path,
+    wanted: &BTreeSet<PathBuf>,
+    whole: bool,
+    changes: &mut Changes,
+) -> anyhow::Result<()> {
+    for entry in entries(&directory.join(below))? {
+        let relative = below.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sort_out(directory, &relative, wanted, whole, changes)?;
+        } else if !wanted.contains(&relative) {
+            let is_ours = kind.is_file() && fs::read(entry.path()).is_ok_and(|text| is_generated(&text));
+            match (is_ours, whole) {
+                (true, _) => changes.removed.push(relative),
+                (false, true) => changes.foreign.push(relative),
+                (false, false) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_node(directory: &Path, node: &Rendered, touched: &BTreeSet<&Path>) -> anyhow::Result<()> {
+    let root = directory.join(&node.node);
+    let is_new = !root.exists();
+    let target = if is_new { directory.join(format!(".{}.new", node.node)) } else { root.clone() };
+    let mut made = BTreeSet::new();
+    for (path, text) in &node.files {
+        if !touched.contains(Path::new(&node.node).join(path).as_path()) {
+            continue;
+        }
+        let file = target.join(path);
+        let parent = file.parent().unwrap_or(&target).to_path_buf();
+        if made.insert(parent.clone()) {
+            fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
+        }
+        // A new node appears as a whole by the rename below; a file of an old one by its own.
+        let written = if is_new { fs::write(&file, text.as_bytes()) } else { replace(&file, text.as_bytes()) };
+        written.with_context(|| format!("writing {}", file.display()))?;
+    }
+    if is_new && target.exists() {
+        fs::rename(&target, &root).with_context(|| format!("creating {}", root.display()))?;
+    }
+    Ok(())
+}
+
+/// Writes `file` whole or not at all.
+pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mode = file.metadata().map_or(0o644, |data| data.permissions().mode() & 0o7777);
+    let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
+    temporary.write_all(content)?;
+    temporary.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    temporary.persist(file).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A unified diff of what [`write`] would do, for people.
+pub fn unified(directory: &Path, rendered: &[Rendered], changes: &Changes) -> String {
+    let wanted: BTreeMap<PathBuf, &str> = rendered
+        .iter()
+        .flat_map(|node| node.files.iter().map(|(path, text)| (PathBuf::from(&node.node).join(path), text.as_ref())))
+        .collect();
+    let mut text = String::new();
+    for path in changes.created.iter().chain(&changes.changed).chain(&changes.removed) {
+        let old = fs::read_to_string(directory.join(path)).unwrap_or_default();
+        let new = wanted.get(path).copied().unwrap_or_default();
+        let name = path.display().to_string();
+        let diff = similar::TextDiff::from_lines(old.as_str(), new);
+        text.push_str(&diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string());
+    }
+    text
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|data| data.is_symlink())
+}
+
+fn entries(directory: &Path) -> anyhow::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.collect::<io::Result<_>>().with_context(|| format!("reading {}", directory.display())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("reading {}", directory.display())),
+    }
+}
+
+/// `work` on each item, on all processors; results in the order of the items.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> anyhow::Result<R> + Sync) -> anyhow::Result<Vec<R>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let size = items.len().div_ceil(threads).max(1);
+    let work = &work;
+    let chunks: Vec<anyhow::Result<Vec<R>>> = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            items.chunks(size).map(|chunk| scope.spawn(move || chunk.iter().map(work).collect())).collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    chunks.into_iter().collect::<anyhow::Result<Vec<Vec<R>>>>().map(|all| all.into_iter().flatten().collect())
+}

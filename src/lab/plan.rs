@@ -1,0 +1,279 @@
+//! What a lab consists of: for each node its files and how to boot it. Pure data,
+//! made from the topology and the rendered files; `lab up --dry-run` prints it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::supplies::Supplies;
+use crate::render::{self, Rendered};
+use crate::topology::{Millis, Node, Tier, Topology};
+
+/// Everything that a running lab is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabPlan {
+    /// Name of the lab.
+    pub name: String,
+    /// Address of the client, on the switch.
+    pub client: Ipv4Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix: u8,
+    /// Address that visitors use.
+    pub virtual_ip: Ipv4Addr,
+    /// Its port.
+    pub port: u16,
+    /// Port of the load balancers' internal listener.
+    pub internal_port: u16,
+    /// Port of nginx on the app nodes.
+    pub app_port: u16,
+    /// Path that tells whether an app can serve.
+    pub health_path: String,
+    /// Port of mongod.
+    pub database_port: u16,
+    /// The nodes, in the order in which they are started: databases, which take longest, first.
+    pub nodes: Vec<NodePlan>,
+}
+
+/// One node of a lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// Host name.
+    pub name: String,
+    /// What it does.
+    pub tier: Tier,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Length of the subnet's prefix, in bits.
+    pub prefix: u8,
+    /// Its interface.
+    pub interface: String,
+    /// Files below `/etc`, with their text: the rendered ones and the lab's own.
+    pub etc: BTreeMap<String, String>,
+    /// What else has to be seen inside, read-only: where it is outside → where it is inside.
+    pub binds: BTreeMap<PathBuf, PathBuf>,
+    /// The command that becomes the node's first process.
+    pub init: Vec<String>,
+}
+
+impl LabPlan {
+    /// The lab of `topology`.
+    pub fn of(topology: &Topology, rendered: &[Rendered], supplies: &Supplies, name: &str) -> Self {
+        let network = topology.network();
+        let by_name: BTreeMap<&str, &Rendered> = rendered.iter().map(|files| (files.node.as_str(), files)).collect();
+        let mut nodes: Vec<NodePlan> = Vec::with_capacity(topology.nodes().len());
+        for tier in [Tier::Database, Tier::LoadBalancer, Tier::App] {
+            let of_tier = topology.tier(tier).filter_map(|node| {
+                let files = by_name.get(node.name.as_str())?;
+                Some(node_plan(topology, node, files, supplies))
+            });
+            nodes.extend(of_tier);
+        }
+        Self {
+            name: name.to_owned(),
+            client: client_address(topology),
+            prefix: network.subnet.prefix_len(),
+            virtual_ip: network.virtual_ip,
+            port: topology.load_balancer().port,
+            internal_port: topology.load_balancer().internal_port,
+            app_port: topology.app().port,
+            health_path: topology.app().health_path.to_string(),
+            database_port: topology.database().port,
+            nodes,
+        }
+    }
+
+    /// The nodes of one tier.
+    pub fn tier(&self, tier: Tier) -> impl Iterator<Item = &NodePlan> {
+        self.nodes.iter().filter(move |node| node.tier == tier)
+    }
+
+    /// The node called `name`.
+    pub fn node(&self, name: &str) -> Option<&NodePlan> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+}
+
+/// The highest address of the subnet that nobody has. The topology's check has left room for it.
+fn client_address(topology: &Topology) -> Ipv4Addr {
+    let network = topology.network();
+    let mut used: BTreeSet<Ipv4Addr> = topology.nodes().iter().map(|node| node.address).collect();
+    used.insert(network.virtual_ip);
+    let last = network.subnet.broadcast().to_bits();
+    let first = network.subnet.network().to_bits();
+    (first + 1..last)
+        .rev()
+        .map(Ipv4Addr::from_bits)
+        .find(|address| !used.contains(address))
+        .unwrap_or(network.virtual_ip)
+}
+
+fn node_plan(topology: &Topology, node: &Node, rendered: &Rendered, supplies: &Supplies) -> NodePlan {
+    let mut etc: BTreeMap<String, String> = rendered
+        .files
+        .iter()
+        .filter_map(|(path, text)| Some((path.strip_prefix("etc/")?.to_owned(), text.to_string())))
+        .collect();
+    if let Some(facts) = rendered.files.get(render::FACTS) {
+        etc.insert("gen-topology/node.json".into(), facts.to_string());
+    }
+    etc.insert("hostname".into(), format!("{}\n", node.name));
+    etc.insert("hosts".into(), format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name));
+    let mut binds = supplies.binds.clone();
+    binds.insert(supplies.program.clone(), PathBuf::from("/etc/gen-topology/gen-topology"));
+    match node.tier {
+        Tier::LoadBalancer => {
+            let drain = topology.load_balancer().drain_time;
+            etc.insert("supervisor/supervisord.conf".into(), load_balancer_programs(supplies, drain));
+        }
+        Tier::App => {
+            etc.insert("nginx/nginx.conf".into(), NGINX_MAIN.into());
+            etc.insert("supervisor/conf.d/nginx.conf".into(), nginx_program(supplies));
+            binds.insert(supplies.python.clone(), PathBuf::from("/etc/gen-topology/python"));
+            binds.insert(supplies.app.clone(), PathBuf::from("/etc/gen-topology/app"));
+        }
+        Tier::Database => {
+            etc.insert("supervisor/supervisord.conf".into(), database_programs(supplies));
+        }
+    }
+    NodePlan {
+        name: node.name.to_string(),
+        tier: node.tier,
+        address: node.address,
+        prefix: topology.network().subnet.prefix_len(),
+        interface: topology.network().interface.to_string(),
+        etc,
+        binds,
+        init: vec![
+            supplies.tool("supervisord"),
+            "--nodaemon".into(),
+            "--configuration=/etc/supervisor/supervisord.conf".into(),
+            "--pidfile=/run/supervisor/supervisord.pid".into(),
+        ],
+    }
+}
+
+/// The lab's own nginx.conf; on NixOS it is NixOS's. Nodes have one user, root, so
+/// workers can't become another.
+const NGINX_MAIN: &str = "\
+# The lab's main file, in place of the platform's.
+user root;
+worker_processes 2;
+pid /run/nginx.pid;
+error_log /var/log/nginx/error.log warn;
+events {
+    worker_connections 4096;
+}
+http {
+    include /etc/nginx/app.conf;
+}
+";
+
+/// supervisord's own part, for the tiers whose rendered files hold none.
+const SUPERVISOR_MAIN: &str = "\
+; The lab's own: on NixOS systemd runs these daemons.
+[unix_http_server]
+file=/run/supervisor/supervisor.sock
+chmod=0700
+
+[supervisord]
+logfile=/var/log/supervisor/supervisord.log
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix:///run/supervisor/supervisor.sock
+";
+
+/// A program of supervisord. Lower priorities start first and stop last.
+struct Program<'p> {
+    name: &'p str,
+    command: String,
+    priority: u16,
+    stop_signal: &'p str,
+    stop_seconds: u64,
+}
+
+impl Program<'_> {
+    fn text(&self) -> String {
+        let Program { name, command, priority, stop_signal, stop_seconds } = self;
+        format!(
+            "\n[program:{name}]\ncommand={command}\npriority={priority}\nautorestart=true\nstartsecs=0\n\
+             startretries=1000000\nstopsignal={stop_signal}\nstopwaitsecs={stop_seconds}\nkillasgroup=true\n\
+             redirect_stderr=true\nstdout_logfile=/var/log/{name}.log\n"
+        )
+    }
+}
+
+fn load_balancer_programs(supplies: &Supplies, drain: Millis) -> String {
+    let haproxy = Program {
+        name: "haproxy",
+        command: format!(
+            "/etc/gen-topology/gen-topology node run haproxy -- {} -W -db -f /etc/haproxy/haproxy.cfg",
+            supplies.tool("haproxy")
+        ),
+        priority: 10,
+        stop_signal: "TERM",
+        stop_seconds: 15,
+    };
+    // Stops before haproxy: the virtual IP leaves first.
+    let keepalived = Program {
+        name: "keepalived",
+        command: format!(
+            "/etc/gen-topology/gen-topology node run keepalived -- {} --dont-fork --log-console --vrrp \
+             --use-file=/etc/keepalived/keepalived.conf --pid=/run/keepalived/keepalived.pid \
+             --vrrp_pid=/run/keepalived/vrrp.pid",
+            supplies.tool("keepalived")
+        ),
+        priority: 20,
+        stop_signal: "TERM",
+        stop_seconds: drain.get().div_ceil(1000) + 5,
+    };
+    format!("{SUPERVISOR_MAIN}{}{}", haproxy.text(), keepalived.text())
+}
+
+fn nginx_program(supplies: &Supplies) -> String {
+    let nginx = Program {
+        name: "nginx",
+        command: format!("{} -c /etc/nginx/nginx.conf -g \"daemon off;\"", supplies.tool("nginx")),
+        priority: 20,
+        stop_signal: "QUIT",
+        stop_seconds: 10,
+    };
+    format!("; The lab's own: on NixOS systemd runs nginx.\n{}", nginx.text())
+}
+
+fn database_programs(supplies: &Supplies) -> String {
+    let mongod = Program {
+        name: "mongod",
+        command: format!("{} --config /etc/mongod.conf", supplies.tool("mongod")),
+        priority: 10,
+        stop_signal: "TERM",
+        stop_seconds: 40,
+    };
+    let reconcile = Program {
+        name: "reconcile-database",
+        command: "/etc/gen-topology/gen-topology node reconcile-database".into(),
+        priority: 20,
+        stop_signal: "TERM",
+        stop_seconds: 5,
+    };
+    let reconcile = reconcile.text().replace("autorestart=true", "autorestart=unexpected");
+    format!("{SUPERVISOR_MAIN}{}{reconcile}", mongod.text())
+}
+
+/// What is different in a directory, for messages: paths relative to it.
+pub fn changed_files(old: &NodePlan, new: &NodePlan) -> Vec<String> {
+    let mut paths: BTreeSet<&String> = old.etc.keys().collect();
+    paths.extend(new.etc.keys());
+    paths.into_iter().filter(|path| old.etc.get(*path) != new.etc.get(*path)).cloned().collect()
+}
+
+/// Whether a node can't be changed while it runs, only booted anew.
+pub fn needs_reboot(old: &NodePlan, new: &NodePlan) -> bool {
+    let shell = |plan: &NodePlan| NodePlan { etc: BTreeMap::new(), ..plan.clone() };
+    shell(old) != shell(new)
+}
+

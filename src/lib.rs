@@ -1,0 +1,22 @@
+//! From one topology file to a highly available web stack.
+//!
+//! ```text
+//! topology.json ─parse──▶ Topology ─resolve─▶ NodeConfig ─render─▶ Rendered files
+//!    (text)      all        (valid by          (typed, per            │
+//!                problems    construction)      daemon)               ├─▶ hosts/<node>/
+//!                at once                                              └─▶ lab
+//! ```
+//!
+//! Everything up to the rendered text is pure. `docs/architecture.md` tells the
+//! rest, and `tests/layering.rs` holds who may use whom.
+
+pub mod cli;
+pub mod config;
+pub mod exec;
+pub mod faults;
+pub mod health;
+pub mod hosts;
+pub mod lab;
+pub mod node;
+pub mod render;
+pub mod topology;

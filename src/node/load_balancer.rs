@@ -1,0 +1,251 @@
+//! Running haproxy and keepalived so that the virtual IP is only where it is
+//! served, and moves without breaking a connection when it moves on purpose.
+//!
+//! The file [`HAPROXY_STATE`] is the switch. keepalived watches it: -254 puts the
+//! node into FAULT, where it gives the virtual IP up at once; 0 lets it take part.
+//!
+//! - haproxy ends, for whatever reason: -254, within a millisecond or two.
+//! - haproxy is back: before a node that will take the virtual IP away from another
+//!   says 0, it waits until it has been well for a while, then asks the others to
+//!   drain (`POST /drain`, after which their answers carry `Connection: close`),
+//!   and waits until clients have gone. If nobody serves the virtual IP it says 0 at once.
+//! - keepalived is told to end: first this node drains, then keepalived hands over.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::iterator::Signals;
+
+use crate::config::{HAPROXY_STATE, LoadBalancerFacts, NodeFacts};
+use crate::exec;
+use crate::health::{http, vrrp};
+
+/// How long a question to a neighbour may take.
+const QUESTION: Duration = Duration::from_millis(300);
+
+/// How long haproxy may take to end the requests that it has.
+const LAST_REQUESTS: Duration = Duration::from_secs(8);
+
+/// A keepalived that was killed leaves the virtual IP behind. Waiting this long
+/// before it is started again lets a peer own the address first, so that nothing
+/// is missing when the new one cleans up: 3 adverts and a skew at the default 100 ms.
+const AFTER_A_CRASH: Duration = Duration::from_millis(500);
+
+/// Asks haproxy itself whether it is well, not the servers behind it.
+///
+/// # Errors
+/// If it is not, with the reason.
+pub fn check_haproxy(facts: &NodeFacts) -> anyhow::Result<()> {
+    let answer = http::get(&http::client(Duration::from_millis(800)), Ipv4Addr::LOCALHOST, settings(facts)?.internal_port, "/alive")?;
+    anyhow::ensure!(answer.status == 200, "haproxy answers {}", answer.status);
+    Ok(())
+}
+
+/// Runs haproxy until it ends, and returns its exit code.
+///
+/// # Errors
+/// If it can't be started or the state can't be written.
+pub fn run_haproxy(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<u8> {
+    let settings = settings(facts)?;
+    write_state(-254)?;
+    let signals = listen()?;
+    let mut child = spawn(argv)?;
+    // Once it is set nobody says 0 any more.
+    let over = Arc::new(AtomicBool::new(false));
+    let code = std::thread::scope(|scope| {
+        let joining = Arc::clone(&over);
+        scope.spawn(move || join(facts, settings, &joining, say));
+        let code = watch_haproxy(&mut child, &signals, &over);
+        over.store(true, Ordering::SeqCst);
+        write_state(-254).and(code)
+    })?;
+    say(&format!("haproxy ended with {code}"));
+    Ok(code)
+}
+
+fn watch_haproxy(child: &mut Child, signals: &Receiver<i32>, over: &AtomicBool) -> anyhow::Result<u8> {
+    let mut ending = false;
+    watch(child, signals, &mut |child, signal| {
+        match signal {
+            SIGTERM | SIGINT if !ending => {
+                ending = true;
+                over.store(true, Ordering::SeqCst);
+                write_state(-254)?;
+                // Soft stop: no new connections, the requests at hand are answered.
+                send(child, Signal::USR1)?;
+            }
+            SIGHUP | SIGUSR2 => send(child, Signal::USR2)?,
+            _ => {}
+        }
+        Ok(ending.then_some(LAST_REQUESTS))
+    })
+}
+
+/// Waits for a daemon to end, hands signals to `on_signal`, and returns the
+/// daemon's exit code. When `on_signal` has returned a time the daemon is told to
+/// end for good after it.
+fn watch(
+    child: &mut Child,
+    signals: &Receiver<i32>,
+    on_signal: &mut dyn FnMut(&Child, i32) -> anyhow::Result<Option<Duration>>,
+) -> anyhow::Result<u8> {
+    let mut deadline: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(exit_code(status));
+        }
+        let patience = deadline.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        match signals.recv_timeout(patience) {
+            Ok(SIGCHLD) => {}
+            Ok(signal) => {
+                let limit = on_signal(child, signal)?;
+                deadline = deadline.or_else(|| limit.map(|limit| Instant::now() + limit));
+            }
+            Err(_) if deadline.is_some_and(|at| Instant::now() >= at) => {
+                send(child, Signal::TERM)?;
+                deadline = Some(Instant::now() + LAST_REQUESTS);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Signals that come to this process, from now on.
+fn listen() -> anyhow::Result<Receiver<i32>> {
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD]).context("listening for signals")?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || signals.forever().all(|signal| sender.send(signal).is_ok()));
+    Ok(receiver)
+}
+
+/// Lets this node take part once haproxy answers, without breaking what others serve.
+fn join(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+    let is_over = || over.load(Ordering::SeqCst);
+    let well = || check_haproxy(facts).is_ok();
+    while !is_over() && !well() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let takes_over = settings.preempt && !settings.lower_priority.is_empty();
+    let served = || http::accepts(facts.virtual_ip, settings.port, QUESTION);
+    if takes_over && served() {
+        let delay = Duration::from_millis(settings.preempt_delay_ms);
+        let begun = Instant::now();
+        // Well all the time, and somebody else serves all the time; else there is nothing to wait for.
+        while begun.elapsed() < delay && served() && !is_over() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let drain = Duration::from_millis(settings.drain_time_ms);
+        if !is_over() && well() && ask_to_drain(settings) {
+            say("the others drain");
+            let begun = Instant::now();
+            while begun.elapsed() < drain && !is_over() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    if !is_over() && well() {
+        match write_state(0) {
+            Ok(()) => say("haproxy is well; this node takes part"),
+            Err(error) => say(&format!("{error:#}")),
+        }
+    }
+}
+
+/// Asks the load balancers of lower priority to drain; whether any will.
+fn ask_to_drain(settings: &LoadBalancerFacts) -> bool {
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = settings
+            .lower_priority
+            .iter()
+            .map(|peer| scope.spawn(move || drain(*peer, settings.internal_port)))
+            .collect();
+        // All are asked before the first answer counts.
+        let answers: Vec<bool> = asked.into_iter().map(|thread| thread.join().unwrap_or(false)).collect();
+        answers.contains(&true)
+    })
+}
+
+fn drain(load_balancer: Ipv4Addr, port: u16) -> bool {
+    let answer = http::post(&http::client(QUESTION), load_balancer, port, "/drain", "text/plain", "");
+    answer.is_ok_and(|answer| answer.status == 204)
+}
+
+/// Runs keepalived until it ends, and returns its exit code.
+///
+/// # Errors
+/// If it can't be started.
+pub fn run_keepalived(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<u8> {
+    let settings = settings(facts)?;
+    fs::create_dir_all("/run/keepalived").context("creating /run/keepalived")?;
+    // A killed keepalived leaves its pid files, and a new one would believe them.
+    for stale in ["keepalived.pid", "vrrp.pid"] {
+        let _ = fs::remove_file(Path::new("/run/keepalived").join(stale));
+    }
+    let signals = listen()?;
+    let mut child = spawn(argv)?;
+    let mut ending = false;
+    let code = watch(&mut child, &signals, &mut |child, signal| {
+        match signal {
+            SIGTERM | SIGINT if !ending => {
+                ending = true;
+                if vrrp::is_local(facts.virtual_ip) && drain(Ipv4Addr::LOCALHOST, settings.internal_port) {
+                    say("draining before the virtual IP moves");
+                    std::thread::sleep(Duration::from_millis(settings.drain_time_ms));
+                }
+                send(child, Signal::TERM)?;
+            }
+            SIGHUP => send(child, Signal::HUP)?,
+            _ => {}
+        }
+        Ok(None)
+    })?;
+    say(&format!("keepalived ended with {code}"));
+    if !ending {
+        std::thread::sleep(AFTER_A_CRASH);
+    }
+    Ok(code)
+}
+
+fn settings(facts: &NodeFacts) -> anyhow::Result<&LoadBalancerFacts> {
+    facts.load_balancer.as_ref().with_context(|| format!("{} is no load balancer", facts.name))
+}
+
+fn spawn(argv: &[String]) -> anyhow::Result<Child> {
+    let (program, arguments) = argv.split_first().context("no command was given")?;
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command.spawn().with_context(|| format!("starting `{}`", exec::argv(&command)))
+}
+
+fn send(child: &Child, signal: Signal) -> anyhow::Result<()> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the daemon has no process id")?;
+    match kill_process(pid, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("signalling the daemon"),
+    }
+}
+
+fn write_state(value: i32) -> anyhow::Result<()> {
+    let path = Path::new(HAPROXY_STATE);
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+    }
+    // Written in place: keepalived watches this very file.
+    fs::write(path, format!("{value}\n")).with_context(|| format!("writing {}", path.display()))
+}
+
+fn exit_code(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt as _;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(1)
+}

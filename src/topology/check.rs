@@ -1,0 +1,366 @@
+//! What a stack needs beyond the shape of its file: addresses that fit, tiers
+//! that are not empty, a replica set with a quorum. Every check runs, whatever
+//! the others found.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::path::{Component, Path, PathBuf};
+
+use super::diagnostic::{Diagnostic, Place, step};
+use super::document::quoted;
+use super::raw::{RawNode, RawTopology};
+use super::values::{Millis, Name};
+use super::{App, Code, Database, LoadBalancer, Network, Node, Tier, Topology};
+
+/// Voting members that a replica set may have.
+const MAX_VOTERS: usize = 7;
+/// Members that a replica set may have.
+const MAX_MEMBERS: usize = 50;
+/// Different VRRP priorities that a load balancer may have.
+const MAX_LOAD_BALANCERS: usize = 254;
+/// Environment variables that the rendered gunicorn configuration sets.
+pub(super) const OWN_VARIABLES: [&str; 4] = ["MONGODB_URI", "MONGODB_DATABASE", "DRAIN_FILE", "DATABASE_GRACE"];
+
+/// The meaning of `raw`, and in `problems` what is wrong with it. With an error
+/// among the problems there is no topology.
+pub(super) fn meaning(
+    raw: RawTopology,
+    base: &Path,
+    exists: &dyn Fn(&Path) -> bool,
+    problems: &mut Vec<Diagnostic>,
+) -> Option<Topology> {
+    let mut check = Check { raw: &raw, problems };
+    check.subnet();
+    check.addresses();
+    check.tiers();
+    check.voters();
+    check.load_balancer();
+    check.database();
+    check.app(base, exists);
+    if problems.iter().any(Diagnostic::is_error) {
+        return None;
+    }
+    build(raw)
+}
+
+struct Check<'c> {
+    raw: &'c RawTopology,
+    problems: &'c mut Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, code: Code, at: Place, message: impl Into<String>) -> &mut Diagnostic {
+        self.problems.push(Diagnostic::new(code, at, message));
+        self.problems.last_mut().unwrap_or_else(|| unreachable!("just pushed"))
+    }
+
+    fn tier(&self, tier: Tier) -> impl Iterator<Item = (&String, &RawNode)> {
+        self.raw.nodes.iter().filter(move |(_, node)| node.tier == tier)
+    }
+
+    fn subnet(&mut self) {
+        let subnet = self.raw.network.subnet;
+        let place = || Place::value("/network/subnet");
+        if subnet.trunc() != subnet {
+            let message = format!("{subnet} has host bits");
+            self.add(Code::BadSubnet, place(), message).hint = Some(format!("write {}", subnet.trunc()));
+        }
+        let first = subnet.network();
+        if subnet.prefix_len() < 8
+            || first.is_loopback()
+            || first.is_multicast()
+            || first.is_link_local()
+            || first.octets()[0] == 0
+        {
+            let message = format!("hosts can't be in {subnet}");
+            self.add(Code::BadSubnet, place(), message).hint =
+                Some("use a private subnet, such as 10.20.0.0/24".into());
+        }
+        let needed = self.raw.nodes.len() + 2;
+        let room = super::allocate::usable(subnet);
+        if room < needed as u64 {
+            let message = format!("{subnet} has {room} usable addresses, {needed} are needed");
+            let label = format!("{} nodes, the virtual IP and one for the lab's client", self.raw.nodes.len());
+            let problem = self.add(Code::SubnetTooSmall, place(), message);
+            problem.related.push((Place::key("/nodes"), label));
+        }
+    }
+
+    fn addresses(&mut self) {
+        let network = &self.raw.network;
+        let vip = network.virtual_ip;
+        let vip_place = || Place::value("/network/virtual_ip");
+        let mut seen: HashMap<Ipv4Addr, &String> = HashMap::new();
+        let raw = self.raw;
+        for (name, node) in &raw.nodes {
+            let place = || Place::value(format!("/nodes/{}/address", step(name)));
+            if !self.fits(node.address, place(), Code::AddressOutsideSubnet) {
+                continue;
+            }
+            if let Some(other) = seen.get(&node.address) {
+                let message = format!("{name} has the address of {other}, {}", node.address);
+                let first = Place::value(format!("/nodes/{}/address", step(other)));
+                let free = super::allocate::next(raw, node.tier, &[]);
+                let problem = self.add(Code::DuplicateAddress, place(), message);
+                problem.related.push((first, format!("first use, by {other}")));
+                problem.hint = free.map(|free| format!("{free} is free"));
+            }
+            seen.entry(node.address).or_insert(name);
+        }
+        if self.fits(vip, vip_place(), Code::VipOutsideSubnet)
+            && let Some(owner) = seen.get(&vip)
+        {
+            let message = format!("the virtual IP {vip} is the address of {owner}");
+            let used = Place::value(format!("/nodes/{}/address", step(owner)));
+            let problem = self.add(Code::VipIsNodeAddress, vip_place(), message);
+            problem.related.push((used, format!("used by {owner}")));
+            problem.hint = Some("choose an address that no node has".into());
+        }
+    }
+
+    fn fits(&mut self, address: Ipv4Addr, place: Place, outside: Code) -> bool {
+        let subnet = self.raw.network.subnet;
+        if !subnet.contains(&address) {
+            let message = format!("{address} is not in {subnet}");
+            let problem = self.add(outside, place, message);
+            problem.related.push((Place::value("/network/subnet"), "the subnet".into()));
+            return false;
+        }
+        let reserved = address == subnet.network() || address == subnet.broadcast();
+        if reserved && subnet.prefix_len() < 31 {
+            let what = if address == subnet.network() { "first" } else { "last" };
+            let message = format!("{address} is the {what} address of {subnet}, which is reserved");
+            self.add(Code::AddressReserved, place, message);
+        }
+        !reserved
+    }
+
+    fn tiers(&mut self) {
+        for tier in Tier::ALL {
+            let count = self.tier(tier).count();
+            let only = self.tier(tier).next().map(|(name, _)| name.clone());
+            match (tier, only) {
+                (_, None) => {
+                    let message = format!("there is no {}", tier.noun(1));
+                    self.add(Code::EmptyTier, Place::key("/nodes"), message).hint =
+                        Some(format!("add a node with `\"tier\": \"{tier}\"`"));
+                }
+                (Tier::LoadBalancer, Some(name)) if count == 1 => {
+                    self.alone(Code::NoSpareLoadBalancer, tier, &name, "the virtual IP");
+                }
+                (Tier::App, Some(name)) if count == 1 => {
+                    self.alone(Code::NoSpareApp, tier, &name, "the application");
+                }
+                _ => {}
+            }
+            let (limit, code) = match tier {
+                Tier::LoadBalancer => (MAX_LOAD_BALANCERS, Code::TooManyLoadBalancers),
+                Tier::Database => (MAX_MEMBERS, Code::TooManyDatabases),
+                Tier::App => continue,
+            };
+            if count > limit {
+                let message = format!("{count} {}, {limit} are possible", tier.noun(count));
+                self.add(code, Place::key("/nodes"), message);
+            }
+        }
+    }
+
+    fn alone(&mut self, code: Code, tier: Tier, name: &str, what: &str) {
+        let message = format!("{name} is the only {}: without it nobody serves {what}", tier.noun(1));
+        self.add(code, Place::key(format!("/nodes/{}", step(name))), message).hint =
+            Some(format!("`gen-topology add {tier}` adds a second"));
+    }
+
+    fn voters(&mut self) {
+        let misplaced: Vec<String> = self
+            .raw
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.tier != Tier::Database && node.voting.is_some())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in misplaced {
+            let place = Place::key(format!("/nodes/{}/voting", step(&name)));
+            self.add(Code::MisplacedKey, place, format!("{name} is no database, so it can't vote"));
+        }
+        let members: Vec<(&String, &RawNode)> = self.tier(Tier::Database).collect();
+        let asked = members.iter().filter(|(_, node)| node.voting == Some(true)).count();
+        let voters = voting(members.iter().map(|(_, node)| node.voting));
+        let count = voters.iter().filter(|votes| **votes).count();
+        let first = members.first().map(|(name, _)| (*name).clone());
+        let last = members.iter().zip(&voters).rev().find(|(_, votes)| **votes);
+        let last = last.map(|((name, _), _)| (*name).clone());
+        let Some(first) = first else { return };
+        let key = |name: &str| Place::key(format!("/nodes/{}", step(name)));
+        if asked > MAX_VOTERS {
+            let message = format!("{asked} databases ask to vote, {MAX_VOTERS} can");
+            self.add(Code::TooManyVoters, key(&first), message);
+        } else if count == 0 {
+            let message = "no database votes, so there can be no primary";
+            self.add(Code::EmptyTier, key(&first), message);
+        } else if count % 2 == 0 {
+            let place = key(&last.unwrap_or(first));
+            let message = format!("{count} databases vote: they survive the loss of {}, no more than {} would", count / 2 - 1, count - 1);
+            self.add(Code::EvenVoters, place, message).hint = Some(
+                "add a database, remove one, or give one `\"voting\": false` so that it only keeps a copy".into(),
+            );
+        } else if count == 1 {
+            let name = last.unwrap_or(first);
+            let message = format!("{name} is the only database that votes: without it nothing can be stored");
+            self.add(Code::NoSpareDatabase, key(&name), message).hint =
+                Some("`gen-topology scale database=3` survives the loss of any one".into());
+        }
+    }
+
+    fn load_balancer(&mut self) {
+        let settings = &self.raw.load_balancer;
+        if settings.port == settings.internal_port {
+            let message = format!("port {} is already the port of the virtual IP", settings.port);
+            let problem = self.add(Code::PortClash, Place::value("/load_balancer/internal_port"), message);
+            problem.related.push((Place::value("/load_balancer/port"), "used here".into()));
+        }
+        let advert = settings.advert_interval.get();
+        if !(10..=40_950).contains(&advert) || advert % 10 != 0 {
+            let message = format!("VRRP can't send adverts every {}", settings.advert_interval);
+            self.add(Code::BadAdvertInterval, Place::value("/load_balancer/advert_interval"), message)
+                .hint = Some("use steps of 10ms from 10ms to 40950ms; 100ms fails over in about 0.3 s".into());
+        }
+        let minute = Millis::new(600_000);
+        for (key, value) in [("preempt_delay", settings.preempt_delay), ("drain_time", settings.drain_time)] {
+            if value > minute {
+                let message = format!("`{key}` goes up to {minute}, this is {value}");
+                self.add(Code::OutOfRange, Place::value(format!("/load_balancer/{key}")), message);
+            }
+        }
+    }
+
+    fn database(&mut self) {
+        let settings = &self.raw.database;
+        let (election, heartbeat) = (settings.election_timeout, settings.heartbeat_interval);
+        if !(100..=600_000).contains(&election.get()) {
+            let message = format!("`election_timeout` goes from 100ms to 10m, this is {election}");
+            self.add(Code::OutOfRange, Place::value("/database/election_timeout"), message);
+        } else if heartbeat.get() == 0 || heartbeat.get() * 4 > election.get() {
+            let message = format!("a heartbeat every {heartbeat} is too seldom for an election time-out of {election}");
+            let problem = self.add(Code::HeartbeatTooSlow, Place::value("/database/heartbeat_interval"), message);
+            problem.related.push((Place::value("/database/election_timeout"), "the time-out".into()));
+            problem.hint = Some(format!("use {} or less", Millis::new(election.get() / 4)));
+        }
+        // mongod refuses a WiredTiger cache below 0.25 GB (storage.wiredTiger.engineConfig.cacheSizeGB).
+        if !(256 << 20..=10_000 << 30).contains(&settings.cache_size.get()) {
+            let message = format!("`cache_size` goes from 256MiB to 10000GiB, this is {}", settings.cache_size);
+            self.add(Code::OutOfRange, Place::value("/database/cache_size"), message);
+        }
+    }
+
+    fn app(&mut self, base: &Path, exists: &dyn Fn(&Path) -> bool) {
+        let raw = self.raw;
+        let source = base.join(&raw.app.source);
+        let requirements = source.join(&raw.app.requirements);
+        if raw.app.source.is_empty() || !exists(&source) {
+            let message = format!("there is no directory {}", quoted(&raw.app.source));
+            self.add(Code::MissingSource, Place::value("/app/source"), message).hint =
+                Some("paths are relative to the topology file".into());
+        } else if !is_inside(&raw.app.requirements) || !exists(&requirements) {
+            let message = format!("there is no {} in {}", quoted(&raw.app.requirements), quoted(&raw.app.source));
+            self.add(Code::MissingSource, Place::value("/app/requirements"), message).hint =
+                Some("lock the app's packages, with gunicorn, by `pip-compile --generate-hashes`".into());
+        }
+        for (name, value) in &raw.app.env {
+            let place = || Place::key(format!("/app/env/{}", step(name)));
+            if OWN_VARIABLES.contains(&name.as_str()) {
+                let message = format!("{name} is set by the stack itself");
+                self.add(Code::ReservedVariable, place(), message);
+            } else if !is_variable(name) {
+                let message = format!("{} can't be the name of an environment variable", quoted(name));
+                self.add(Code::ReservedVariable, place(), message).hint =
+                    Some("use letters, digits and `_`, and no digit first".into());
+            } else if value.contains('\0') {
+                let place = Place::value(format!("/app/env/{}", step(name)));
+                self.add(Code::BadValue, place, format!("{name} can't hold a NUL character"));
+            }
+        }
+    }
+}
+
+/// Whether a relative path stays below where it starts.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Which members vote: those that ask to, and else the first ones, up to seven.
+fn voting(asked: impl Iterator<Item = Option<bool>> + Clone) -> Vec<bool> {
+    let mut left = MAX_VOTERS.saturating_sub(asked.clone().filter(|a| *a == Some(true)).count());
+    asked
+        .map(|asked| {
+            asked.unwrap_or_else(|| {
+                let votes = left > 0;
+                left = left.saturating_sub(1);
+                votes
+            })
+        })
+        .collect()
+}
+
+fn build(raw: RawTopology) -> Option<Topology> {
+    let voters = voting(raw.nodes.values().filter(|n| n.tier == Tier::Database).map(|n| n.voting));
+    let mut voters = voters.into_iter();
+    let nodes: Option<Vec<Node>> = raw
+        .nodes
+        .iter()
+        .map(|(name, node)| {
+            Some(Node {
+                name: name.parse::<Name>().ok()?,
+                tier: node.tier,
+                address: node.address,
+                voting: if node.tier == Tier::Database { voters.next() } else { None },
+            })
+        })
+        .collect();
+    let last_octet = raw.network.virtual_ip.octets()[3];
+    Some(Topology {
+        name: raw.name,
+        network: Network {
+            subnet: raw.network.subnet,
+            virtual_ip: raw.network.virtual_ip,
+            interface: raw.network.interface,
+            virtual_router_id: raw.network.virtual_router_id.unwrap_or(last_octet.max(1)),
+        },
+        load_balancer: LoadBalancer {
+            port: raw.load_balancer.port,
+            internal_port: raw.load_balancer.internal_port,
+            advert_interval: raw.load_balancer.advert_interval,
+            preempt: raw.load_balancer.preempt,
+            preempt_delay: raw.load_balancer.preempt_delay,
+            drain_time: raw.load_balancer.drain_time,
+            max_connections: raw.load_balancer.max_connections,
+        },
+        app: App {
+            source: PathBuf::from(raw.app.source),
+            entry: raw.app.entry,
+            requirements: PathBuf::from(raw.app.requirements),
+            env: raw.app.env.into_iter().collect::<BTreeMap<_, _>>(),
+            health_path: raw.app.health_path,
+            port: raw.app.port,
+            instances: raw.app.instances,
+            workers: raw.app.workers,
+            threads: raw.app.threads,
+        },
+        database: Database {
+            replica_set: raw.database.replica_set,
+            name: raw.database.name,
+            port: raw.database.port,
+            election_timeout: raw.database.election_timeout,
+            heartbeat_interval: raw.database.heartbeat_interval,
+            cache_size: raw.database.cache_size,
+        },
+        nodes: nodes?,
+    })
+}
+

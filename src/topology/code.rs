@@ -1,0 +1,147 @@
+//! The kinds of problem a topology can have, each with a stable name and the
+//! longer text that `gen-topology explain` prints.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+
+use super::Severity;
+
+/// Declares [`Code`] and its table in one place, so that a code can't be
+/// without a name, a severity or an explanation.
+macro_rules! codes {
+    ($($variant:ident $name:literal $severity:ident $explanation:literal)*) => {
+        /// Kind of problem. Names are stable: scripts may rely on them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[expect(missing_docs, reason = "explanation() documents each of them, to the user too")]
+        pub enum Code { $($variant),* }
+
+        impl Code {
+            /// Every code there is, in the order of `explain`'s list.
+            pub const ALL: &[Code] = &[$(Code::$variant),*];
+
+            /// Stable name.
+            pub fn name(self) -> &'static str {
+                match self { $(Code::$variant => $name),* }
+            }
+
+            /// Whether it is an error or a warning.
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$variant => Severity::$severity),* }
+            }
+
+            /// What the problem is, why it matters and what to do, in a few sentences.
+            pub fn explanation(self) -> &'static str {
+                match self { $(Code::$variant => $explanation),* }
+            }
+        }
+    };
+}
+
+codes! {
+    Encoding "encoding" Error
+        "The file is not UTF-8, or begins with a byte order mark. JSON (RFC 8259) is UTF-8 without one. Save it as UTF-8; `iconv -f latin1 -t utf8` helps where the encoding is known."
+    EmptyFile "empty-file" Error
+        "There is nothing in the file. `gen-topology init` writes a small topology to start from."
+    Syntax "syntax" Error
+        "The text is not JSON. Comments and trailing commas are not JSON either: Nix reads the same file with `builtins.fromJSON`, which is strict. A key that begins with `x-` is yours and can hold remarks."
+    NestedTooDeep "nested-too-deep" Error
+        "Arrays or objects are nested deeper than 512 levels. No topology needs more than four; the file was probably damaged."
+    DuplicateKey "duplicate-key" Error
+        "A key stands twice in one object. JSON readers disagree on which one counts, so neither is taken."
+    DuplicateName "duplicate-name" Error
+        "Two nodes have the same name. A node's name is its host name and its directory under hosts/, so it must be its own."
+    UnknownKey "unknown-key" Error
+        "The key means nothing here. Most of the time it is a typing error, and a setting that is silently ignored is worse than none. Keys that begin with `x-` are yours and are never looked at."
+    MissingKey "missing-key" Error
+        "A key that can't be derived from the others is missing."
+    WrongType "wrong-type" Error
+        "The value is of another type than the key needs, such as a number where text is needed. Durations and sizes are text with a unit: \"100ms\", \"2s\", \"256MiB\"."
+    BadValue "bad-value" Error
+        "The value has the right type and can't be read as what the key needs: an IPv4 address, a subnet, a duration, a size or one of a few words."
+    OutOfRange "out-of-range" Error
+        "The number, duration or size is smaller or larger than what the daemon behind it accepts. A virtual router id, for example, is one byte that must not be 0 (RFC 9568): 1 to 255."
+    UnsupportedVersion "unsupported-version" Error
+        "`version` says which rules the file follows. This program knows version 1."
+    BadName "bad-name" Error
+        "A node's name is its host name: 1 to 63 lower-case letters, digits and hyphens, neither first nor last a hyphen (RFC 1123). Lower case because host names ignore case while directories do not."
+    BadSubnet "bad-subnet" Error
+        "The subnet is written with host bits (10.20.0.5/24 instead of 10.20.0.0/24), or is one that hosts can't be in: loopback, multicast, link-local or a whole class of the Internet."
+    SubnetTooSmall "subnet-too-small" Error
+        "The subnet has fewer usable addresses than there are nodes plus the virtual IP plus one for the client that the lab measures from. Widen it; addresses already written stay valid as long as they are inside."
+    AddressOutsideSubnet "address-outside-subnet" Error
+        "A node's address is not in the subnet, so its neighbours would not find it and VRRP adverts would not arrive."
+    AddressReserved "address-reserved" Error
+        "The first address of a subnet names the subnet and the last is its broadcast address. Neither can be given to a node or a virtual IP."
+    DuplicateAddress "duplicate-address" Error
+        "Two nodes have the same address. Both would answer ARP for it, and traffic would go to whoever answered last."
+    VipOutsideSubnet "vip-outside-subnet" Error
+        "The virtual IP must be in the subnet of the load balancers: it moves by gratuitous ARP, which does not cross a router."
+    VipIsNodeAddress "vip-is-node-address" Error
+        "The virtual IP is also a node's own address. It has to be free, for the load balancers to pass it among themselves."
+    EmptyTier "empty-tier" Error
+        "A tier has no node. Each stack needs at least one load balancer, one app server and one database."
+    NoSpareLoadBalancer "no-spare-load-balancer" Warning
+        "With one load balancer there is nobody to take over the virtual IP: when it goes, everything goes. Two survive the loss of one, three the loss of two."
+    NoSpareApp "no-spare-app" Warning
+        "With one app server a request has nowhere else to go while it restarts or fails."
+    NoSpareDatabase "no-spare-database" Warning
+        "With fewer than three voting members the loss of one database stops every write, and with one member it stops reads too. Three survive the loss of one, five the loss of two. A single database is already a one-member replica set, so it grows to three without a migration."
+    TooManyLoadBalancers "too-many-load-balancers" Error
+        "VRRP priorities are one byte, 0 and 255 have a meaning of their own, and each load balancer needs its own: 254 at most (RFC 9568)."
+    TooManyDatabases "too-many-databases" Error
+        "A replica set has at most 50 members, 7 of them voting (MongoDB limit)."
+    TooManyVoters "too-many-voters" Error
+        "A replica set has at most 7 voting members (MongoDB limit). Leave `voting` out and the first seven database nodes vote; the others keep copies."
+    EvenVoters "even-voters" Error
+        "An even number of voting members survives no more failures than one fewer, and has one more that can fail: 4 members survive 1, like 3. Two are worse than one: the loss of either stops writes. Use an odd number, or give one node `\"voting\": false` so that it only keeps a copy."
+    MisplacedKey "misplaced-key" Error
+        "The key belongs to nodes of another tier."
+    PortClash "port-clash" Error
+        "Two listeners of one node would need the same port."
+    BadAdvertInterval "bad-advert-interval" Error
+        "VRRPv3 counts its advert interval in hundredths of a second, 10ms to 40.95s (RFC 9568). Failing over takes about three of them."
+    HeartbeatTooSlow "heartbeat-too-slow" Error
+        "Members would take a missing heartbeat for a lost primary. Keep the heartbeat at a quarter of the election time-out or less."
+    ReservedVariable "reserved-variable" Error
+        "The name of the environment variable is not one that a process can have, or is one that the stack itself sets for the app."
+    MissingSource "missing-source" Error
+        "A file or directory that `app` names is not there. Paths are relative to the topology file."
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCode> {
+        let names = Code::ALL.iter().map(|code| code.name());
+        Code::ALL
+            .iter()
+            .copied()
+            .find(|code| code.name() == name)
+            .ok_or_else(|| UnknownCode {
+                name: name.to_owned(),
+                meant: super::did_you_mean(name, names),
+            })
+    }
+}
+
+/// There is no code of that name.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no code `{name}`{}", meant.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
+pub struct UnknownCode {
+    name: String,
+    meant: Option<&'static str>,
+}

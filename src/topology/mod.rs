@@ -1,0 +1,301 @@
+//! What was written becomes what is meant: the text of a topology file is read
+//! once, into a [`Topology`] that can't be invalid, or into every problem it has.
+//!
+//! [`document`] knows JSON, [`shape`] knows the schema that [`raw`] defines,
+//! [`check`] knows what a stack needs. [`edit`] changes the text and keeps its
+//! layout. Nothing here touches a file, a process or a clock.
+
+mod allocate;
+mod check;
+mod code;
+mod diagnostic;
+mod document;
+mod edit;
+mod raw;
+mod shape;
+mod values;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use allocate::block;
+pub use code::{Code, UnknownCode};
+pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
+pub use edit::{Addition, Edit, EditError, add, remove, scale};
+pub use values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
+
+/// The text of a topology file and where it came from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Path for messages; `-` for standard input.
+    pub path: PathBuf,
+    /// Directory that relative paths in the file start from.
+    pub base: PathBuf,
+    /// What the file holds.
+    pub bytes: Vec<u8>,
+}
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// haproxy and Keepalived: owns or waits for the virtual IP.
+    LoadBalancer,
+    /// nginx and gunicorn, kept up by supervisord: runs the application.
+    App,
+    /// MongoDB, a member of the replica set.
+    Database,
+}
+
+impl Tier {
+    /// All tiers, in the order that a request passes them.
+    pub const ALL: [Tier; 3] = [Tier::LoadBalancer, Tier::App, Tier::Database];
+
+    /// The word of the topology file and of the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tier::LoadBalancer => "load-balancer",
+            Tier::App => "app",
+            Tier::Database => "database",
+        }
+    }
+
+    /// One or several nodes of the tier, in a sentence.
+    pub fn noun(self, count: usize) -> &'static str {
+        match (self, count) {
+            (Tier::LoadBalancer, 1) => "load balancer",
+            (Tier::LoadBalancer, _) => "load balancers",
+            (Tier::App, 1) => "app server",
+            (Tier::App, _) => "app servers",
+            (Tier::Database, 1) => "database",
+            (Tier::Database, _) => "databases",
+        }
+    }
+
+    /// What a new node of the tier is called when none of its neighbours suggests a name.
+    fn stem(self) -> &'static str {
+        match self {
+            Tier::LoadBalancer => "lb",
+            Tier::App => "app",
+            Tier::Database => "db",
+        }
+    }
+}
+
+impl std::str::FromStr for Tier {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = Tier::ALL.map(Tier::name);
+        Tier::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(|| {
+            match did_you_mean(name, names) {
+                Some(meant) => format!("there is no tier `{name}`; did you mean `{meant}`?"),
+                None => format!("there is no tier `{name}`; there are {}", names.join(", ")),
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for Tier {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// One machine of the stack.
+#[derive(Clone, Debug, Serialize)]
+pub struct Node {
+    /// Host name.
+    pub name: Name,
+    /// What it does.
+    pub tier: Tier,
+    /// Its address in the subnet.
+    pub address: Ipv4Addr,
+    /// Database nodes: whether it votes in elections and may become primary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voting: Option<bool>,
+}
+
+/// The network that all nodes share.
+#[derive(Clone, Debug, Serialize)]
+pub struct Network {
+    /// IPv4 subnet.
+    pub subnet: Ipv4Net,
+    /// Address that visitors use.
+    pub virtual_ip: Ipv4Addr,
+    /// Interface of each node that is in the subnet.
+    pub interface: Interface,
+    /// VRRP virtual router id.
+    pub virtual_router_id: u8,
+}
+
+/// Settings of the load balancers.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadBalancer {
+    /// Port of the virtual IP.
+    pub port: u16,
+    /// Port on each load balancer's own address for health, metrics and draining.
+    pub internal_port: u16,
+    /// Time between two VRRP adverts.
+    pub advert_interval: Millis,
+    /// Whether the first load balancer takes the virtual IP back when it is well again.
+    pub preempt: bool,
+    /// How long a returning load balancer has to be well before it takes the virtual IP back.
+    pub preempt_delay: Millis,
+    /// How long clients are asked to close their connections before the virtual IP moves on purpose.
+    pub drain_time: Millis,
+    /// Connections that one load balancer accepts at the same time.
+    pub max_connections: u32,
+}
+
+/// The application that is served.
+#[derive(Clone, Debug, Serialize)]
+pub struct App {
+    /// Directory of its code, relative to the topology file.
+    pub source: PathBuf,
+    /// `module:callable`.
+    pub entry: Entry,
+    /// Requirements file, relative to `source`.
+    pub requirements: PathBuf,
+    /// Environment variables of the user's own.
+    pub env: BTreeMap<String, String>,
+    /// Path that tells whether the app can serve.
+    pub health_path: UrlPath,
+    /// Port of nginx.
+    pub port: u16,
+    /// gunicorn processes on each node that share one listening socket.
+    pub instances: u16,
+    /// Worker processes of each instance.
+    pub workers: u16,
+    /// Threads of each worker.
+    pub threads: u16,
+}
+
+/// Settings of the databases.
+#[derive(Clone, Debug, Serialize)]
+pub struct Database {
+    /// Name of the replica set.
+    pub replica_set: DatabaseName,
+    /// Name of the database that the application uses.
+    pub name: DatabaseName,
+    /// Port of mongod.
+    pub port: u16,
+    /// How long members wait for a silent primary.
+    pub election_timeout: Millis,
+    /// Time between two heartbeats of a member.
+    pub heartbeat_interval: Millis,
+    /// Memory of the storage engine's cache.
+    pub cache_size: Bytes,
+}
+
+/// A stack that can be built: whoever holds one needs to check nothing.
+#[derive(Clone, Debug, Serialize)]
+pub struct Topology {
+    name: Name,
+    network: Network,
+    load_balancer: LoadBalancer,
+    app: App,
+    database: Database,
+    nodes: Vec<Node>,
+}
+
+/// What reading a topology file gives.
+#[derive(Debug)]
+pub struct Checked {
+    /// The topology, unless a problem is an error.
+    pub topology: Option<Topology>,
+    /// Every problem, in the order of the file.
+    pub problems: Vec<Diagnostic>,
+}
+
+impl Topology {
+    /// Reads `source`. `exists` tells whether a file or directory is there; it is
+    /// asked for the paths that the topology names, with the source's base before them.
+    ///
+    /// All problems are reported at once, except that JSON which can't be parsed
+    /// hides what is behind it, and values of the wrong shape hide what could only
+    /// be said about their meaning.
+    pub fn check(source: &Source, exists: &dyn Fn(&Path) -> bool) -> Checked {
+        let failed = |problem: Box<Diagnostic>| Checked {
+            topology: None,
+            problems: vec![*problem],
+        };
+        let text = match document::decode(&source.bytes) {
+            Ok(text) => text,
+            Err(problem) => return failed(problem),
+        };
+        let tree = match document::parse(text) {
+            Ok(tree) => tree,
+            Err(problem) => return failed(problem),
+        };
+        let mut problems = document::duplicate_keys(&tree);
+        problems.extend(shape::differences(&tree, &raw::schema()));
+        let mut topology = None;
+        if problems.is_empty() {
+            match serde_json::from_str::<raw::RawTopology>(text) {
+                Ok(raw) => topology = check::meaning(raw, &source.base, exists, &mut problems),
+                Err(error) => problems.push(Diagnostic::new(
+                    Code::BadValue,
+                    Place::value(""),
+                    format!("the file can't be read: {error}"),
+                )),
+            }
+        }
+        document::locate(&tree, &mut problems);
+        problems.sort_by_key(|problem| problem.at.span.as_ref().map(|span| span.start));
+        if problems.iter().any(Diagnostic::is_error) {
+            topology = None;
+        }
+        Checked { topology, problems }
+    }
+
+    /// Name of the stack.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// The network that all nodes share.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Settings of the load balancers.
+    pub fn load_balancer(&self) -> &LoadBalancer {
+        &self.load_balancer
+    }
+
+    /// The application.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// Settings of the databases.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Every node, in file order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The nodes of one tier, in file order.
+    pub fn tier(&self, tier: Tier) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.tier == tier)
+    }
+
+    /// The node called `name`.
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.name.as_str() == name)
+    }
+}
+
+/// JSON schema of a topology file, as editors use it.
+pub fn schema() -> serde_json::Value {
+    raw::schema()
+}

@@ -1,0 +1,238 @@
+//! The file as it is written: a mirror for serde and schemars. Doc comments here
+//! are what an editor shows and what `docs/topology.md` prints. Nothing outside
+//! this folder sees these types; [`super::check`] turns them into a
+//! [`super::Topology`].
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use indexmap::IndexMap;
+use ipnet::Ipv4Net;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use super::values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
+use super::Tier;
+
+/// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(title = "gen-topology", deny_unknown_fields)]
+pub(super) struct RawTopology {
+    /// Where editors find the schema; not looked at.
+    #[serde(rename = "$schema", default)]
+    #[expect(dead_code, reason = "for editors only")]
+    schema: Option<String>,
+    /// Which rules this file follows; 1 is the only one so far.
+    #[schemars(range(min = 1, max = 1))]
+    #[expect(dead_code, reason = "the shape check holds it to 1")]
+    version: u8,
+    /// Name of the stack, and of its lab.
+    pub name: Name,
+    /// The network that all nodes share.
+    pub network: RawNetwork,
+    /// Settings of the load balancers: haproxy and Keepalived.
+    #[serde(default)]
+    pub load_balancer: RawLoadBalancer,
+    /// The application that is served.
+    pub app: RawApp,
+    /// Settings of the databases: a MongoDB replica set.
+    #[serde(default)]
+    pub database: RawDatabase,
+    /// Every node, by host name. Order matters: the first load balancer is the preferred owner of the virtual IP.
+    pub nodes: IndexMap<String, RawNode>,
+}
+
+/// The network that all nodes share.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawNetwork {
+    /// IPv4 subnet of all nodes and of the virtual IP.
+    #[schemars(schema_with = "ipv4_subnet")]
+    pub subnet: Ipv4Net,
+    /// Address that visitors use; the load balancers pass it among themselves.
+    pub virtual_ip: Ipv4Addr,
+    /// Interface of each node that is in the subnet.
+    #[serde(default = "interface")]
+    pub interface: Interface,
+    /// VRRP virtual router id, unique among the VRRP groups of the network. Default: last number of the virtual IP.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 255))]
+    pub virtual_router_id: Option<u8>,
+}
+
+/// Settings of the load balancers: haproxy and Keepalived.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawLoadBalancer {
+    /// Port of the virtual IP.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// Port on each load balancer's own address for its health, metrics and draining.
+    #[schemars(range(min = 1))]
+    pub internal_port: u16,
+    /// Time between two VRRP adverts; a dead load balancer is replaced after about three.
+    pub advert_interval: Millis,
+    /// Whether the first load balancer takes the virtual IP back when it is well again.
+    pub preempt: bool,
+    /// How long a returning load balancer has to be well before it takes the virtual IP back.
+    pub preempt_delay: Millis,
+    /// How long clients are asked to close their connections before the virtual IP moves on purpose.
+    pub drain_time: Millis,
+    /// Connections that one load balancer accepts at the same time.
+    #[schemars(range(min = 10, max = 1_000_000))]
+    pub max_connections: u32,
+}
+
+impl Default for RawLoadBalancer {
+    fn default() -> Self {
+        Self {
+            port: 80,
+            internal_port: 8404,
+            advert_interval: Millis::new(100),
+            preempt: true,
+            preempt_delay: Millis::new(2000),
+            drain_time: Millis::new(1000),
+            max_connections: 20_000,
+        }
+    }
+}
+
+/// The application that is served.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawApp {
+    /// Directory of the application's code, relative to this file.
+    pub source: String,
+    /// Where the WSGI callable is: `module:callable`.
+    #[serde(default = "entry")]
+    pub entry: Entry,
+    /// Requirements file, inside `source`, with a hash for each package; gunicorn has to be among them.
+    #[serde(default = "requirements")]
+    pub requirements: String,
+    /// Environment variables of the application. Not for secrets: they end up in the rendered files.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Path that answers 200 when the app can serve, 404 while it drains, 503 when it can't.
+    #[serde(default = "health_path")]
+    pub health_path: UrlPath,
+    /// Port of nginx on each app node.
+    #[serde(default = "app_port")]
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// gunicorn processes on each app node that share one listening socket; with two, one can restart unnoticed.
+    #[serde(default = "instances")]
+    #[schemars(range(min = 1, max = 32))]
+    pub instances: u16,
+    /// Worker processes of each instance.
+    #[serde(default = "workers")]
+    #[schemars(range(min = 1, max = 64))]
+    pub workers: u16,
+    /// Threads of each worker.
+    #[serde(default = "threads")]
+    #[schemars(range(min = 1, max = 256))]
+    pub threads: u16,
+}
+
+/// Settings of the databases: a MongoDB replica set.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawDatabase {
+    /// Name of the replica set; it can't be changed later.
+    pub replica_set: DatabaseName,
+    /// Name of the database that the application uses.
+    pub name: DatabaseName,
+    /// Port of mongod.
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// How long members wait for a silent primary before they elect another.
+    pub election_timeout: Millis,
+    /// Time between two heartbeats of a member.
+    pub heartbeat_interval: Millis,
+    /// Memory of the storage engine's cache on each node.
+    pub cache_size: Bytes,
+}
+
+impl Default for RawDatabase {
+    fn default() -> Self {
+        let name = |text: &str| text.parse().ok();
+        Self {
+            replica_set: name("rs0").unwrap_or_else(|| unreachable!("a fixed, valid name")),
+            name: name("web").unwrap_or_else(|| unreachable!("a fixed, valid name")),
+            port: 27017,
+            election_timeout: Millis::new(2000),
+            heartbeat_interval: Millis::new(500),
+            cache_size: Bytes::mebibytes(256),
+        }
+    }
+}
+
+/// One node.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawNode {
+    /// What the node does.
+    pub tier: Tier,
+    /// IPv4 address in the subnet.
+    pub address: Ipv4Addr,
+    /// Database nodes only: false keeps a copy without a vote and without ever becoming primary.
+    #[serde(default)]
+    pub voting: Option<bool>,
+}
+
+fn ipv4_subnet(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "format": "ipv4-subnet" })
+}
+
+fn interface() -> Interface {
+    fixed("eth0")
+}
+fn entry() -> Entry {
+    fixed("app:app")
+}
+fn requirements() -> String {
+    "requirements.txt".into()
+}
+fn health_path() -> UrlPath {
+    fixed("/readyz")
+}
+fn app_port() -> u16 {
+    80
+}
+fn instances() -> u16 {
+    2
+}
+fn workers() -> u16 {
+    1
+}
+fn threads() -> u16 {
+    8
+}
+
+/// A default of this file; a test parses the smallest topology, so a wrong one can't be shipped.
+fn fixed<T: std::str::FromStr>(text: &str) -> T {
+    text.parse()
+        .unwrap_or_else(|_| unreachable!("default {text:?} is valid"))
+}
+
+/// JSON schema of a topology file. Every object also takes keys that begin with `x-`.
+pub(super) fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings
+        .with_transform(schemars::transform::RecursiveTransform(allow_x_keys))
+        .into_generator()
+        .into_root_schema_for::<RawTopology>()
+        .to_value();
+    if let Some(tier) = schema.pointer_mut("/properties/nodes") {
+        tier["propertyNames"] = serde_json::json!({ "format": "host-name" });
+        tier["minProperties"] = 1.into();
+    }
+    schema
+}
+
+fn allow_x_keys(schema: &mut Schema) {
+    if schema.get("additionalProperties") == Some(&false.into()) {
+        schema.insert("patternProperties".into(), serde_json::json!({ "^x-": true }));
+    }
+}
