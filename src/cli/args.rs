@@ -16,9 +16,8 @@ use crate::topology::Tier;
 #[derive(Debug, Parser)]
 #[command(name = "gen-topology", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(super) struct Args {
-    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
-    #[arg(short, long, global = true, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
-    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub file: FileArg,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
@@ -27,6 +26,15 @@ pub(super) struct Args {
     pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Can stand before the command or behind it. Not a global option of clap, because
+/// `lab logs -f` means to follow, as everywhere.
+#[derive(Debug, Default, ClapArgs)]
+pub(super) struct FileArg {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -49,7 +57,12 @@ pub(super) enum Command {
     /// Tell every problem of the topology
     Check(CheckArgs),
     /// Print the topology with every default filled in
-    Show(FormatArgs),
+    Show {
+        #[command(flatten)]
+        file: FileArg,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
     /// Print the JSON schema of a topology file
     Schema,
     /// Tell more about a problem's code
@@ -97,6 +110,8 @@ pub(super) struct InitArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub file: FileArg,
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
@@ -113,6 +128,8 @@ pub(super) struct ExplainArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct EditArgs {
+    #[command(flatten)]
+    pub file: FileArg,
     /// Show what would change and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -157,6 +174,8 @@ fn tier_count(text: &str) -> Result<(Tier, usize), String> {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct GenerateArgs {
+    #[command(flatten)]
+    pub file: FileArg,
     /// Directory to write to [default: hosts beside the topology file]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
@@ -167,6 +186,9 @@ pub(super) struct GenerateArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct LabArgs {
+    /// Topology file [default: topology.json here or in a directory above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub file: Option<PathBuf>,
     /// Name of the lab [default: the topology's name]
     #[arg(long, global = true, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
     pub lab: Option<String>,
@@ -296,6 +318,8 @@ pub(super) enum GraphFormat {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct DemoArgs {
+    #[command(flatten)]
+    pub file: FileArg,
     /// Leave the lab running afterwards
     #[arg(long)]
     pub keep: bool,

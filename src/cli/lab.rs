@@ -7,7 +7,7 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -153,7 +153,7 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
     }
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
-    let outcome = bring_up(&place, &source.path, &plan, wait, begun, ui);
+    let outcome = bring_up(&place, &source.path, &plan, wait, begun, &interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
             remove(&place)?;
@@ -175,7 +175,15 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
     outcome
 }
 
-fn bring_up(place: &Place, topology: &Path, plan: &LabPlan, wait: bool, begun: Instant, ui: &mut Ui) -> Outcome {
+fn bring_up(
+    place: &Place,
+    topology: &Path,
+    plan: &LabPlan,
+    wait: bool,
+    begun: Instant,
+    interrupted: &AtomicBool,
+    ui: &mut Ui,
+) -> Outcome {
     place.claim(&std::path::absolute(topology).context("finding the topology file")?)?;
     install_program(place)?;
     let lab = match place.running() {
@@ -189,11 +197,27 @@ fn bring_up(place: &Place, topology: &Path, plan: &LabPlan, wait: bool, begun: I
         // If the inner command ended early its status says why.
         let _ = pipe.write_all(&serde_json::to_vec(plan)?);
     }
-    let status = child.wait().context("waiting for the lab")?;
+    let status = wait_for(&mut child, interrupted)?;
     if status.success() && !wait {
         ui.say(&format!("next: {} or {}", paint(Tone::Strong, "gen-topology lab status"), paint(Tone::Strong, "gen-topology lab forward")));
     }
     imitate(status)
+}
+
+/// Waits for a command inside the lab, and passes an interrupt on to it: `nsenter`
+/// stands between and would not.
+pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::Result<ExitStatus> {
+    let mut told = false;
+    loop {
+        if let Some(status) = child.try_wait().context("waiting for the lab")? {
+            return Ok(status);
+        }
+        if interrupted.load(Ordering::SeqCst) && !told {
+            told = true;
+            enter::interrupt_children(child.id());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Copies this program to where the lab's nodes run it, unless the same is there.

@@ -16,6 +16,7 @@ mod node;
 mod source;
 mod ui;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
@@ -99,19 +100,20 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
-    let file = args.file.as_deref();
+    let before = args.file.file;
+    let file = |behind: &Option<PathBuf>| before.clone().or_else(|| behind.clone());
     match args.command {
         Command::Init(args) => init::run(&args, ui),
-        Command::Check(args) => model::check(file, &args, ui),
-        Command::Show(args) => model::show(file, &args, ui),
+        Command::Check(args) => model::check(file(&args.file.file).as_deref(), &args, ui),
+        Command::Show { file: behind, format } => model::show(file(&behind.file).as_deref(), &format, ui),
         Command::Schema => ui.data(&model::schema_text()?),
         Command::Explain(args) => model::explain(&args, ui),
-        Command::Add(args) => edit::add(file, &args, ui),
-        Command::Remove(args) => edit::remove(file, &args, ui),
-        Command::Scale(args) => edit::scale(file, &args, ui),
-        Command::Generate(args) => generate::run(file, &args, ui),
-        Command::Lab(args) => lab::run(file, args, ui),
-        Command::Demo(args) => demo::run(file, &args, ui),
+        Command::Add(args) => edit::add(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
+        Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Node(args) => node::run(args, ui),
         Command::Completions { shell } => {

@@ -108,6 +108,15 @@ pub fn end(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Sends an interrupt to what `nsenter` has started.
+pub fn interrupt_children(nsenter: u32) {
+    let list = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children")).unwrap_or_default();
+    for pid in list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+        // It may have ended by itself in the meantime.
+        let _ = kill_process(pid, Signal::INT);
+    }
+}
+
 /// Whether a process exists and has not ended.
 pub fn is_alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {

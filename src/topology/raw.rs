@@ -93,7 +93,7 @@ impl Default for RawLoadBalancer {
             preempt: true,
             preempt_delay: Millis::new(2000),
             drain_time: Millis::new(1000),
-            max_connections: 20_000,
+            max_connections: 8_000,
         }
     }
 }
