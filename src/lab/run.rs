@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -150,7 +151,11 @@ impl Lab {
     pub fn stop(&self, name: &str) -> anyhow::Result<()> {
         let Some(pid) = self.pid(name) else { return Ok(()) };
         signal(pid, Signal::TERM)?;
-        if !exec::wait_until(Duration::from_secs(60), || !is_alive(pid)) {
+        let ended = exec::wait_until(Duration::from_secs(60), || {
+            wake_supervisor(pid);
+            !is_alive(pid)
+        });
+        if !ended {
             self.power_off(name)?;
         }
         Ok(())
@@ -534,6 +539,7 @@ impl Lab {
         let free = |node: &NodePlan| !Path::new("/sys/class/net").join(net::port(self.index(node.address))).exists();
         exec::wait_until(Duration::from_secs(2), || nodes.iter().all(|node| free(node)));
         self.batch(&batch)?;
+        let mut asleep: Vec<i32> = ready.iter().map(|(_, _, pid)| *pid).collect();
         for (node, mut child, pid) in ready {
             let born = started_at(pid).with_context(|| self.why_not(node))?;
             write(&self.place.node(&node.name).join("pid"), &format!("{pid} {born}\n"))?;
@@ -541,6 +547,10 @@ impl Lab {
                 word.write_all(b"plugged\n").with_context(|| self.why_not(node))?;
             }
         }
+        exec::wait_until(Duration::from_secs(10), || {
+            asleep.retain(|pid| is_alive(*pid) && !wake_supervisor(*pid));
+            asleep.is_empty()
+        });
         Ok(())
     }
 
@@ -630,6 +640,12 @@ fn signal(pid: i32, with: Signal) -> anyhow::Result<()> {
 fn started_at(pid: i32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// supervisord looks at its programs once a second, or when somebody connects to
+/// it: so somebody does. Whether there was one to connect to.
+fn wake_supervisor(pid: i32) -> bool {
+    UnixStream::connect(format!("/proc/{pid}/root/run/supervisor/supervisor.sock")).is_ok()
 }
 
 /// The process that `unshare --fork` has started, once it is there.

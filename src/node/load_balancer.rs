@@ -32,6 +32,9 @@ use crate::health::{http, vrrp};
 /// How long a question to a neighbour may take.
 const QUESTION: Duration = Duration::from_millis(300);
 
+/// How long keepalived waits for haproxy before it starts anyway.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
 /// How long haproxy may take to end the requests that it has.
 const LAST_REQUESTS: Duration = Duration::from_secs(8);
 
@@ -192,6 +195,8 @@ pub fn run_keepalived(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + 
         let _ = fs::remove_file(Path::new("/run/keepalived").join(stale));
     }
     let signals = listen()?;
+    // Its first look at haproxy counts; one that came too early would cost a second.
+    exec::wait_until(FIRST_ANSWER, || check_haproxy(facts).is_ok());
     let mut child = spawn(argv)?;
     let mut ending = false;
     let code = watch(&mut child, &signals, &mut |child, signal| {
