@@ -9,10 +9,11 @@ pub const SWITCH: &str = "switch";
 /// Batch that makes a network namespace able to talk to itself.
 pub const LOOPBACK_UP: &str = "link set lo up\n";
 
-/// Name of the switch's end of a node's cable. Linux allows 15 bytes, node names
-/// are longer, so cables are numbered.
-pub fn port(index: usize) -> String {
-    format!("port{index}")
+/// Name of the switch's end of a node's cable, after the node's first process. Linux
+/// allows 15 bytes, less than a node's name may have; and a node that is booted
+/// anew must not wait for the kernel to forget its last cable.
+pub fn port(pid: i32) -> String {
+    format!("port{pid}")
 }
 
 /// Batch that makes the switch with the client's address.
@@ -24,11 +25,19 @@ pub fn switch(client: Ipv4Addr, prefix: u8) -> String {
     )
 }
 
+/// Hardware address of a node: a local one that holds its IPv4 address. A machine
+/// keeps its own over a reboot; a new one each time would not be known to its
+/// neighbours for half a minute.
+fn hardware(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// Batch that plugs a node, known by the process id of its first process, into the switch.
-pub fn plug(index: usize, interface: &str, pid: i32) -> String {
-    let port = port(index);
+pub fn plug(pid: i32, interface: &str, address: Ipv4Addr) -> String {
+    let (port, hardware) = (port(pid), hardware(address));
     format!(
-        "link add {port} type veth peer name {interface} netns {pid}\n\
+        "link add {port} type veth peer name {interface} address {hardware} netns {pid}\n\
          link set {port} master {SWITCH} up\n"
     )
 }
@@ -43,6 +52,6 @@ pub fn address(interface: &str, address: Ipv4Addr, prefix: u8) -> String {
 }
 
 /// Batch that cuts a cable or heals it.
-pub fn cable(index: usize, connected: bool) -> String {
-    format!("link set {} {}\n", port(index), if connected { "up" } else { "down" })
+pub fn cable(pid: i32, connected: bool) -> String {
+    format!("link set {} {}\n", port(pid), if connected { "up" } else { "down" })
 }

@@ -181,11 +181,9 @@ impl Lab {
     /// # Errors
     /// If it is unknown or not running.
     pub fn connect(&self, name: &str, connected: bool) -> anyhow::Result<()> {
-        let node = self.planned(name)?;
-        if self.pid(name).is_none() {
-            bail!("{name} is not running");
-        }
-        self.batch(&net::cable(self.index(node.address), connected))
+        self.planned(name)?;
+        let pid = self.pid(name).with_context(|| format!("{name} is not running"))?;
+        self.batch(&net::cable(pid, connected))
     }
 
     /// Process id of the node's first process, as seen in the lab, if it runs.
@@ -370,8 +368,9 @@ impl Lab {
     }
 
     fn node_state(&self, node: &NodePlan, connected: &BTreeMap<String, bool>, seen: &BTreeMap<String, Vec<String>>) -> NodeState {
-        let running = self.pid(&node.name).is_some();
-        let plugged = connected.get(&net::port(self.index(node.address))).copied().unwrap_or(false);
+        let pid = self.pid(&node.name);
+        let running = pid.is_some();
+        let plugged = pid.is_some_and(|pid| connected.get(&net::port(pid)).copied().unwrap_or(false));
         let mut notes = Vec::new();
         let mut ready = running && plugged && self.is_ready(node);
         match node.tier {
@@ -425,9 +424,7 @@ impl Lab {
     }
 
     fn make_switch(&self) -> anyhow::Result<()> {
-        if Path::new("/proc/self/net/dev").exists()
-            && fs::read_to_string("/proc/self/net/dev")?.lines().any(|line| line.trim_start().starts_with("switch:"))
-        {
+        if has_interface(net::SWITCH) {
             let now = exec::run(Command::new(&self.ip).args(["-4", "-o", "addr", "show", net::SWITCH]), None)?;
             if now.contains(&format!(" {}/{} ", self.plan.client, self.plan.prefix)) {
                 return Ok(());
@@ -441,12 +438,6 @@ impl Lab {
 
     fn batch(&self, batch: &str) -> anyhow::Result<()> {
         exec::run(Command::new(&self.ip).args(["-batch", "-"]), Some(batch)).map(drop)
-    }
-
-    /// Number of a node's cable: its place in the subnet, so it never changes.
-    fn index(&self, address: Ipv4Addr) -> usize {
-        let mask = u32::MAX.checked_shr(u32::from(self.plan.prefix)).unwrap_or(0);
-        (address.to_bits() & mask) as usize
     }
 
     fn known_nodes(&self) -> Vec<String> {
@@ -532,12 +523,9 @@ impl Lab {
         let mut ready = Vec::with_capacity(nodes.len());
         for (node, child) in booting {
             let pid = first_child(&child).with_context(|| self.why_not(node))?;
-            batch.push_str(&net::plug(self.index(node.address), &node.interface, pid));
+            batch.push_str(&net::plug(pid, &node.interface, node.address));
             ready.push((node, child, pid));
         }
-        // A node that was just powered off takes its cable with it a moment later.
-        let free = |node: &NodePlan| !Path::new("/sys/class/net").join(net::port(self.index(node.address))).exists();
-        exec::wait_until(Duration::from_secs(2), || nodes.iter().all(|node| free(node)));
         self.batch(&batch)?;
         let mut asleep: Vec<i32> = ready.iter().map(|(_, _, pid)| *pid).collect();
         for (node, mut child, pid) in ready {
@@ -640,6 +628,13 @@ fn signal(pid: i32, with: Signal) -> anyhow::Result<()> {
 fn started_at(pid: i32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit(')').next()?.split_whitespace().nth(19).map(str::to_owned)
+}
+
+/// Whether this network namespace has an interface. Not by /sys, which shows the
+/// namespace that it was mounted in.
+fn has_interface(name: &str) -> bool {
+    let list = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    list.lines().any(|line| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))
 }
 
 /// supervisord looks at its programs once a second, or when somebody connects to
