@@ -55,7 +55,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
             each(&lab, &nodes, ui, if connected { "connected" } else { "cut off" }, |name| lab.connect(name, connected))
         }
         Request::Forward => forward(&Lab::open(&place)?),
-        Request::Demo { rate, json } => demo::inside(&Lab::open(&place)?, rate, json, ui),
+        Request::Demo { rate, advert_ms, json } => demo::inside(&Lab::open(&place)?, rate, advert_ms, json, ui),
     }
 }
 

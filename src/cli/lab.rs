@@ -44,7 +44,7 @@ pub(super) enum Request {
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
     /// The demonstration.
-    Demo { rate: u32, json: bool },
+    Demo { rate: u32, advert_ms: u64, json: bool },
 }
 
 /// Exit code of an inner command whose lab is not worth keeping.
@@ -122,7 +122,7 @@ fn pass(file: Option<&Path>, lab: Option<&str>, request: &Request, changes: bool
     imitate(status)
 }
 
-fn imitate(status: std::process::ExitStatus) -> Outcome {
+pub(super) fn imitate(status: std::process::ExitStatus) -> Outcome {
     match status.code() {
         Some(0) => Ok(()),
         code => Err(Failure::Status(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
