@@ -355,6 +355,8 @@ pub(super) enum NodeCommand {
         /// Which
         daemon: LoadBalancerDaemon,
     },
+    /// Wait to be told to end; then drain the app node before ending
+    DrainOnStop,
     /// Bring the replica set to what the topology says
     ReconcileDatabase {
         /// How long to wait for members and majorities, in seconds

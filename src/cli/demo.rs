@@ -32,7 +32,7 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("listening for Ctrl-C")?;
     }
-    let outcome = tour_of(&place, topology.load_balancer().advert_interval.get(), args, &interrupted);
+    let outcome = tour_of(&place, topology.load_balancer().advert_interval.get(), args, &interrupted, ui);
     if args.keep {
         ui.say(&format!("the lab goes on; `gen-topology lab down --lab {name}` ends it"));
     } else {
@@ -45,10 +45,10 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
     outcome
 }
 
-fn tour_of(place: &Place, advert_ms: u64, args: &DemoArgs, interrupted: &AtomicBool) -> Outcome {
+fn tour_of(place: &Place, advert_ms: u64, args: &DemoArgs, interrupted: &AtomicBool, ui: &Ui) -> Outcome {
     let running = place.running().context("the lab has ended")?;
     let request = Request::Demo { rate: args.rate, advert_ms, json: args.format == Format::Json };
-    let mut child = lab::inner(&running, &request)?.spawn().context("entering the lab")?;
+    let mut child = lab::inner(&running, &request, ui)?.spawn().context("entering the lab")?;
     lab::imitate(lab::wait_for(&mut child, interrupted)?)
 }
 

@@ -88,7 +88,7 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     }
     progress.end(ui);
     let states = lab.status();
-    ui.data(&states_table(&states))?;
+    ui.say(states_table(&states).trim_end());
     waited?;
     let address = format!("http://{}:{}/", lab.plan().virtual_ip, lab.plan().port);
     ui.say(&format!(

@@ -63,18 +63,18 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             ui.data(&graph(&topology, format))
         }
         LabCommand::Forward { listen } => forward(&place(file, lab)?, listen, ui),
-        LabCommand::Status(args) => pass(file, lab, &Request::Status { json: args.format == Format::Json }, false),
-        LabCommand::Ps { nodes } => pass(file, lab, &Request::Ps { nodes }, false),
-        LabCommand::Exec { node, command } => pass(file, lab, &Request::Exec { node, argv: command }, false),
+        LabCommand::Status(args) => pass(file, lab, &Request::Status { json: args.format == Format::Json }, false, ui),
+        LabCommand::Ps { nodes } => pass(file, lab, &Request::Ps { nodes }, false, ui),
+        LabCommand::Exec { node, command } => pass(file, lab, &Request::Exec { node, argv: command }, false, ui),
         LabCommand::Shell { node } => {
             let argv = vec!["/bin/bash".to_owned(), "--norc".to_owned(), "-i".to_owned()];
-            pass(file, lab, &Request::Exec { node, argv }, false)
+            pass(file, lab, &Request::Exec { node, argv }, false, ui)
         }
-        LabCommand::Stop { nodes, power_off } => pass(file, lab, &Request::Stop { nodes, power_off }, true),
-        LabCommand::Start { nodes } => pass(file, lab, &Request::Start { nodes }, true),
-        LabCommand::Reboot { nodes } => pass(file, lab, &Request::Reboot { nodes }, true),
-        LabCommand::Cut { nodes } => pass(file, lab, &Request::Connect { nodes, connected: false }, true),
-        LabCommand::Heal { nodes } => pass(file, lab, &Request::Connect { nodes, connected: true }, true),
+        LabCommand::Stop { nodes, power_off } => pass(file, lab, &Request::Stop { nodes, power_off }, true, ui),
+        LabCommand::Start { nodes } => pass(file, lab, &Request::Start { nodes }, true, ui),
+        LabCommand::Reboot { nodes } => pass(file, lab, &Request::Reboot { nodes }, true, ui),
+        LabCommand::Cut { nodes } => pass(file, lab, &Request::Connect { nodes, connected: false }, true, ui),
+        LabCommand::Heal { nodes } => pass(file, lab, &Request::Connect { nodes, connected: true }, true, ui),
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},
@@ -114,11 +114,11 @@ fn running(place: &Place) -> anyhow::Result<RunningLab> {
 }
 
 /// Runs a request inside and imitates its exit code.
-fn pass(file: Option<&Path>, lab: Option<&str>, request: &Request, changes: bool) -> Outcome {
+fn pass(file: Option<&Path>, lab: Option<&str>, request: &Request, changes: bool, ui: &Ui) -> Outcome {
     let place = place(file, lab)?;
     let lab = running(&place)?;
     let _lock = if changes { Some(place.lock()?) } else { None };
-    let status = inner(&lab, request)?.status().context("entering the lab")?;
+    let status = inner(&lab, request, ui)?.status().context("entering the lab")?;
     imitate(status)
 }
 
@@ -130,9 +130,9 @@ pub(super) fn imitate(status: std::process::ExitStatus) -> Outcome {
 }
 
 /// This program, continuing inside the lab.
-pub(super) fn inner(lab: &RunningLab, request: &Request) -> anyhow::Result<Command> {
+pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Result<Command> {
     let mut command = enter::command(lab, &lab.place.program());
-    command.args(["lab", "inside"]).arg(&lab.place.directory).arg(serde_json::to_string(request)?);
+    command.args(ui.arguments()).args(["lab", "inside"]).arg(&lab.place.directory).arg(serde_json::to_string(request)?);
     Ok(command)
 }
 
@@ -191,7 +191,7 @@ fn bring_up(
         None => enter::start_anchor(place)?,
     };
     let spent_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut command = inner(&lab, &Request::Up { wait, spent_ms })?;
+    let mut command = inner(&lab, &Request::Up { wait, spent_ms }, ui)?;
     let mut child = command.stdin(Stdio::piped()).spawn().context("entering the lab")?;
     if let Some(mut pipe) = child.stdin.take() {
         // If the inner command ended early its status says why.
@@ -299,7 +299,7 @@ fn forward(place: &Place, listen: SocketAddr, ui: &mut Ui) -> Outcome {
     let address = listener.local_addr().context("listening")?;
     ui.say(&format!("open {} in a browser; Ctrl-C ends this", paint(Tone::Strong, &format!("http://{address}/"))));
     // The socket stays in this machine's network; the process that serves it goes into the lab's.
-    let status = inner(&lab, &Request::Forward)?.stdin(Stdio::from(OwnedFd::from(listener))).status().context("entering the lab")?;
+    let status = inner(&lab, &Request::Forward, ui)?.stdin(Stdio::from(OwnedFd::from(listener))).status().context("entering the lab")?;
     imitate(status)
 }
 

@@ -27,6 +27,7 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             }
             Err(Failure::Failed(anyhow::anyhow!("this node does not have the virtual IP")))
         }
+        NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
         NodeCommand::ReconcileDatabase { patience } => {
             Ok(node::database::reconcile(&facts, Duration::from_secs(patience), &say)?)
         }

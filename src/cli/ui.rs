@@ -2,7 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 
 use super::Outcome;
 use super::args::ColorChoice;
@@ -27,6 +27,7 @@ pub(super) enum Tone {
 /// Where output goes.
 #[derive(Debug)]
 pub(super) struct Ui {
+    color: ColorChoice,
     quiet: bool,
 }
 
@@ -37,7 +38,17 @@ impl Ui {
             ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
             ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
         }
-        Self { quiet }
+        Self { color, quiet }
+    }
+
+    /// Arguments that make another run of this program talk in the same way.
+    pub(super) fn arguments(&self) -> Vec<&'static str> {
+        let color = match self.color {
+            ColorChoice::Auto => "--color=auto",
+            ColorChoice::Always => "--color=always",
+            ColorChoice::Never => "--color=never",
+        };
+        if self.quiet { vec![color, "--quiet"] } else { vec![color] }
     }
 
     /// Data: what a script would read. Ends with a line break, added if it is missing.
@@ -109,16 +120,6 @@ pub(super) fn paint(tone: Tone, text: &str) -> String {
         Tone::Strong => BOLD,
     };
     format!("{code}{text}{RESET}")
-}
-
-/// Asks before something is destroyed. Without a terminal the answer is no.
-pub(super) fn confirm(question: &str) -> bool {
-    if !std::io::stdin().is_terminal() {
-        return false;
-    }
-    anstream::eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Rows under a header, in columns as wide as needed; colours don't count.

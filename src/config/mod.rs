@@ -24,8 +24,8 @@ pub use mongod::Mongod;
 pub use nginx::Nginx;
 pub use supervisor::Supervisor;
 
-/// Unix socket between nginx and gunicorn; supervisord listens on it and hands it over.
-pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn.sock";
+/// Beginning of the Unix sockets between nginx and gunicorn; the instance's number and `.sock` follow.
+pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn-";
 /// While this file exists the app answers its health check with 404, which drains the node.
 pub const DRAIN_FILE: &str = "/run/gen-topology/drain";
 /// File that keepalived watches: 0 while haproxy serves, -254 while it does not.
@@ -120,6 +120,8 @@ pub struct LoadBalancerFacts {
     pub preempt_delay_ms: u64,
     /// How long clients are asked to go before the virtual IP moves on purpose.
     pub drain_time_ms: u64,
+    /// Addresses of the other load balancers.
+    pub peers: Vec<std::net::Ipv4Addr>,
     /// Addresses of the load balancers that this one takes the virtual IP from.
     pub lower_priority: Vec<std::net::Ipv4Addr>,
 }
@@ -250,6 +252,7 @@ fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {
         preempt: settings.preempt,
         preempt_delay_ms: settings.preempt_delay.get(),
         drain_time_ms: settings.drain_time.get(),
+        peers: topology.tier(Tier::LoadBalancer).map(|other| other.address).filter(|a| *a != node.address).collect(),
         lower_priority: after.map(|node| node.address).collect(),
     }
 }

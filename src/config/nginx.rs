@@ -10,8 +10,8 @@ use crate::topology::Topology;
 pub struct Nginx {
     /// Port it listens on.
     pub port: u16,
-    /// gunicorn's socket.
-    pub socket: &'static str,
+    /// gunicorn's sockets, one for each instance.
+    pub sockets: Vec<String>,
     /// Path of the health check, which is not logged.
     pub health_path: String,
 }
@@ -20,7 +20,7 @@ impl Nginx {
     pub(super) fn of(topology: &Topology) -> Self {
         Self {
             port: topology.app().port,
-            socket: APP_SOCKET,
+            sockets: (0..topology.app().instances).map(|number| format!("{APP_SOCKET}{number}.sock")).collect(),
             health_path: topology.app().health_path.to_string(),
         }
     }

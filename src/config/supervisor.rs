@@ -1,17 +1,19 @@
-//! supervisord on an app node: keeps gunicorn up and holds its listening socket.
+//! supervisord on an app node: keeps gunicorn up, and drains the node before it stops.
 
 use serde::Serialize;
 
-use super::{APP_SOCKET, PYTHON};
+use super::{APP_SOCKET, PROGRAM, PYTHON};
 use crate::topology::Topology;
 
 /// supervisord's configuration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Supervisor {
-    /// gunicorn processes that share the socket.
+    /// gunicorn processes, each with a socket of its own.
     pub instances: u16,
-    /// The socket.
+    /// Beginning of the sockets' paths.
     pub socket: &'static str,
+    /// Program of ours that drains the node.
+    pub program: &'static str,
     /// Python with the app's packages.
     pub python: &'static str,
 }
@@ -21,6 +23,7 @@ impl Supervisor {
         Self {
             instances: topology.app().instances,
             socket: APP_SOCKET,
+            program: PROGRAM,
             python: PYTHON,
         }
     }

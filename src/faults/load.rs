@@ -67,6 +67,8 @@ pub struct Summary {
     pub sent: usize,
     /// Requests without a good answer, by reason.
     pub failed: BTreeMap<String, usize>,
+    /// The first of them, for whoever wants to know more.
+    pub failures: Vec<Lost>,
     /// Longest time between two good answers, in milliseconds.
     pub longest_gap_ms: f64,
     /// Slowest good answer, in milliseconds from when it was due.
@@ -76,6 +78,24 @@ pub struct Summary {
     /// Good answers by app node.
     pub by_node: BTreeMap<String, usize>,
 }
+
+/// A request without a good answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Lost {
+    /// When it was due, in milliseconds since the load began.
+    pub due_ms: f64,
+    /// How long it took to fail, in milliseconds.
+    pub took_ms: f64,
+    /// Whether it went over a kept-alive connection.
+    pub kept_alive: bool,
+    /// Whether it should have stored something.
+    pub write: bool,
+    /// Why.
+    pub why: String,
+}
+
+/// Failures that a summary tells in full.
+const TOLD: usize = 20;
 
 impl Summary {
     /// Requests without a good answer.
@@ -227,7 +247,18 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
                 latencies.push(milliseconds(sample.done.saturating_sub(sample.due)));
                 *summary.by_node.entry(node.clone().unwrap_or_else(|| "?".into())).or_default() += 1;
             }
-            Err(why) => *summary.failed.entry(why.clone()).or_default() += 1,
+            Err(why) => {
+                *summary.failed.entry(why.clone()).or_default() += 1;
+                if summary.failures.len() < TOLD {
+                    summary.failures.push(Lost {
+                        due_ms: milliseconds(sample.due),
+                        took_ms: milliseconds(sample.done.saturating_sub(sample.due)),
+                        kept_alive: sample.kept_alive,
+                        write: sample.entry.is_some(),
+                        why: why.clone(),
+                    });
+                }
+            }
         }
     }
     let mut good: Vec<Duration> = samples.iter().filter(|s| s.outcome.is_ok()).map(|s| s.done).filter(|done| (from..to).contains(done)).collect();

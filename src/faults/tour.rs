@@ -152,8 +152,8 @@ fn reboot_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
 fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
     let app = an_app(lab)?.name.clone();
     let (samples, _) = under_load(lab, pace, "gunicorn", |load, _| {
-        supervisorctl(lab, &app, &["stop", "gunicorn:*"])?;
         let stopped = load.now();
+        supervisorctl(lab, &app, &["stop", "gunicorn:*"])?;
         wait("haproxy to notice", || server_is(lab, &app, "DOWN"))?;
         let noticed = load.now().saturating_sub(stopped);
         let nginx = lab.processes(&app)?.iter().any(|process| process.name == "nginx");

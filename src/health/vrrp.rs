@@ -14,10 +14,12 @@ pub fn is_local_in(net: &Path, address: Ipv4Addr) -> bool {
     std::fs::read_to_string(net.join("fib_trie")).is_ok_and(|trie| has_local(&trie, address))
 }
 
-/// The kernel prints an address, and below it what kind of route leads there.
+/// The kernel prints table after table, in each an address and below it what kind
+/// of route leads there. Only the table `Local` holds the node's own addresses.
 fn has_local(trie: &str, address: Ipv4Addr) -> bool {
     let wanted = format!("|-- {address}");
-    let mut lines = trie.lines().map(str::trim);
+    let table = trie.lines().skip_while(|line| *line != "Local:").skip(1);
+    let mut lines = table.take_while(|line| line.starts_with(' ')).map(str::trim);
     while let Some(line) = lines.next() {
         if line == wanted && lines.next().is_some_and(|kind| kind.contains("/32 host LOCAL")) {
             return true;
@@ -36,6 +38,8 @@ mod tests {
         assert!(has_local(trie, Ipv4Addr::new(10, 20, 0, 10)));
         assert!(!has_local(trie, Ipv4Addr::new(10, 20, 0, 1)));
         assert!(!has_local(trie, Ipv4Addr::new(10, 20, 0, 255)));
+        let other = trie.replace("Local:", "Id 103:");
+        assert!(!has_local(&other, Ipv4Addr::new(10, 20, 0, 10)));
     }
 
     #[test]

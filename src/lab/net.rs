@@ -55,3 +55,10 @@ pub fn address(interface: &str, address: Ipv4Addr, prefix: u8) -> String {
 pub fn cable(pid: i32, connected: bool) -> String {
     format!("link set {} {}\n", port(pid), if connected { "up" } else { "down" })
 }
+
+/// Batch that takes a cable away, both ends of it. A network namespace outlives its
+/// processes while the kernel still says goodbye to their peers; with the cable
+/// in, it would catch packets that are meant for the node's next life.
+pub fn unplug(pid: i32) -> String {
+    format!("link del {}\n", port(pid))
+}

@@ -156,8 +156,9 @@ impl Lab {
             !is_alive(pid)
         });
         if !ended {
-            self.power_off(name)?;
+            return self.power_off(name);
         }
+        self.unplug(pid);
         Ok(())
     }
 
@@ -173,6 +174,7 @@ impl Lab {
         if !exec::wait_until(Duration::from_secs(10), || !is_alive(pid)) {
             bail!("{name} does not end");
         }
+        self.unplug(pid);
         Ok(())
     }
 
@@ -438,6 +440,11 @@ impl Lab {
 
     fn batch(&self, batch: &str) -> anyhow::Result<()> {
         exec::run(Command::new(&self.ip).args(["-batch", "-"]), Some(batch)).map(drop)
+    }
+
+    /// Takes a dead node's cable away. The kernel may have been faster.
+    fn unplug(&self, pid: i32) {
+        let _ = self.batch(&net::unplug(pid));
     }
 
     fn known_nodes(&self) -> Vec<String> {

@@ -35,7 +35,7 @@ pub struct Tool {
 }
 
 /// Every program that a lab needs from this machine, except mongod.
-pub const TOOLS: [Tool; 9] = [
+pub const TOOLS: [Tool; 10] = [
     tool("ip", "iproute2", "the lab's network", None),
     tool("unshare", "util-linux", "namespaces", None),
     tool("nsenter", "util-linux", "entering namespaces", None),
@@ -43,6 +43,7 @@ pub const TOOLS: [Tool; 9] = [
     tool("supervisord", "supervisor", "first process of each node", None),
     tool("haproxy", "haproxy", "load balancing", Some(Tier::LoadBalancer)),
     tool("keepalived", "keepalived", "the virtual IP", Some(Tier::LoadBalancer)),
+    tool("nft", "nftables", "handing open connections over", Some(Tier::LoadBalancer)),
     tool("nginx", "nginx-light", "web server of the app nodes", Some(Tier::App)),
     tool("python3", "python3-venv", "the app", Some(Tier::App)),
 ];

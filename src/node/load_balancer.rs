@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
-use signal_hook::iterator::Signals;
 
+use super::{handover, listen};
 use crate::config::{HAPROXY_STATE, LoadBalancerFacts, NodeFacts};
 use crate::exec;
 use crate::health::{http, vrrp};
@@ -122,15 +122,6 @@ fn watch(
     }
 }
 
-/// Signals that come to this process, from now on.
-fn listen() -> anyhow::Result<Receiver<i32>> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD]).context("listening for signals")?;
-    let (sender, receiver) = std::sync::mpsc::channel();
-    std::thread::spawn(move || signals.forever().all(|signal| sender.send(signal).is_ok()));
-    Ok(receiver)
-}
-
 /// Lets this node take part once haproxy answers, without breaking what others serve.
 fn join(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
     let is_over = || over.load(Ordering::SeqCst);
@@ -195,11 +186,29 @@ pub fn run_keepalived(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + 
         let _ = fs::remove_file(Path::new("/run/keepalived").join(stale));
     }
     let signals = listen()?;
+    let over = AtomicBool::new(false);
+    let code = std::thread::scope(|scope| {
+        scope.spawn(|| handover::keep(facts, settings, &over, say));
+        let code = watch_keepalived(facts, settings, argv, &signals, say);
+        over.store(true, Ordering::SeqCst);
+        code
+    })?;
+    say(&format!("keepalived ended with {code}"));
+    Ok(code)
+}
+
+fn watch_keepalived(
+    facts: &NodeFacts,
+    settings: &LoadBalancerFacts,
+    argv: &[String],
+    signals: &Receiver<i32>,
+    say: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<u8> {
     // Its first look at haproxy counts; one that came too early would cost a second.
     exec::wait_until(FIRST_ANSWER, || check_haproxy(facts).is_ok());
     let mut child = spawn(argv)?;
     let mut ending = false;
-    let code = watch(&mut child, &signals, &mut |child, signal| {
+    let code = watch(&mut child, signals, &mut |child, signal| {
         match signal {
             SIGTERM | SIGINT if !ending => {
                 ending = true;
@@ -214,7 +223,6 @@ pub fn run_keepalived(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + 
         }
         Ok(None)
     })?;
-    say(&format!("keepalived ended with {code}"));
     if !ending {
         std::thread::sleep(AFTER_A_CRASH);
     }

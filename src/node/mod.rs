@@ -1,13 +1,27 @@
 //! What a node's own services call, in the lab and on NixOS alike.
 
+pub mod app;
 pub mod database;
+mod handover;
 pub mod load_balancer;
 
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 
 use anyhow::Context as _;
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
+use signal_hook::iterator::Signals;
 
 use crate::config::NodeFacts;
+
+/// Signals that ask this process for something, and that of a child's end, from now on.
+fn listen() -> anyhow::Result<Receiver<i32>> {
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD]).context("listening for signals")?;
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || signals.forever().all(|signal| sender.send(signal).is_ok()));
+    Ok(receiver)
+}
 
 /// Reads what a node knows about itself.
 ///

@@ -1,0 +1,37 @@
+//! An app node leaves before it goes: haproxy is told, and has time to notice.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::listen;
+use crate::config::DRAIN_FILE;
+
+/// haproxy asks once a second (`inter 1s`, spread by 5 %), and one 404 is enough
+/// for it to send no more; what it has sent by then has the rest.
+const DRAIN: Duration = Duration::from_millis(1600);
+
+/// Waits to be told to end, then makes the health check answer 404 for long enough.
+///
+/// # Errors
+/// If the drain file can't be written.
+pub fn drain_on_stop(say: &dyn Fn(&str)) -> anyhow::Result<()> {
+    let signals = listen()?;
+    // Left by a node that did not come to its end.
+    let _ = fs::remove_file(DRAIN_FILE);
+    while let Ok(signal) = signals.recv() {
+        if matches!(signal, SIGTERM | SIGINT) {
+            break;
+        }
+    }
+    if let Some(directory) = Path::new(DRAIN_FILE).parent() {
+        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+    }
+    fs::write(DRAIN_FILE, "").with_context(|| format!("writing {DRAIN_FILE}"))?;
+    say("draining before the app ends");
+    std::thread::sleep(DRAIN);
+    Ok(())
+}

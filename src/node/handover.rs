@@ -1,0 +1,120 @@
+//! Open connections live on when the virtual IP moves.
+//!
+//! A move by gratuitous ARP changes who gets the packets, not who has the
+//! connections. Without more, the new owner answers the next packet of each open
+//! connection with a reset. With the rules here
+//!
+//! - the new owner gives packets of connections that it does not know to the other
+//!   load balancers instead (nftables `dup`), and drops its own copy;
+//! - whoever has the connection takes them although the address is gone: connection
+//!   tracking knows it, a mark leads to a routing table in which the address is
+//!   still local, and haproxy's socket is transparent.
+//!
+//! So answers that are on their way when the address moves arrive, and the old
+//! owner ends its connections in its own time (`Connection: close`, or its last
+//! requests before it stops).
+//!
+//! Only peers that answer are given packets, and only for [`WINDOW`] after a move:
+//! for a dead peer's connections the quick reset is right. Without nftables or
+//! connection tracking in the kernel everything else works, and a move costs what
+//! is in flight.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::config::{LoadBalancerFacts, NodeFacts};
+use crate::exec;
+use crate::health::{http, vrrp};
+
+/// How long after a move the others are given what is theirs: longer than haproxy
+/// lets a connection live once it drains or stops.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Pause between two looks at the peers.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long a peer may take to accept a connection.
+const QUESTION: Duration = Duration::from_millis(200);
+/// Mark of packets that are for a connection of this node.
+const MARK: u32 = 0x6774;
+/// Routing table in which the virtual IP is local.
+const TABLE: u32 = 26484;
+
+/// Keeps the rules in step with who is alive, until `over`.
+pub(super) fn keep(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+    if settings.peers.is_empty() {
+        return;
+    }
+    if let Err(error) = prepare(facts.virtual_ip) {
+        say(&format!("open connections can't be handed over: {error:#}"));
+        return;
+    }
+    let mut loaded = None;
+    let mut owner_since: Option<Instant> = None;
+    while !over.load(Ordering::SeqCst) {
+        let alive = alive(settings);
+        owner_since = vrrp::is_local(facts.virtual_ip).then(|| owner_since.unwrap_or_else(Instant::now));
+        let moved_long_ago = owner_since.is_some_and(|since| since.elapsed() > WINDOW);
+        let peers = if moved_long_ago { BTreeSet::new() } else { alive };
+        if loaded.as_ref() != Some(&peers) {
+            if let Err(error) = load(&rules(facts, settings, &peers)) {
+                say(&format!("open connections can't be handed over: {error:#}"));
+                return;
+            }
+            loaded = Some(peers);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn alive(settings: &LoadBalancerFacts) -> BTreeSet<Ipv4Addr> {
+    let answers = |peer: &&Ipv4Addr| http::accepts(**peer, settings.internal_port, QUESTION);
+    settings.peers.iter().filter(answers).copied().collect()
+}
+
+/// The table in which the virtual IP stays local, and strict connection tracking:
+/// a packet from the middle of an unknown connection must not begin a new one.
+fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
+    let ip = exec::find("ip").context("ip is missing")?;
+    let (mark, table, address) = (MARK.to_string(), TABLE.to_string(), virtual_ip.to_string());
+    let rules = exec::run(Command::new(&ip).args(["rule", "show"]), None)?;
+    if !rules.contains(&format!("lookup {table}")) {
+        exec::run(Command::new(&ip).args(["rule", "add", "fwmark", &mark, "lookup", &table]), None)?;
+    }
+    exec::run(Command::new(&ip).args(["route", "replace", "local", &address, "dev", "lo", "table", &table]), None)?;
+    // Loaded once, so that the settings exist.
+    load("table ip gen_topology {\n chain tracked {\n  type filter hook prerouting priority mangle;\n  ct state established accept\n }\n}\n")?;
+    for (name, value) in [("nf_conntrack_tcp_loose", "0"), ("nf_conntrack_tcp_be_liberal", "1")] {
+        let path = format!("/proc/sys/net/netfilter/{name}");
+        std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
+    }
+    Ok(())
+}
+
+fn rules(facts: &NodeFacts, settings: &LoadBalancerFacts, peers: &BTreeSet<Ipv4Addr>) -> String {
+    let (virtual_ip, port, interface) = (facts.virtual_ip, settings.port, &facts.interface);
+    let mut give = String::new();
+    for peer in peers {
+        give.push_str("  fib daddr type local dup to ");
+        give.push_str(&peer.to_string());
+        give.push_str(&format!(" device \"{interface}\"\n"));
+    }
+    if !peers.is_empty() {
+        give.push_str("  fib daddr type local drop\n");
+    }
+    format!(
+        "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n  \
+         ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n  tcp flags & (syn | ack) == syn accept\n  \
+         ct state established meta mark set {MARK} accept\n{give} }}\n}}\n"
+    )
+}
+
+/// Puts our table in place of what it was, in one step.
+fn load(table: &str) -> anyhow::Result<()> {
+    let nft = exec::find("nft").context("nft is missing (Debian package nftables)")?;
+    let batch = format!("table ip gen_topology\ndelete table ip gen_topology\n{table}");
+    exec::run(Command::new(nft).args(["-f", "-"]), Some(&batch)).map(drop)
+}
