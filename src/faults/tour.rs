@@ -72,6 +72,8 @@ const WARM_UP: Duration = Duration::from_millis(1000);
 pub fn look(lab: &Lab) -> anyhow::Result<Vec<String>> {
     let Target { address, port } = target(lab);
     let client = http::client(Duration::from_secs(10));
+    let first = lab.plan().tier(Tier::LoadBalancer).next().context("there is no load balancer")?;
+    wait("the first load balancer to have the virtual IP", || lab.owners() == [first.name.as_str()])?;
     let entry = "stored through the virtual IP";
     let body = serde_json::json!({ "text": entry }).to_string();
     let stored = http::post(&client, address, port, "/api/entries", "application/json", &body)?;
