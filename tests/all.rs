@@ -1,1 +1,3 @@
-fn main(){}
+//! t
+mod common;
+mod lab;
