@@ -11,7 +11,7 @@ use super::args::{DemoArgs, Format, LabArgs, LabCommand};
 use super::lab::{self, Request};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, source};
-use crate::faults::tour::{self, Finding, Pace};
+use crate::faults::tour::{self, Finding, Lost, Pace};
 use crate::lab::{Lab, Place};
 
 /// Requests for each thing that is tried.
@@ -101,7 +101,11 @@ fn report(findings: &[Finding]) -> String {
             let tone = if finding.is_kept() { Tone::Good } else { Tone::Bad };
             let promise = finding.promise;
             let gap = promise.gap_ms.map_or("-".into(), |most| format!("≤ {most:.0} ms"));
-            let lost = promise.lost.map_or("in flight".into(), |most| most.to_string());
+            let lost = match promise.lost {
+                Lost::None => "0",
+                Lost::WritesInHand => "only writes in hand",
+                Lost::InFlight => "in flight",
+            };
             vec![
                 finding.what.clone(),
                 format!("{gap}, lost {lost}"),

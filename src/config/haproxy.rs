@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::HAPROXY_SOCKET;
 use crate::topology::{Node, Tier, Topology};
 
 /// haproxy's configuration.
 #[derive(Clone, Debug, Serialize)]
 pub struct Haproxy {
+    /// Path of the runtime socket.
+    pub socket: &'static str,
     /// Address that visitors use.
     pub virtual_ip: Ipv4Addr,
     /// Its port.
@@ -49,6 +52,7 @@ impl Haproxy {
         let app = topology.app();
         let slots = u32::from(app.instances) * u32::from(app.workers) * u32::from(app.threads);
         Self {
+            socket: HAPROXY_SOCKET,
             virtual_ip: topology.network().virtual_ip,
             port: settings.port,
             address: node.address,

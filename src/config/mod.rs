@@ -30,6 +30,8 @@ pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn-";
 pub const DRAIN_FILE: &str = "/run/gen-topology/drain";
 /// File that keepalived watches: 0 while haproxy serves, -254 while it does not.
 pub const HAPROXY_STATE: &str = "/run/gen-topology/haproxy.state";
+/// haproxy's runtime socket; the rendered file names it.
+pub const HAPROXY_SOCKET: &str = "/run/haproxy/admin.sock";
 /// Program of ours that rendered files call, put there by the lab or by the NixOS module.
 pub const PROGRAM: &str = "/etc/gen-topology/gen-topology";
 /// Python environment with the app's packages, put there by the lab or by the NixOS module.

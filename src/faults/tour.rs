@@ -18,8 +18,31 @@ use crate::topology::Tier;
 pub struct Promise {
     /// Longest time without a good answer, in milliseconds; none where requests are only slower.
     pub gap_ms: Option<f64>,
-    /// Requests without a good answer; none where those in flight on the dead node are lost.
-    pub lost: Option<usize>,
+    /// Requests without a good answer.
+    pub lost: Lost,
+}
+
+/// Which requests may be without a good answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lost {
+    /// None at all.
+    None,
+    /// Writes that the dead app had in hand: nobody can know whether to repeat them.
+    WritesInHand,
+    /// What was in flight on the dead load balancer.
+    InFlight,
+}
+
+impl Lost {
+    /// Whether that is all that was lost.
+    fn covers(self, seen: &Summary) -> bool {
+        match self {
+            Lost::None => seen.lost() == 0,
+            Lost::WritesInHand => seen.failures.len() == seen.lost() && seen.failures.iter().all(|lost| lost.write),
+            Lost::InFlight => true,
+        }
+    }
 }
 
 /// One thing that was tried.
@@ -41,7 +64,7 @@ impl Finding {
     /// Whether the promise was kept.
     pub fn is_kept(&self) -> bool {
         self.promise.gap_ms.is_none_or(|most| self.seen.longest_gap_ms <= most)
-            && self.promise.lost.is_none_or(|most| self.seen.lost() <= most)
+            && self.promise.lost.covers(&self.seen)
             && self.writes_lost == 0
     }
 }
@@ -96,10 +119,12 @@ pub fn look(lab: &Lab) -> anyhow::Result<Vec<String>> {
 pub type Act = fn(&Lab, Pace) -> anyhow::Result<Vec<Finding>>;
 
 /// Everything that is tried, with a title to show while it runs.
-pub const ACTS: [(&str, Act); 5] = [
+pub const ACTS: [(&str, Act); 7] = [
     ("rebooting the load balancer that has the virtual IP", reboot_load_balancer),
     ("rebooting an app server", reboot_app),
     ("stopping gunicorn while nginx lives", stop_gunicorn),
+    ("killing gunicorn", kill_gunicorn),
+    ("pulling the plug of an app server", power_off_app),
     ("killing haproxy", kill_haproxy),
     ("pulling the plug of the load balancer that has the virtual IP", power_off_load_balancer),
 ];
@@ -118,7 +143,7 @@ fn reboot_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         settle();
         Ok(format!("{owner} → {heir}"))
     })?;
-    let promise = Promise { gap_ms: Some(HANDOVER_MS), lost: Some(0) };
+    let promise = Promise { gap_ms: Some(HANDOVER_MS), lost: Lost::None };
     let away = summary(&samples.list, Duration::ZERO, marks[1]);
     let back = summary(&samples.list, marks[1], samples.end);
     let writes_lost = missing_writes(lab, &samples.list)?;
@@ -148,7 +173,7 @@ fn reboot_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         wait("the app server to be in use again", || server_is(lab, &app, "UP"))?;
         Ok(String::new())
     })?;
-    whole(lab, format!("app server {app} rebooted"), Promise { gap_ms: None, lost: Some(0) }, samples)
+    whole(lab, format!("app server {app} rebooted"), Promise { gap_ms: None, lost: Lost::None }, samples)
 }
 
 fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -164,7 +189,34 @@ fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         wait("the app server to be in use again", || server_is(lab, &app, "UP"))?;
         Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
     })?;
-    whole(lab, format!("gunicorn dead on {app}, nginx alive"), Promise { gap_ms: None, lost: Some(0) }, samples)
+    whole(lab, format!("gunicorn dead on {app}, nginx alive"), Promise { gap_ms: None, lost: Lost::None }, samples)
+}
+
+fn kill_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
+    let app = an_app(lab)?.name.clone();
+    let (samples, _) = under_load(lab, pace, "killed", |_, _| {
+        let processes = lab.processes(&app)?;
+        let gunicorn: Vec<_> = processes.iter().filter(|process| process.command.contains("gunicorn")).collect();
+        ensure!(!gunicorn.is_empty(), "there was no gunicorn to kill");
+        gunicorn.iter().try_for_each(|process| lab.signal(process, Signal::KILL))?;
+        wait("gunicorn to be back", || an_app(lab).is_ok_and(|node| lab.is_ready(node)))?;
+        Ok("supervisord started it again".into())
+    })?;
+    whole(lab, format!("gunicorn killed on {app}, every process"), Promise { gap_ms: None, lost: Lost::WritesInHand }, samples)
+}
+
+fn power_off_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
+    let app = an_app(lab)?.name.clone();
+    let (samples, _) = under_load(lab, pace, "plug", |load, _| {
+        let begun = load.now();
+        lab.power_off(&app)?;
+        wait("haproxy to notice", || server_is(lab, &app, "DOWN"))?;
+        let noticed = load.now().saturating_sub(begun);
+        lab.start(std::slice::from_ref(&app))?;
+        wait("the app server to be in use again", || server_is(lab, &app, "UP"))?;
+        Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
+    })?;
+    whole(lab, format!("app server {app} powered off"), Promise { gap_ms: None, lost: Lost::WritesInHand }, samples)
 }
 
 fn kill_haproxy(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -175,7 +227,7 @@ fn kill_haproxy(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         settle();
         Ok("only what was in flight on it".into())
     })?;
-    whole(lab, format!("haproxy killed on {owner}"), Promise { gap_ms: Some(HANDOVER_MS), lost: None }, samples)
+    whole(lab, format!("haproxy killed on {owner}"), Promise { gap_ms: Some(HANDOVER_MS), lost: Lost::InFlight }, samples)
 }
 
 fn power_off_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -192,7 +244,7 @@ fn power_off_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>
     // Three adverts and the skew of the second in line, priority 244 (RFC 9568), and what the rest may take.
     let advert = f64::from(u32::try_from(pace.advert_ms).unwrap_or(u32::MAX));
     let most = 3.0 * advert + (256.0 - 244.0) / 256.0 * advert + HANDOVER_MS;
-    whole(lab, format!("{owner} powered off"), Promise { gap_ms: Some(most.round()), lost: None }, samples)
+    whole(lab, format!("{owner} powered off"), Promise { gap_ms: Some(most.round()), lost: Lost::InFlight }, samples)
 }
 
 /// What a load has seen while something was done.

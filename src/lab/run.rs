@@ -20,6 +20,7 @@ use super::{Place, net};
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
 use crate::topology::Tier;
+use crate::config::HAPROXY_SOCKET;
 use crate::exec;
 
 /// Something that happened to a node, for whoever watches.
@@ -228,10 +229,16 @@ impl Lab {
     pub fn kill(&self, name: &str, program: &str, with: Signal) -> anyhow::Result<usize> {
         let processes = self.processes(name)?;
         let hit: Vec<_> = processes.into_iter().filter(|process| process.name == program).collect();
-        for process in &hit {
-            signal(process.pid, with)?;
-        }
+        hit.iter().try_for_each(|process| self.signal(process, with))?;
         Ok(hit.len())
+    }
+
+    /// Sends a signal to a process that [`Self::processes`] has found.
+    ///
+    /// # Errors
+    /// If the kernel refuses it. A process that has ended is none.
+    pub fn signal(&self, process: &Process, with: Signal) -> anyhow::Result<()> {
+        signal(process.pid, with)
     }
 
     /// The processes of a node: those in the PID namespace of its first.
@@ -299,7 +306,7 @@ impl Lab {
     /// If the node or its haproxy is not there.
     pub fn servers(&self, name: &str) -> anyhow::Result<Vec<ServerState>> {
         let pid = self.pid(name).with_context(|| format!("{name} is not running"))?;
-        haproxy::servers(Path::new(&format!("/proc/{pid}/root/run/haproxy/admin.sock")), "app")
+        haproxy::servers(Path::new(&format!("/proc/{pid}/root{HAPROXY_SOCKET}")), "app")
     }
 
     /// Waits until a request through the virtual IP is answered by an app that has

@@ -11,6 +11,7 @@
 //!   and waits until clients have gone. If nobody serves the virtual IP it says 0 at once.
 //! - keepalived is told to end: first this node drains, then keepalived hands over.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -25,12 +26,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 use super::{handover, listen};
-use crate::config::{HAPROXY_STATE, LoadBalancerFacts, NodeFacts};
+use crate::config::{HAPROXY_SOCKET, HAPROXY_STATE, LoadBalancerFacts, NodeFacts};
 use crate::exec;
-use crate::health::{http, vrrp};
+use crate::health::{haproxy, http, vrrp};
 
 /// How long a question to a neighbour may take.
 const QUESTION: Duration = Duration::from_millis(300);
+
+/// How long a connection to a server may take: haproxy's `timeout connect`, and a little more.
+const CONNECTING: Duration = Duration::from_millis(1200);
 
 /// How long keepalived waits for haproxy before it starts anyway.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -67,6 +71,7 @@ pub fn run_haproxy(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + Syn
     let code = std::thread::scope(|scope| {
         let joining = Arc::clone(&over);
         scope.spawn(move || join(facts, settings, &joining, say));
+        scope.spawn(|| release(&over, say));
         let code = watch_haproxy(&mut child, &signals, &over);
         over.store(true, Ordering::SeqCst);
         write_state(-254).and(code)
@@ -152,6 +157,34 @@ fn join(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &AtomicBool, say:
             Ok(()) => say("haproxy is well; this node takes part"),
             Err(error) => say(&format!("{error:#}")),
         }
+    }
+}
+
+/// Ends the requests that wait for a server that is down, so that haproxy repeats
+/// those that may be repeated. haproxy could do so itself the moment it marks the
+/// server down (`on-marked-down shutdown-sessions`), but that also ends requests
+/// that are still connecting, and those it does not repeat. After [`CONNECTING`]
+/// they have given up by themselves and gone elsewhere.
+fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+    let socket = Path::new(HAPROXY_SOCKET);
+    let mut down: BTreeMap<String, Option<Instant>> = BTreeMap::new();
+    while !over.load(Ordering::SeqCst) {
+        let servers = haproxy::servers(socket, "app").unwrap_or_default();
+        let now: Vec<&str> = servers.iter().filter(|s| s.status.starts_with("DOWN")).map(|s| s.name.as_str()).collect();
+        down.retain(|name, _| now.contains(&name.as_str()));
+        for name in now {
+            let since = down.entry(name.to_owned()).or_insert_with(|| Some(Instant::now()));
+            if since.is_some_and(|since| since.elapsed() > CONNECTING) {
+                // None: done for this time.
+                *since = None;
+                for backend in ["app", "app_unsafe"] {
+                    if let Err(error) = haproxy::ask(socket, &format!("shutdown sessions server {backend}/{name}")) {
+                        say(&format!("{error:#}"));
+                    }
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
 }
 
