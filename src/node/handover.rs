@@ -52,13 +52,16 @@ pub(super) fn keep(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &Atomi
         say(&format!("open connections can't be handed over: {error:#}"));
         return;
     }
-    let mut loaded = None;
+    let mut loaded: Option<BTreeSet<Ipv4Addr>> = None;
     let mut owner_since: Option<Instant> = None;
     while !over.load(Ordering::SeqCst) {
-        let alive = alive(settings);
+        let mut peers = alive(settings);
         owner_since = vrrp::is_local(facts.virtual_ip).then(|| owner_since.unwrap_or_else(Instant::now));
-        let moved_long_ago = owner_since.is_some_and(|since| since.elapsed() > WINDOW);
-        let peers = if moved_long_ago { BTreeSet::new() } else { alive };
+        if let Some(since) = owner_since {
+            // A peer that was dead in the meantime has no connections from before the move.
+            let before = loaded.clone().unwrap_or_default();
+            peers.retain(|peer| since.elapsed() < WINDOW && before.contains(peer));
+        }
         if loaded.as_ref() != Some(&peers) {
             if let Err(error) = load(&rules(facts, settings, &peers)) {
                 say(&format!("open connections can't be handed over: {error:#}"));
