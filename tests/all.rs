@@ -1,1 +1,9 @@
-fn main(){}
+//! The project's tests, as one program: one module per command or concern.
+
+mod check;
+mod cli;
+mod common;
+mod daemons;
+mod edit;
+mod generate;
+mod layering;
