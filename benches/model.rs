@@ -1,1 +1,145 @@
-fn main(){}
+//! How long the model takes for ten thousand nodes: the numbers of `docs/`, each
+//! measured as a user meets it, through the program. `cargo bench` runs it.
+
+#![expect(clippy::print_stdout, reason = "its output is the result")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+/// Runs of which the median counts.
+const RUNS: usize = 5;
+const LOAD_BALANCERS: usize = 3;
+const APPS: usize = 9_990;
+const DATABASES: usize = 7;
+
+/// What is measured, and the time in which it has to be done.
+struct Row {
+    what: &'static str,
+    limit: Duration,
+    times: Vec<Duration>,
+}
+
+impl Row {
+    fn median(&self) -> Duration {
+        let mut times = self.times.clone();
+        times.sort();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    }
+
+    fn is_fast_enough(&self) -> bool {
+        self.median() <= self.limit
+    }
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let directory = tempfile::tempdir().context("making room")?;
+    let base = directory.path();
+    fs::create_dir(base.join("app"))?;
+    fs::write(base.join("app/requirements.txt"), "")?;
+    fs::write(base.join("topology.json"), topology())?;
+    let hosts = base.join("hosts");
+    let rows = [
+        row("check", 200, || run(base, &["check"]))?,
+        row("generate, cold", 1000, || {
+            if hosts.exists() {
+                fs::remove_dir_all(&hosts)?;
+            }
+            run(base, &["generate"])
+        })?,
+        row("generate, unchanged", 300, || run(base, &["generate"]))?,
+        row("generate, one app more", 2000, || {
+            run(base, &["add", "app"])?;
+            run(base, &["generate"])
+        })?,
+    ];
+    println!(
+        "{} nodes, median of {RUNS}:",
+        LOAD_BALANCERS + APPS + DATABASES
+    );
+    println!("{:<24} {:>9} {:>9} {:>9}", "WHAT", "TIME", "LIMIT", "");
+    for row in &rows {
+        let verdict = if row.is_fast_enough() {
+            "ok"
+        } else {
+            "TOO SLOW"
+        };
+        println!(
+            "{:<24} {:>6} ms {:>6} ms {verdict:>9}",
+            row.what,
+            row.median().as_millis(),
+            row.limit.as_millis()
+        );
+    }
+    Ok(if rows.iter().all(Row::is_fast_enough) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Measures `work`, which returns how long its last step took.
+fn row(
+    what: &'static str,
+    limit: u64,
+    mut work: impl FnMut() -> anyhow::Result<Duration>,
+) -> anyhow::Result<Row> {
+    let times = (0..RUNS)
+        .map(|_| work())
+        .collect::<anyhow::Result<Vec<Duration>>>()
+        .context(what)?;
+    Ok(Row {
+        what,
+        limit: Duration::from_millis(limit),
+        times,
+    })
+}
+
+/// Runs the program and returns how long it took.
+fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<Duration> {
+    let start = Instant::now();
+    let status = Command::new(env!("CARGO_BIN_EXE_gen-topology"))
+        .args(arguments)
+        .current_dir(directory)
+        .env_remove("GEN_TOPOLOGY_FILE")
+        .stderr(Stdio::null())
+        .status()
+        .context("starting gen-topology")?;
+    let took = start.elapsed();
+    ensure!(
+        status.success(),
+        "gen-topology {} ended with {status}",
+        arguments.join(" ")
+    );
+    Ok(took)
+}
+
+fn topology() -> String {
+    let mut nodes = Vec::new();
+    for (tier, stem, count, block) in [
+        ("load-balancer", "lb", LOAD_BALANCERS, 16_usize),
+        ("database", "db", DATABASES, 32),
+        ("app", "app", APPS, 64),
+    ] {
+        for index in 0..count {
+            let mut node = String::new();
+            let (high, low) = (block + index / 250, 1 + index % 250);
+            let written = write!(
+                node,
+                "    \"{stem}-{}\": {{ \"tier\": \"{tier}\", \"address\": \"10.20.{high}.{low}\" }}",
+                index + 1
+            );
+            debug_assert!(written.is_ok(), "a string takes everything");
+            nodes.push(node);
+        }
+    }
+    format!(
+        "{{\n  \"version\": 1,\n  \"name\": \"large\",\n  \"network\": {{ \"subnet\": \"10.20.0.0/16\", \
+         \"virtual_ip\": \"10.20.0.10\" }},\n  \"app\": {{ \"source\": \"./app\" }},\n  \"nodes\": {{\n{}\n  }}\n}}\n",
+        nodes.join(",\n")
+    )
+}

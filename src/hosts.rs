@@ -79,8 +79,7 @@ pub fn write(directory: &Path, rendered: &[Rendered], changes: &Changes) -> anyh
         return Ok(());
     }
     fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
-    let touched: BTreeSet<&Path> = changes.created.iter().chain(&changes.changed).map(PathBuf::as_path).collect();
-    in_parallel(rendered, |node| write_node(directory, node, &touched))?;
+    // What goes goes first: a node's facts, written last, then say that all is done.
     let mut emptied = BTreeSet::new();
     for file in &changes.removed {
         let path = directory.join(file);
@@ -91,14 +90,15 @@ pub fn write(directory: &Path, rendered: &[Rendered], changes: &Changes) -> anyh
     for below in emptied.iter().rev().filter(|path| !path.as_os_str().is_empty()) {
         let _ = fs::remove_dir(directory.join(below));
     }
-    Ok(())
+    let touched: BTreeSet<&Path> = changes.created.iter().chain(&changes.changed).map(PathBuf::as_path).collect();
+    in_parallel(rendered, |node| write_node(directory, node, &touched)).map(drop)
 }
 
 fn diff_node(directory: &Path, node: &Rendered) -> anyhow::Result<Changes> {
     let mut changes = Changes::default();
     let root = PathBuf::from(&node.node);
-    if is_link(&directory.join(&root)) {
-        changes.foreign.push(root);
+    if let Some(obstacle) = obstacle(directory, &root) {
+        changes.foreign.push(obstacle);
         return Ok(changes);
     }
     let mut same_facts = false;
@@ -116,6 +116,11 @@ fn diff_node(directory: &Path, node: &Rendered) -> anyhow::Result<Changes> {
             Err(_) => changes.foreign.push(relative),
         }
     }
+    let below: BTreeSet<&Path> =
+        changes.created.iter().chain(&changes.changed).chain(&changes.foreign).filter_map(|path| path.parent()).collect();
+    let obstacles: BTreeSet<PathBuf> = below.into_iter().filter_map(|path| obstacle(directory, path)).collect();
+    changes.foreign.retain(|path| obstacles.iter().all(|obstacle| !path.starts_with(obstacle)));
+    changes.foreign.extend(obstacles);
     // The facts list the files: as long as they are the same, none is left over.
     if !same_facts && directory.join(&root).is_dir() {
         let wanted: BTreeSet<PathBuf> = node.files.keys().map(|path| root.join(path)).collect();
@@ -204,8 +209,18 @@ pub fn unified(directory: &Path, rendered: &[Rendered], changes: &Changes) -> St
     text
 }
 
-fn is_link(path: &Path) -> bool {
-    path.symlink_metadata().is_ok_and(|data| data.is_symlink())
+/// The first part of `relative` that is there and no directory. A link to one is
+/// none: what is behind it is outside of `directory`.
+fn obstacle(directory: &Path, relative: &Path) -> Option<PathBuf> {
+    let mut path = PathBuf::new();
+    for part in relative.components() {
+        path.push(part);
+        // Below what is not there nothing is in the way.
+        if !directory.join(&path).symlink_metadata().ok()?.is_dir() {
+            return Some(path);
+        }
+    }
+    None
 }
 
 fn entries(directory: &Path) -> anyhow::Result<Vec<fs::DirEntry>> {

@@ -1,3 +1,10 @@
-//! t
+//! The project's tests, as one program: one module per command or concern.
+
+mod check;
+mod cli;
 mod common;
+mod daemons;
+mod edit;
+mod generate;
 mod lab;
+mod layering;

@@ -16,8 +16,9 @@ use crate::topology::Tier;
 #[derive(Debug, Parser)]
 #[command(name = "gen-topology", version, max_term_width = 100, disable_help_subcommand = true)]
 pub(super) struct Args {
-    #[command(flatten)]
-    pub file: FileArg,
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
+    pub file: Option<PathBuf>,
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
@@ -28,12 +29,12 @@ pub(super) struct Args {
     pub command: Command,
 }
 
-/// Can stand before the command or behind it. Not a global option of clap, because
-/// `lab logs -f` means to follow, as everywhere.
+/// Can stand before the command or behind it, where it counts more. Not a global
+/// option of clap, because `lab logs -f` means to follow, as everywhere.
 #[derive(Debug, Default, ClapArgs)]
 pub(super) struct FileArg {
     /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
-    #[arg(short, long, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
+    #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
 }
 

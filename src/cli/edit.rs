@@ -22,7 +22,12 @@ pub(super) fn remove(file: Option<&Path>, args: &RemoveArgs, ui: &mut Ui) -> Out
 
 /// `scale`.
 pub(super) fn scale(file: Option<&Path>, args: &ScaleArgs, ui: &mut Ui) -> Outcome {
-    let wanted: BTreeMap<_, _> = args.sizes.iter().copied().collect();
+    let mut wanted = BTreeMap::new();
+    for (tier, size) in &args.sizes {
+        if wanted.insert(*tier, *size).is_some_and(|other| other != *size) {
+            return Err(Failure::Usage(format!("`{tier}` is given two sizes")));
+        }
+    }
     edit(file, &args.edit, ui, |text| topology::scale(text, &wanted))
 }
 
@@ -64,7 +69,9 @@ fn edit(
         ui.say(&format!("would be: {} (dry run, nothing was written)", model::summary(&topology)));
         return Ok(());
     }
-    crate::hosts::replace(&source.path, edit.text.as_bytes())
+    // A link to the file stays a link.
+    let file = source.path.canonicalize().with_context(|| format!("finding {}", source.path.display()))?;
+    crate::hosts::replace(&file, edit.text.as_bytes())
         .with_context(|| format!("writing {}", source.path.display()))?;
     ui.say(&format!("{}: {}; next: `gen-topology generate`", source.path.display(), model::summary(&topology)));
     Ok(())

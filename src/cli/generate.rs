@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::bail;
+use anyhow::anyhow;
 
 use super::args::GenerateArgs;
 use super::ui::Ui;
@@ -18,7 +18,7 @@ pub(super) fn run(file: Option<&Path>, args: &GenerateArgs, ui: &mut Ui) -> Outc
     let changes = hosts::diff(&directory, &rendered)?;
     if !changes.foreign.is_empty() {
         let list: Vec<String> = changes.foreign.iter().map(|path| directory.join(path).display().to_string()).collect();
-        return Err(foreign(&list).unwrap_err().into());
+        return Err(foreign(&list).into());
     }
     if args.check {
         if changes.is_empty() {
@@ -34,8 +34,8 @@ pub(super) fn run(file: Option<&Path>, args: &GenerateArgs, ui: &mut Ui) -> Outc
     Ok(())
 }
 
-fn foreign(list: &[String]) -> anyhow::Result<()> {
-    bail!(
+fn foreign(list: &[String]) -> anyhow::Error {
+    anyhow!(
         "these were not made by gen-topology and are in the way; move them elsewhere, nothing was written:\n  {}",
         list.join("\n  ")
     )

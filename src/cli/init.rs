@@ -2,21 +2,22 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 
-use super::Outcome;
 use super::args::InitArgs;
 use super::ui::Ui;
+use super::{Failure, Outcome};
 use crate::topology::Name;
 
 /// The demo application, so that a new project runs before a line of it is written.
-const APP: [(&str, &str); 6] = [
+const APP: [(&str, &str); 7] = [
     ("app.py", include_str!("../../app/app.py")),
     ("database.py", include_str!("../../app/database.py")),
     ("requirements.in", include_str!("../../app/requirements.in")),
     ("requirements.txt", include_str!("../../app/requirements.txt")),
     ("templates/index.html", include_str!("../../app/templates/index.html")),
     ("static/style.css", include_str!("../../app/static/style.css")),
+    ("static/icon.svg", include_str!("../../app/static/icon.svg")),
 ];
 
 const TOPOLOGY: &str = include_str!("../../examples/ha.json");
@@ -26,7 +27,7 @@ const SCHEMA: &str = include_str!("../../topology.schema.json");
 pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
     let directory = &args.directory;
     let name = match &args.name {
-        Some(name) => name.parse::<Name>().map_err(|why| anyhow::anyhow!("`{name}` can't be a stack's name: {why}"))?.to_string(),
+        Some(name) => name.parse::<Name>().map_err(|why| Failure::Usage(format!("`{name}` can't be a stack's name: {why}")))?.to_string(),
         None => name_of(directory),
     };
     let topology = TOPOLOGY
@@ -38,7 +39,7 @@ pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
     let taken: Vec<String> =
         files.iter().map(|(path, _)| directory.join(path)).filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
     if !taken.is_empty() {
-        return Err(refuse(&taken).unwrap_err().into());
+        return Err(refuse(&taken).into());
     }
     for (path, text) in &files {
         let path = directory.join(path);
@@ -52,8 +53,8 @@ pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-fn refuse(taken: &[String]) -> anyhow::Result<()> {
-    bail!("nothing was written: {} {} already there", taken.join(", "), if taken.len() == 1 { "is" } else { "are" })
+fn refuse(taken: &[String]) -> anyhow::Error {
+    anyhow!("nothing was written: {} {} already there", taken.join(", "), if taken.len() == 1 { "is" } else { "are" })
 }
 
 /// The directory's name as far as it can be a stack's.

@@ -100,8 +100,8 @@ fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
-    let before = args.file.file;
-    let file = |behind: &Option<PathBuf>| before.clone().or_else(|| behind.clone());
+    let before = args.file;
+    let file = |behind: &Option<PathBuf>| behind.clone().or_else(|| before.clone());
     match args.command {
         Command::Init(args) => init::run(&args, ui),
         Command::Check(args) => model::check(file(&args.file.file).as_deref(), &args, ui),

@@ -47,6 +47,18 @@ pub fn nginx(text: &str) -> String {
     word
 }
 
+/// A pattern of nginx that matches `text` and nothing else; still to be quoted.
+pub fn nginx_exactly(text: &str) -> String {
+    let mut pattern = String::from("~^");
+    for c in text.chars() {
+        if !c.is_ascii_alphanumeric() && !matches!(c, '/' | '_' | '-' | '~') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern + "\\z"
+}
+
 /// A Python string literal. JSON's escapes are all Python's too, except that
 /// Python has no surrogate pairs: serde_json writes other planes as they are.
 pub fn python(text: &str) -> String {

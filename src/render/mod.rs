@@ -79,10 +79,11 @@ impl Renderer {
     fn new() -> anyhow::Result<Self> {
         let mut tera = Tera::new();
         tera.autoescape_on(Vec::<&'static str>::new());
-        let filters: [(&'static str, fn(&str) -> String); 5] = [
+        let filters: [(&'static str, fn(&str) -> String); 6] = [
             ("haproxy", escape::haproxy),
             ("keepalived", escape::keepalived),
             ("nginx", escape::nginx),
+            ("nginx_exactly", escape::nginx_exactly),
             ("python", escape::python),
             ("supervisor", escape::supervisor),
         ];

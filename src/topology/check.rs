@@ -240,7 +240,7 @@ impl Check<'_> {
         if !(100..=600_000).contains(&election.get()) {
             let message = format!("`election_timeout` goes from 100ms to 10m, this is {election}");
             self.add(Code::OutOfRange, Place::value("/database/election_timeout"), message);
-        } else if heartbeat.get() == 0 || heartbeat.get() * 4 > election.get() {
+        } else if heartbeat.get() == 0 || heartbeat.get().saturating_mul(4) > election.get() {
             let message = format!("a heartbeat every {heartbeat} is too seldom for an election time-out of {election}");
             let problem = self.add(Code::HeartbeatTooSlow, Place::value("/database/heartbeat_interval"), message);
             problem.related.push((Place::value("/database/election_timeout"), "the time-out".into()));

@@ -97,7 +97,7 @@ codes! {
     EvenVoters "even-voters" Error
         "An even number of voting members survives no more failures than one fewer, and has one more that can fail: 4 members survive 1, like 3. Two are worse than one: the loss of either stops writes. Use an odd number, or give one node `\"voting\": false` so that it only keeps a copy."
     MisplacedKey "misplaced-key" Error
-        "The key belongs to nodes of another tier."
+        "The key belongs to nodes of another tier: `voting` is for databases, the only nodes that elect one of themselves."
     PortClash "port-clash" Error
         "Two listeners of one node would need the same port."
     BadAdvertInterval "bad-advert-interval" Error

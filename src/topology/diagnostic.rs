@@ -128,6 +128,10 @@ pub(super) fn step(key: &str) -> String {
 
 /// The word among `known` that `word` was probably meant to be.
 pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    // Names have 63 characters at most; comparing takes long for a word that a damaged file made of a megabyte.
+    if word.len() > 200 {
+        return None;
+    }
     let lower = word.to_lowercase();
     known
         .into_iter()

@@ -55,12 +55,48 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Box<Diagnostic>> {
 pub(super) fn parse(text: &str) -> Result<Value<'_>, Box<Diagnostic>> {
     let options = CollectOptions::default();
     match parse_to_ast(text, &options, &strict()) {
-        Ok(parsed) => parsed.value.ok_or_else(|| {
-            let empty = Diagnostic::new(Code::EmptyFile, Place::text(0..0), "the file is empty");
-            Box::new(empty.hint("`gen-topology init` writes a topology to start from"))
-        }),
+        Ok(parsed) => {
+            let tree = parsed.value.ok_or_else(|| {
+                let empty = Diagnostic::new(Code::EmptyFile, Place::text(0..0), "the file is empty");
+                Box::new(empty.hint("`gen-topology init` writes a topology to start from"))
+            })?;
+            match control_character(text, &tree) {
+                Some(at) => Err(Box::new(
+                    Diagnostic::new(Code::Syntax, Place::text(at..at + 1), "a control character can't stand in a string")
+                        .hint("write a line break as `\\n`, a tab as `\\t` and others as `\\u001f`"),
+                )),
+                None => Ok(tree),
+            }
+        }
         Err(error) => Err(Box::new(syntax(text, &error))),
     }
+}
+
+/// Where a string holds a character that JSON wants escaped; the parser lets it through.
+fn control_character(text: &str, value: &Value<'_>) -> Option<usize> {
+    let within = |range: Range<usize>| {
+        let at = text.as_bytes()[range.clone()].iter().position(|byte| *byte < b' ');
+        at.map(|at| range.start + at)
+    };
+    match value {
+        Value::StringLit(literal) => within(range(literal.range)),
+        Value::Object(object) => object
+            .properties
+            .iter()
+            .find_map(|property| within(range(property.name.range())).or_else(|| control_character(text, &property.value))),
+        Value::Array(array) => array.elements.iter().find_map(|element| control_character(text, element)),
+        _ => None,
+    }
+}
+
+/// What serde has to say against a text that is of the right shape: an escape
+/// that stands for no character.
+pub(super) fn unreadable(text: &str, error: &serde_json::Error) -> Diagnostic {
+    let line = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+    let at = floor(text, line + error.column().saturating_sub(1));
+    let message = error.to_string();
+    let message = message.split(" at line ").next().unwrap_or_default();
+    Diagnostic::new(Code::Syntax, Place::text(at..at), format!("this can't be read: {message}"))
 }
 
 fn syntax(text: &str, error: &ParseError) -> Diagnostic {

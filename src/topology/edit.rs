@@ -4,8 +4,11 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 
-use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode};
+use jsonc_parser::ast::{Object, ObjectProp};
+use jsonc_parser::common::Ranged as _;
+use jsonc_parser::cst::CstRootNode;
 
 use super::allocate::Allocator;
 use super::raw::RawTopology;
@@ -74,11 +77,10 @@ pub enum EditError {
 
 /// Adds `count` nodes of `tier`, the first of them called `name` if one is given.
 pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<Edit, EditError> {
-    let (raw, root) = read(text)?;
-    let nodes = root.object_value().and_then(|root| root.object_value("nodes"));
-    let nodes = nodes.ok_or(EditError::Unreadable)?;
+    let (raw, _) = read(text)?;
     let mut names: HashSet<String> = raw.nodes.keys().cloned().collect();
     let mut addresses = Allocator::new(&raw, &[]);
+    let mut numbers = Names::after(&raw, tier);
     let mut added = Vec::with_capacity(count);
     for index in 0..count {
         let name = match name.filter(|_| index == 0) {
@@ -87,16 +89,20 @@ pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<E
                 Ok(name) => name.to_string(),
                 Err(why) => return Err(EditError::BadName { name: name.into(), why }),
             },
-            None => next_name(&raw, tier, &names),
+            None => match numbers.next() {
+                // Only when the numbers have reached their end.
+                name if names.contains(&name) => return Err(EditError::NameTaken(name)),
+                name => name,
+            },
         };
         let subnet = raw.network.subnet;
         let address = addresses.next(tier).ok_or(EditError::SubnetFull { subnet, tier })?;
+        numbers.see(&name);
         names.insert(name.clone());
         added.push(Addition { name, tier, address });
     }
-    insert(&raw, &nodes, &added);
     Ok(Edit {
-        text: root.to_string(),
+        text: insert(text, &raw, &added).ok_or(EditError::Unreadable)?,
         added,
         removed: Vec::new(),
     })
@@ -174,44 +180,128 @@ fn read(text: &str) -> Result<(RawTopology, CstRootNode), EditError> {
     Ok((raw, root))
 }
 
-/// A name after the fashion of the tier's last node: `app-3` after `app-2`. The
-/// number is one more than any node with the same beginning has, so that
-/// `node-6` follows `node-5` whatever its tier.
-fn next_name(raw: &RawTopology, tier: Tier, taken: &HashSet<String>) -> String {
-    let split = |name: &str| {
-        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
-        let number = name[stem.len()..].parse::<u64>().ok()?;
-        Some((stem.to_owned(), number))
-    };
-    let last = raw.nodes.iter().rev().find(|(_, node)| node.tier == tier);
-    let stem = last.and_then(|(name, _)| split(name)).map(|(stem, _)| stem);
-    let stem = stem.unwrap_or_else(|| format!("{}-", tier.stem()));
-    let highest = taken.iter().filter_map(|name| split(name)).filter(|(other, _)| *other == stem).map(|(_, n)| n).max();
-    format!("{stem}{}", highest.unwrap_or(0) + 1)
+/// Gives new nodes of a tier names after the fashion of its last node: `app-3`
+/// after `app-2`, `web-010` after `web-009`. The number is one more than any node
+/// with the same beginning has, so that `node-6` follows `node-5` whatever its tier.
+struct Names {
+    stem: String,
+    /// Digits that a number has at least.
+    width: usize,
+    highest: u64,
 }
 
-/// Writes the new nodes behind the last one of their tier, on one line each when
-/// that is how the neighbours are written.
-fn insert(raw: &RawTopology, nodes: &CstObject, added: &[Addition]) {
-    let Some(first) = added.first() else { return };
-    let neighbour = raw.nodes.values().rposition(|node| node.tier == first.tier);
-    let mut index = neighbour.map_or(raw.nodes.len(), |at| at + 1);
-    let sample = nodes.properties().first().map(ToString::to_string).unwrap_or_default();
-    let one_line = !sample.contains('\n');
-    for node in added {
-        let (tier, address) = (node.tier.name(), node.address.to_string());
-        if one_line {
-            // A string literal carries its raw text, which may be any JSON.
-            let property = nodes.insert(index, &node.name, CstInputValue::String(String::new()));
-            let literal = property.value().and_then(|value| value.as_string_lit());
-            if let Some(literal) = literal {
-                literal.set_raw_value(format!("{{ \"tier\": \"{tier}\", \"address\": \"{address}\" }}"));
-            }
-        } else {
-            let text = |value: &str| CstInputValue::String(value.to_owned());
-            let members = vec![("tier".to_owned(), text(tier)), ("address".to_owned(), text(&address))];
-            nodes.insert(index, &node.name, CstInputValue::Object(members));
+impl Names {
+    fn after(raw: &RawTopology, tier: Tier) -> Self {
+        let last = raw.nodes.iter().rev().find(|(_, node)| node.tier == tier);
+        let model = last.and_then(|(name, _)| numbered(name));
+        let (stem, digits) = model.map_or_else(|| (format!("{}-", tier.stem()), ""), |(stem, digits, _)| (stem.to_owned(), digits));
+        let width = if digits.starts_with('0') { digits.len() } else { 0 };
+        let mut names = Self { stem, width, highest: 0 };
+        raw.nodes.keys().for_each(|name| names.see(name));
+        names
+    }
+
+    /// Makes sure that no later name has the number of `name`.
+    fn see(&mut self, name: &str) {
+        if let Some((stem, _, number)) = numbered(name)
+            && stem == self.stem
+        {
+            self.highest = self.highest.max(number);
         }
-        index += 1;
+    }
+
+    fn next(&mut self) -> String {
+        self.highest = self.highest.saturating_add(1);
+        format!("{}{:0width$}", self.stem, self.highest, width = self.width)
+    }
+}
+
+/// A name that ends with a number, as what is before it, its digits and its value.
+fn numbered(name: &str) -> Option<(&str, &str, u64)> {
+    let (stem, digits) = name.split_at(name.trim_end_matches(|c: char| c.is_ascii_digit()).len());
+    Some((stem, digits, digits.parse().ok()?))
+}
+
+/// The text with the new nodes behind the last one of their tier, written as the
+/// neighbours are: on one line each or over several, with the same blanks.
+fn insert(text: &str, raw: &RawTopology, added: &[Addition]) -> Option<String> {
+    let Some(first) = added.first() else { return Some(text.to_owned()) };
+    let tree = document::parse(text).ok()?;
+    let nodes = tree.as_object()?.get_object("nodes")?;
+    let neighbour = raw.nodes.values().rposition(|node| node.tier == first.tier);
+    let Some(neighbour) = nodes.properties.get(neighbour.unwrap_or(raw.nodes.len().saturating_sub(1))) else {
+        let lines: Vec<String> = added.iter().map(|node| one_line(node)).collect();
+        let (before, after) = text.split_at(nodes.range.start + 1);
+        return Some(format!("{before} {} {after}", lines.join(", ")));
+    };
+    let separator = separator(text, nodes)?;
+    let model = std::iter::once(neighbour).chain(&nodes.properties).find_map(|property| Model::of(text, property));
+    let (before, after) = text.split_at(neighbour.range.end);
+    let mut changed = before.to_owned();
+    for node in added {
+        changed.push_str(&separator);
+        changed.push_str(&model.as_ref().map_or_else(|| one_line(node), |model| model.write(node)));
+    }
+    Some(changed + after)
+}
+
+/// What stands between two nodes: the shortest, where blank lines part groups.
+fn separator(text: &str, nodes: &Object<'_>) -> Option<String> {
+    let between = nodes.properties.windows(2).map(|pair| &text[pair[0].range.end..pair[1].range.start]);
+    match between.min_by_key(|between| between.len()) {
+        Some(shortest) => Some(shortest.to_owned()),
+        None => Some(format!(",{}", &text[nodes.range.start + 1..nodes.properties.first()?.range.start])),
+    }
+}
+
+fn one_line(node: &Addition) -> String {
+    format!("\"{}\": {{ \"tier\": \"{}\", \"address\": \"{}\" }}", node.name, node.tier, node.address)
+}
+
+/// A node's text, and where in it the words are that another node has in their places.
+struct Model<'t> {
+    text: &'t str,
+    /// In the order of the text.
+    words: Vec<(Range<usize>, Word)>,
+}
+
+#[derive(Clone, Copy)]
+enum Word {
+    Name,
+    Tier,
+    Address,
+}
+
+impl<'t> Model<'t> {
+    /// Only of a node that has nothing but a tier and an address.
+    fn of(text: &'t str, property: &ObjectProp<'_>) -> Option<Self> {
+        let start = property.range.start;
+        let within = |range: jsonc_parser::common::Range| range.start - start..range.end - start;
+        let mut words = vec![(within(property.name.range()), Word::Name)];
+        for member in &property.value.as_object()?.properties {
+            let word = match member.name.as_str() {
+                "tier" => Word::Tier,
+                "address" => Word::Address,
+                _ => return None,
+            };
+            words.push((within(member.value.range()), word));
+        }
+        Some(Self {
+            text: &text[start..property.range.end],
+            words,
+        })
+    }
+
+    fn write(&self, node: &Addition) -> String {
+        let mut text = self.text.to_owned();
+        for (range, word) in self.words.iter().rev() {
+            let word = match word {
+                Word::Name => node.name.clone(),
+                Word::Tier => node.tier.to_string(),
+                Word::Address => node.address.to_string(),
+            };
+            text.replace_range(range.clone(), &format!("\"{word}\""));
+        }
+        text
     }
 }

@@ -41,7 +41,7 @@ pub struct Source {
 }
 
 /// What a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// haproxy and Keepalived: owns or waits for the virtual IP.
@@ -239,11 +239,7 @@ impl Topology {
         if problems.is_empty() {
             match serde_json::from_str::<raw::RawTopology>(text) {
                 Ok(raw) => topology = check::meaning(raw, &source.base, exists, &mut problems),
-                Err(error) => problems.push(Diagnostic::new(
-                    Code::BadValue,
-                    Place::value(""),
-                    format!("the file can't be read: {error}"),
-                )),
+                Err(error) => problems.push(document::unreadable(text, &error)),
             }
         }
         document::locate(&tree, &mut problems);

@@ -153,7 +153,7 @@ fn refuse_number(number: &str, schema: &Schema) -> Option<(Code, String)> {
     match number.parse::<i64>() {
         _ if number.contains(['.', 'e', 'E']) => Some((Code::WrongType, "needs a whole number".into())),
         Ok(n) if (minimum..=maximum).contains(&n) => None,
-        _ if minimum == maximum => Some((Code::UnsupportedVersion, format!("is {number}; this program knows {maximum}"))),
+        _ if minimum == maximum => Some((Code::UnsupportedVersion, format!("is {}; this program knows {maximum}", quoted(number)))),
         _ => Some((Code::OutOfRange, format!("goes from {minimum} to {maximum}, this is {}", quoted(number)))),
     }
 }
@@ -200,6 +200,10 @@ fn name_of(pointer: &str) -> String {
 
 fn lower_first(text: &str) -> String {
     let text = text.trim_end_matches('.');
+    // `IPv4` stays as it is.
+    if text.chars().nth(1).is_some_and(char::is_uppercase) {
+        return text.to_owned();
+    }
     let mut chars = text.chars();
     let first = chars.next().map(char::to_lowercase);
     first.into_iter().flatten().chain(chars).collect()

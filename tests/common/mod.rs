@@ -1,7 +1,7 @@
 //! What the tests share: a place of its own for each, in which the program can't
 //! see this machine's settings, and a way to say that a test could not run.
 
-#![expect(clippy::expect_used, reason = "a test may stop")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use std::fs;
 use std::io::Write as _;
@@ -59,7 +59,11 @@ pub(crate) struct Output {
 impl Output {
     /// Everything as one text, for snapshots.
     pub(crate) fn text(&self) -> String {
-        let Output { code, stdout, stderr } = self;
+        let Output {
+            code,
+            stdout,
+            stderr,
+        } = self;
         format!("exit code {code}\n--- stdout\n{stdout}--- stderr\n{stderr}")
     }
 
@@ -76,7 +80,10 @@ impl TestEnvironment {
     /// A directory `work` with an application in `app/` and no topology.
     pub(crate) fn new() -> Self {
         fresh_report();
-        let root = tempfile::Builder::new().prefix("gen-topology-test-").tempdir().expect("a temporary directory");
+        let root = tempfile::Builder::new()
+            .prefix("gen-topology-test-")
+            .tempdir()
+            .expect("a temporary directory");
         let real = fs::canonicalize(root.path()).expect("a temporary directory");
         let environment = Self { root, real };
         for directory in ["home", "run", "tmp"] {
@@ -119,7 +126,12 @@ impl TestEnvironment {
     }
 
     /// Runs the program in a directory of the work directory, with standard input.
-    pub(crate) fn run_in(&self, directory: impl AsRef<Path>, arguments: &[&str], input: Option<&str>) -> Output {
+    pub(crate) fn run_in(
+        &self,
+        directory: impl AsRef<Path>,
+        arguments: &[&str],
+        input: Option<&str>,
+    ) -> Output {
         let mut command = self.command();
         command.current_dir(self.path(directory)).args(arguments);
         self.finish(command.write_stdin(input.unwrap_or_default()))
@@ -184,8 +196,17 @@ pub(crate) fn not_run(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     let line = format!("not run: {test}: {why}\n");
     let _writing = WRITING.lock();
-    let mut file = fs::OpenOptions::new().append(true).open(report()).expect("the report is there");
-    file.write_all(line.as_bytes()).expect("the report can be written");
-    std::io::stderr().write_all(line.as_bytes()).expect("standard error is open");
-    assert!(std::env::var_os("GEN_TOPOLOGY_TESTS").is_none_or(|value| value != "all"), "{line}");
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(report())
+        .expect("the report is there");
+    file.write_all(line.as_bytes())
+        .expect("the report can be written");
+    std::io::stderr()
+        .write_all(line.as_bytes())
+        .expect("standard error is open");
+    assert!(
+        std::env::var_os("GEN_TOPOLOGY_TESTS").is_none_or(|value| value != "all"),
+        "{line}"
+    );
 }
