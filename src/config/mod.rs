@@ -104,9 +104,10 @@ pub struct NodeFacts {
     /// Databases only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub database: Option<Arc<ReplicaSet>>,
-    /// The files rendered for the node, below its directory; filled in by the renderer.
+    /// The files rendered for the node, below its directory, with their SHA-256; filled in by
+    /// the renderer. NixOS refuses to build from a file that was edited by hand.
     #[serde(default)]
-    pub files: Vec<String>,
+    pub files: std::collections::BTreeMap<String, String>,
 }
 
 /// What `gen-topology node run haproxy|keepalived` needs to know.
@@ -219,7 +220,7 @@ impl Shared {
             load_balancer: None,
             app: None,
             database: None,
-            files: Vec::new(),
+            files: std::collections::BTreeMap::new(),
         };
         let role = match node.tier {
             Tier::LoadBalancer => {

@@ -72,6 +72,27 @@ pub fn supervisor(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// A Nix string literal. Besides `\`, `"` and `${` the control characters CR, LF and
+/// TAB are escaped: Nix reads a CR that stands in a string as it is back as LF. No
+/// `''…''` strings, which lose their indentation. Nix has no NUL in strings; it is left
+/// out (checked values never hold it).
+pub fn nix(text: &str) -> String {
+    let mut word = String::from('"');
+    let mut chars = text.chars().filter(|c| *c != '\0').peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' => word.push_str("\\n"),
+            '\r' => word.push_str("\\r"),
+            '\t' => word.push_str("\\t"),
+            '"' | '\\' => word.extend(['\\', c]),
+            '$' if chars.peek() == Some(&'{') => word.push_str("\\$"),
+            _ => word.push(c),
+        }
+    }
+    word.push('"');
+    word
+}
+
 /// Letters, digits and signs that none of the syntaxes gives a meaning.
 fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:,+@".contains(c))
@@ -104,7 +125,7 @@ mod tests {
 
         #[test]
         fn no_syntax_lets_a_line_break_through(text in "(?s).{0,40}") {
-            for word in [haproxy(&text), keepalived(&text), nginx(&text), supervisor(&text), python(&text)] {
+            for word in [haproxy(&text), keepalived(&text), nginx(&text), supervisor(&text), python(&text), nix(&text)] {
                 prop_assert!(!word.contains(['\n', '\r', '\0']));
             }
         }

@@ -2,15 +2,18 @@
 //!
 //! Daemon files come from templates in which every value passes the escape filter
 //! of its syntax (a test reads the templates and holds them to it). Data files,
-//! `node.json` and `mongod.conf`, come from serializers.
+//! `node.json` and `mongod.conf`, come from serializers. Nix is hardly written at
+//! all: a host's `default.nix` reads `node.json` ([`nix`]).
 
 pub mod escape;
+pub mod nix;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tera::{Kwargs, State, Tera, Value};
 
 use crate::config::{AppServer, Mongod, NodeConfig, NodeFacts, Role};
@@ -25,6 +28,8 @@ pub struct Rendered {
     pub files: BTreeMap<&'static str, Arc<str>>,
 }
 
+/// The node's NixOS module.
+pub const HOST: &str = "default.nix";
 /// Path of the node's facts below its directory.
 pub const FACTS: &str = "node.json";
 /// haproxy's configuration.
@@ -73,6 +78,8 @@ struct Renderer {
     tera: Tera,
     /// Files of a shared configuration, by its address.
     shared: HashMap<usize, BTreeMap<&'static str, Arc<str>>>,
+    /// Digests of shared texts, by their address. `shared` keeps those texts, and so the addresses.
+    digests: HashMap<usize, String>,
 }
 
 impl Renderer {
@@ -96,6 +103,7 @@ impl Renderer {
         Ok(Self {
             tera,
             shared: HashMap::new(),
+            digests: HashMap::new(),
         })
     }
 
@@ -110,14 +118,24 @@ impl Renderer {
             Role::Database(mongod) => self.database(mongod)?,
         };
         let facts = NodeFacts {
-            files: files.keys().map(|path| (*path).to_owned()).collect(),
+            files: files.iter().map(|(path, text)| ((*path).to_owned(), self.digest(text))).collect(),
             ..node.facts.clone()
         };
         files.insert(FACTS, to_json(&facts)?.into());
+        files.insert(HOST, nix::host(&facts)?.into());
         Ok(Rendered {
             node: node.facts.name.clone(),
             files,
         })
+    }
+
+    /// SHA-256 in hexadecimal. A text that nodes share is read once.
+    fn digest(&mut self, text: &Arc<str>) -> String {
+        let sum = || Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        if Arc::strong_count(text) == 1 {
+            return sum();
+        }
+        self.digests.entry(Arc::as_ptr(text).cast::<u8>() as usize).or_insert_with(sum).clone()
     }
 
     fn app(&mut self, server: &Arc<AppServer>) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {

@@ -1,0 +1,197 @@
+# The application on an app server: gunicorn under supervisord.
+#
+# supervisord holds the listening socket, as in the lab, so gunicorn can be replaced
+# one instance at a time while requests go on. It is an ordinary service of systemd.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  top = config.services.gen-topology;
+  cfg = top.app;
+  user = "gen-topology-app";
+
+  supervisorConfig = "/etc/supervisor/supervisord.conf";
+
+  # `update` takes over a changed supervisord.conf and leaves what has not changed
+  # alone. Restarting one instance at a time gives the others the app's new code,
+  # packages and configuration; supervisorctl waits until each one runs.
+  reload = pkgs.writeShellApplication {
+    name = "gen-topology-reload-app";
+    runtimeInputs = [
+      cfg.supervisor
+      pkgs.gawk
+    ];
+    text = ''
+      control() { supervisorctl --configuration ${supervisorConfig} "$@"; }
+      control update
+      # Not `|| exit`: status ends with 3 when some instance does not run, which is no reason to stop.
+      { control status || true; } | awk '{ print $1 }' | while read -r instance; do
+        control restart "$instance"
+      done
+    '';
+  };
+in
+{
+  options.services.gen-topology.app = {
+    enable = lib.mkEnableOption "the application, run by gunicorn under supervisord";
+
+    source = lib.mkOption {
+      type = lib.types.path;
+      example = lib.literalExpression "./app";
+      description = "Directory of the application's code, which holds the module that gunicorn loads.";
+    };
+
+    packages = lib.mkOption {
+      type = lib.types.functionTo (lib.types.listOf lib.types.package);
+      default = ps: [
+        ps.flask
+        ps.gunicorn
+        ps.pymongo
+      ];
+      defaultText = lib.literalExpression "ps: [ ps.flask ps.gunicorn ps.pymongo ]";
+      description = "Packages of Python that the application needs, gunicorn among them.";
+    };
+
+    python = lib.mkOption {
+      type = lib.types.package;
+      default = pkgs.python3.withPackages cfg.packages;
+      defaultText = lib.literalExpression "pkgs.python3.withPackages config.services.gen-topology.app.packages";
+      description = ''
+        Python with the application's packages, for those who lock them otherwise than
+        nixpkgs does. It is found at {file}`/etc/gen-topology/python`.
+      '';
+    };
+
+    supervisor = lib.mkPackageOption pkgs [ "python3Packages" "supervisor" ] { };
+
+    supervisorConfig = lib.mkOption {
+      type = lib.types.path;
+      default = top.files + "/supervisor/supervisord.conf";
+      defaultText = lib.literalExpression ''config.services.gen-topology.files + "/supervisor/supervisord.conf"'';
+      description = "supervisord's configuration.";
+    };
+
+    gunicornConfig = lib.mkOption {
+      type = lib.types.path;
+      default = top.files + "/gunicorn/gunicorn.conf.py";
+      defaultText = lib.literalExpression ''config.services.gen-topology.files + "/gunicorn/gunicorn.conf.py"'';
+      description = "gunicorn's configuration.";
+    };
+
+    environmentFile = lib.mkOption {
+      type = lib.types.nullOr lib.types.path;
+      default = null;
+      example = "/run/keys/app.env";
+      description = ''
+        File of `NAME=value` lines for the application, such as passwords. It stays outside
+        the store, where everybody could read it.
+      '';
+    };
+  };
+
+  config = lib.mkIf (top.enable && cfg.enable) {
+    environment.etc = {
+      "gen-topology/app".source = cfg.source;
+      "gen-topology/python".source = cfg.python;
+      "gunicorn/gunicorn.conf.py".source = cfg.gunicornConfig;
+      "supervisor/supervisord.conf".source = cfg.supervisorConfig;
+    };
+
+    # supervisorctl, for people.
+    environment.systemPackages = [ cfg.supervisor ];
+
+    users.users.${user} = {
+      isSystemUser = true;
+      group = user;
+    };
+    users.groups.${user} = { };
+
+    systemd.services.supervisord = {
+      description = "supervisord, which keeps gunicorn and its socket up";
+      documentation = [ "https://supervisord.org/" ];
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [ "network-online.target" ];
+      # nginx answers 503 without it, so the order is a courtesy.
+      before = [ "nginx.service" ];
+
+      reloadTriggers = [
+        cfg.source
+        cfg.python
+        cfg.gunicornConfig
+        cfg.supervisorConfig
+      ];
+      stopIfChanged = false;
+      unitConfig.StartLimitIntervalSec = 0;
+
+      serviceConfig = {
+        Type = "exec";
+        ExecStart = lib.concatStringsSep " " [
+          (lib.getExe' cfg.supervisor "supervisord")
+          "--nodaemon"
+          "--configuration=${supervisorConfig}"
+          "--pidfile=/run/supervisor/supervisord.pid"
+        ];
+        ExecReload = lib.getExe reload;
+        # TERM to supervisord only, which ends gunicorn gracefully (stopwaitsecs=25);
+        # KILL to what is left, so that no gunicorn outlives a supervisord that was killed.
+        KillMode = "mixed";
+        TimeoutStopSec = 40;
+        Restart = "always";
+        RestartSec = "1s";
+
+        User = user;
+        Group = user;
+        SupplementaryGroups = [ top.group ];
+        RuntimeDirectory = "supervisor";
+        RuntimeDirectoryMode = "0750";
+        LogsDirectory = [
+          "gunicorn"
+          "supervisor"
+        ];
+        LogsDirectoryMode = "0750";
+        ReadWritePaths = [ "/run/gen-topology" ];
+
+        CapabilityBoundingSet = "";
+        LockPersonality = true;
+        # No MemoryDenyWriteExecute: the app is yours, and some packages of Python need it.
+        NoNewPrivileges = true;
+        PrivateDevices = true;
+        PrivateTmp = true;
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHome = true;
+        ProtectHostname = true;
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectProc = "invisible";
+        ProtectSystem = "strict";
+        RemoveIPC = true;
+        RestrictAddressFamilies = [
+          "AF_INET"
+          "AF_INET6"
+          "AF_UNIX"
+        ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        SystemCallErrorNumber = "EPERM";
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged"
+          # supervisord gives each socket to its owner, who has it already.
+          "@chown"
+        ];
+        UMask = "0077";
+      }
+      // lib.optionalAttrs (cfg.environmentFile != null) {
+        EnvironmentFile = cfg.environmentFile;
+      };
+    };
+  };
+}

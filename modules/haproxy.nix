@@ -1,0 +1,184 @@
+# haproxy on a load balancer.
+#
+# Not upstream's services.haproxy. That one
+# - puts a `global` section of its own before the text, so /etc would not hold our bytes;
+# - runs haproxy itself, while ours has to run below `gen-topology node run`, which
+#   tells keepalived the moment haproxy ends and drains a neighbour before taking over;
+# - has no capability for `bind … transparent`;
+# - does not reload when only the configuration has changed.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  top = config.services.gen-topology;
+  cfg = top.haproxy;
+  facts = top.facts.load_balancer;
+
+  haproxy = lib.getExe cfg.package;
+  configFile = "/etc/haproxy/haproxy.cfg";
+  state = "/run/gen-topology/haproxy.state";
+in
+{
+  options.services.gen-topology.haproxy = {
+    enable = lib.mkEnableOption "haproxy, which spreads requests over the app servers";
+
+    package = lib.mkPackageOption pkgs "haproxy" { };
+
+    configFile = lib.mkOption {
+      type = lib.types.path;
+      default = top.files + "/haproxy/haproxy.cfg";
+      defaultText = lib.literalExpression ''config.services.gen-topology.files + "/haproxy/haproxy.cfg"'';
+      description = "haproxy's configuration.";
+    };
+
+    drainMap = lib.mkOption {
+      type = lib.types.path;
+      default = top.files + "/haproxy/drain.map";
+      defaultText = lib.literalExpression ''config.services.gen-topology.files + "/haproxy/drain.map"'';
+      description = "Map in which haproxy keeps until when it drains; it is changed in memory only.";
+    };
+  };
+
+  config = lib.mkIf (top.enable && cfg.enable) {
+    assertions = [
+      {
+        assertion = facts != null;
+        message = "services.gen-topology.haproxy: the facts of ${top.facts.name} have no `load_balancer`; is it a load balancer in the topology file?";
+      }
+      {
+        assertion = !config.services.haproxy.enable;
+        message = "services.gen-topology.haproxy and services.haproxy can't both run on ${top.facts.name}; turn one off.";
+      }
+    ];
+
+    environment.etc = {
+      "haproxy/haproxy.cfg".source = cfg.configFile;
+      "haproxy/drain.map".source = cfg.drainMap;
+    };
+
+    users.users.haproxy = {
+      isSystemUser = true;
+      group = "haproxy";
+    };
+    users.groups.haproxy = { };
+
+    # Before haproxy has said anything it is not well. keepalived would make the file
+    # itself, but as root, and haproxy's supervisor could not write to it.
+    systemd.tmpfiles.settings."10-gen-topology".${state}.f = {
+      mode = "0644";
+      user = "haproxy";
+      inherit (top) group;
+      argument = "-254";
+    };
+
+    systemd.services.haproxy = {
+      description = "haproxy, supervised for keepalived";
+      documentation = [ "man:haproxy(1)" ];
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      # Its own address has to be there for the internal listener. The virtual IP has
+      # not: that listener is `transparent`. net.ipv4.ip_nonlocal_bind must stay 0, or
+      # every load balancer would believe that it has the virtual IP.
+      after = [ "network-online.target" ];
+
+      # Changes only what X-Reload-Triggers says: switch-to-configuration reloads then,
+      # and restarts when anything else of the unit has changed, such as haproxy itself.
+      reloadTriggers = [
+        cfg.configFile
+        cfg.drainMap
+      ];
+      # One step instead of stop, activate, start: the node is away for less long.
+      stopIfChanged = false;
+      unitConfig.StartLimitIntervalSec = 0;
+
+      serviceConfig = {
+        # Not `notify`: haproxy would make its master the main process, and systemd
+        # would talk past our supervisor. keepalived's supervisor waits for haproxy's
+        # first answer instead.
+        Type = "exec";
+        ExecStart = lib.concatStringsSep " " [
+          (lib.getExe top.package)
+          "node"
+          "run"
+          "haproxy"
+          "--"
+          haproxy
+          "-W"
+          "-db"
+          "-f"
+          configFile
+        ];
+        ExecReload = [
+          # Started the way the daemon is, as haproxy's authors ask for. A mistake ends
+          # the reload here, visibly, and the old configuration goes on.
+          "${haproxy} -W -c -q -f ${configFile}"
+          # The supervisor passes it on as USR2, which lets no connection drop.
+          "${lib.getExe' pkgs.coreutils "kill"} -HUP $MAINPID"
+        ];
+        # The supervisor writes this itself; this is for a supervisor that was killed.
+        ExecStopPost = ''${pkgs.runtimeShell} -c "echo -254 > ${state}"'';
+        # TERM goes to the supervisor only, which lets requests at hand be answered.
+        KillMode = "mixed";
+        TimeoutStopSec = 20;
+        Restart = "always";
+        RestartSec = "100ms";
+        SuccessExitStatus = 143;
+
+        User = "haproxy";
+        Group = "haproxy";
+        SupplementaryGroups = [ top.group ];
+        RuntimeDirectory = "haproxy";
+        RuntimeDirectoryMode = "0750";
+        ReadWritePaths = [ "/run/gen-topology" ];
+
+        # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN:
+        # the lesser of the two.
+        AmbientCapabilities = [
+          "CAP_NET_BIND_SERVICE"
+          "CAP_NET_RAW"
+        ];
+        CapabilityBoundingSet = [
+          "CAP_NET_BIND_SERVICE"
+          "CAP_NET_RAW"
+        ];
+        LockPersonality = true;
+        MemoryDenyWriteExecute = true;
+        NoNewPrivileges = true;
+        PrivateDevices = true;
+        PrivateTmp = true;
+        ProtectClock = true;
+        ProtectControlGroups = true;
+        ProtectHome = true;
+        ProtectHostname = true;
+        ProtectKernelLogs = true;
+        ProtectKernelModules = true;
+        ProtectKernelTunables = true;
+        ProtectProc = "invisible";
+        ProtectSystem = "strict";
+        RemoveIPC = true;
+        RestrictAddressFamilies = [
+          "AF_INET"
+          "AF_INET6"
+          "AF_UNIX"
+        ];
+        RestrictNamespaces = true;
+        RestrictRealtime = true;
+        RestrictSUIDSGID = true;
+        SystemCallArchitectures = "native";
+        SystemCallErrorNumber = "EPERM";
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged"
+        ];
+        UMask = "0077";
+      };
+    };
+
+    # Visitors may come from anywhere; what the load balancers say to each other may not.
+    networking.firewall.allowedTCPPorts = lib.optional (facts != null) facts.port;
+    services.gen-topology.firewall.rules = lib.optional (facts != null) { port = facts.internal_port; };
+  };
+}

@@ -1,0 +1,202 @@
+# mongod on a database node, and the command that keeps its replica set as it should be.
+#
+# Not upstream's services.mongodb. That one
+# - writes the file from options and dotted keys, so it could not carry our bytes;
+# - has no Restart=, forks, does not wait for the network, and stops mongod after the
+#   default of systemd, before a primary has handed over;
+# - runs `rs.initiate` in a script of the first start, when the other members are not up.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  top = config.services.gen-topology;
+  cfg = top.mongodb;
+  inherit (top.facts) database;
+
+  members = lib.filter (member: member.name == top.facts.name) (database.members or [ ]);
+  port = lib.toInt (lib.last (lib.splitString ":" (lib.head members).host));
+
+  hardening = {
+    CapabilityBoundingSet = "";
+    LockPersonality = true;
+    NoNewPrivileges = true;
+    PrivateDevices = true;
+    PrivateTmp = true;
+    ProtectClock = true;
+    ProtectControlGroups = true;
+    ProtectHome = true;
+    ProtectHostname = true;
+    ProtectKernelLogs = true;
+    ProtectKernelModules = true;
+    ProtectKernelTunables = true;
+    ProtectSystem = "strict";
+    RemoveIPC = true;
+    RestrictAddressFamilies = [
+      "AF_INET"
+      "AF_INET6"
+      # mongod reads the list of interfaces.
+      "AF_NETLINK"
+      "AF_UNIX"
+    ];
+    RestrictNamespaces = true;
+    RestrictRealtime = true;
+    RestrictSUIDSGID = true;
+    SystemCallArchitectures = "native";
+    SystemCallErrorNumber = "EPERM";
+    UMask = "0077";
+  };
+in
+{
+  options.services.gen-topology.mongodb = {
+    enable = lib.mkEnableOption "mongod as a member of the stack's replica set";
+
+    # Never pkgs.mongodb: built from source on your machine, for hours. This one is
+    # MongoDB's own build. Its licence, SSPL-1.0, is not free: allow it where nixpkgs is
+    # imported, with `allowUnfreePredicate = pkg: lib.getName pkg == "mongodb-ce"`.
+    package = lib.mkPackageOption pkgs "mongodb-ce" { };
+
+    configFile = lib.mkOption {
+      type = lib.types.path;
+      default = top.files + "/mongod.conf";
+      defaultText = lib.literalExpression ''config.services.gen-topology.files + "/mongod.conf"'';
+      description = "mongod's configuration.";
+    };
+
+    reconcile = lib.mkOption {
+      type = lib.types.bool;
+      default = true;
+      description = ''
+        Whether this node brings the replica set to what the facts say, with
+        `gen-topology node reconcile-database`. Safe on every member at once and again and again.
+      '';
+    };
+  };
+
+  config = lib.mkIf (top.enable && cfg.enable) {
+    assertions = [
+      {
+        assertion = members != [ ];
+        message = "services.gen-topology.mongodb: ${top.facts.name} is no member of `database.members` in its facts; is it a database in the topology file?";
+      }
+      {
+        assertion = !config.services.mongodb.enable;
+        message = "services.gen-topology.mongodb and services.mongodb can't both run on ${top.facts.name}; turn one off.";
+      }
+      {
+        # MongoDB 8 dies on these kernels (SERVER-121912, google/tcmalloc#292).
+        assertion =
+          let
+            kernel = config.boot.kernelPackages.kernel.version;
+          in
+          !(lib.versionAtLeast kernel "6.19" && lib.versionOlder kernel "7.0.14");
+        message = "services.gen-topology.mongodb: MongoDB 8 crashes on Linux 6.19 up to 7.0.13; keep the default kernel on ${top.facts.name}.";
+      }
+    ];
+
+    environment.etc."mongod.conf".source = cfg.configFile;
+
+    users.users.mongodb = {
+      isSystemUser = true;
+      group = "mongodb";
+    };
+    users.groups.mongodb = { };
+
+    systemd.services.mongod = {
+      description = "MongoDB";
+      documentation = [ "https://www.mongodb.com/docs/manual/" ];
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [ "network-online.target" ];
+      # mongod has no reload: a new configuration is a restart, and so an election.
+      restartTriggers = [ cfg.configFile ];
+      stopIfChanged = false;
+      unitConfig.StartLimitIntervalSec = 0;
+
+      serviceConfig = hardening // {
+        Type = "exec";
+        ExecStart = lib.concatStringsSep " " [
+          (lib.getExe' cfg.package "mongod")
+          "--config"
+          "/etc/mongod.conf"
+        ];
+        # A primary steps down, then answers for 15 s what it has begun.
+        KillMode = "mixed";
+        TimeoutStopSec = 60;
+        Restart = "on-failure";
+        RestartSec = "1s";
+
+        User = "mongodb";
+        Group = "mongodb";
+        StateDirectory = "mongodb";
+        StateDirectoryMode = "0700";
+        LogsDirectory = "mongodb";
+        LogsDirectoryMode = "0750";
+
+        # No MemoryDenyWriteExecute (its JavaScript engine writes code), no ProcSubset or
+        # ProtectProc (it reads the machine's figures), and no SystemCallFilter beyond
+        # this deny list: its needs change with each version.
+        SystemCallFilter = [
+          "~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap"
+        ];
+        # The limits of MongoDB's production notes.
+        LimitNOFILE = 64000;
+        LimitNPROC = 64000;
+        LimitMEMLOCK = "infinity";
+        TasksMax = "infinity";
+      };
+    };
+
+    systemd.services.reconcile-database = lib.mkIf cfg.reconcile {
+      description = "Replica set as the topology says";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [
+        "mongod.service"
+        "network-online.target"
+      ];
+      # Changed members or time-outs; the rest of the facts is none of its business.
+      restartTriggers = [ (builtins.toJSON database) ];
+      stopIfChanged = false;
+      unitConfig.StartLimitIntervalSec = 0;
+
+      serviceConfig = hardening // {
+        # Done once, and then "active (exited)". Not `oneshot`: a switch would wait for
+        # it, and it waits for the other members, which may be switched later.
+        Type = "exec";
+        RemainAfterExit = true;
+        ExecStart = lib.concatStringsSep " " [
+          (lib.getExe top.package)
+          "node"
+          "reconcile-database"
+        ];
+        Restart = "on-failure";
+        RestartSec = "5s";
+        DynamicUser = true;
+        MemoryDenyWriteExecute = true;
+        ProtectProc = "invisible";
+        SystemCallFilter = [
+          "@system-service"
+          "~@privileged"
+        ];
+      };
+    };
+
+    # mongod opens its log anew when it gets USR1 (`logRotate: reopen`).
+    services.logrotate.settings.mongodb = {
+      files = [ "/var/log/mongodb/mongod.log" ];
+      su = "mongodb mongodb";
+      frequency = lib.mkDefault "daily";
+      rotate = lib.mkDefault 14;
+      compress = lib.mkDefault true;
+      delaycompress = true;
+      missingok = true;
+      notifempty = true;
+      postrotate = "/run/current-system/systemd/bin/systemctl kill --kill-whom=main --signal=USR1 mongod.service || true";
+    };
+
+    services.gen-topology.firewall.rules = lib.optional (members != [ ]) { inherit port; };
+  };
+}

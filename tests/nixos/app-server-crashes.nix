@@ -1,0 +1,29 @@
+# An app server is powered off: visitors get answers from the other. It comes back and gets requests again.
+_: {
+  name = "app-server-crashes";
+
+  script = ''
+    wait_for_the_stack()
+    node_2.wait_for_open_port(80)
+    node_4.wait_for_open_port(80)
+
+    with subtest("the other one serves"):
+        node_2.crash()
+        # Each of these is retried by haproxy where it has to be: none may fail.
+        for number in range(20):
+            client.succeed(f"{ANSWER}/")
+        assert {served_by() for _ in range(10)} == {"node-4"}
+        write("without-node-2")
+
+    with subtest("it gets requests again"):
+        node_2.start()
+
+
+        def serves_again(_last):
+            return "node-2" in {served_by() for _ in range(10)}
+
+
+        retry(serves_again, 300)
+        read("without-node-2")
+  '';
+}

@@ -1,0 +1,56 @@
+# Who may reach what. A stranger, whose packets come from outside the stack's subnet,
+# reaches the virtual IP and nothing else.
+{ lib, ... }:
+{
+  name = "firewall";
+
+  # So that answers find their way to the stranger: refused is refused by the firewall,
+  # not by a missing route.
+  defaults.networking.interfaces.eth0.ipv4.routes = [
+    {
+      address = "192.0.2.0";
+      prefixLength = 24;
+    }
+  ];
+  nodes.client.networking = {
+    interfaces.eth0 = {
+      ipv4.addresses = lib.mkForce [
+        {
+          address = "192.0.2.7";
+          prefixLength = 24;
+        }
+      ];
+      ipv4.routes = lib.mkForce [
+        {
+          address = "10.20.0.0";
+          prefixLength = 24;
+        }
+      ];
+    };
+  };
+
+  script = ''
+    wait_for_the_stack()
+    wait_for_virtual_ip(node_1)
+
+    with subtest("visitors from anywhere reach the virtual IP"):
+        client.succeed(f"{ANSWER}/")
+
+    with subtest("nodes reach each other"):
+        node_1.succeed("curl --fail --silent --max-time 3 http://10.20.0.64:80/healthz")
+        node_1.succeed("curl --silent --max-time 3 http://10.20.0.17:8404/alive")
+        node_2.succeed("timeout 3 bash -c ': > /dev/tcp/10.20.0.32/27017'")
+
+    with subtest("strangers do not"):
+        for closed in ["10.20.0.64/80", "10.20.0.32/27017", "10.20.0.16/8404", "10.20.0.17/8404"]:
+            client.fail(f"timeout 3 bash -c ': > /dev/tcp/{closed}'")
+
+    with subtest("and it is the firewall that keeps them out"):
+        node_2.succeed("systemctl stop firewall")
+        client.succeed("timeout 3 bash -c ': > /dev/tcp/10.20.0.64/80'")
+
+    with subtest("load balancers hear each other: only one has the virtual IP"):
+        assert has_virtual_ip(node_1)
+        assert not has_virtual_ip(node_5)
+  '';
+}

@@ -1,0 +1,4 @@
+# What the hosts beside this directory import as ../../modules.
+{
+  imports = [ ../../../../modules ];
+}

@@ -1,0 +1,42 @@
+ANSWER = f"curl --fail --silent --show-error --max-time 5 {URL}"
+
+
+def wait_for_the_stack():
+    """A request through the virtual IP has reached the database."""
+    start_all()
+    client.wait_until_succeeds(f"{ANSWER}/api/entries", timeout=600)
+
+
+def wait_for_virtual_ip(machine, timeout=60):
+    machine.wait_until_succeeds("gen-topology node check keepalived", timeout=timeout)
+
+
+def has_virtual_ip(machine):
+    status, _ = machine.execute("gen-topology node check keepalived")
+    return status == 0
+
+
+def write(name):
+    """Adds an entry that can be told from others, and returns once it is acknowledged."""
+    body = '{"id": "' + name + '", "text": "' + name + '"}'
+    client.succeed(
+        f"{ANSWER}/api/entries --header 'Content-Type: application/json' --data '{body}'"
+    )
+
+
+def wait_until_written(name):
+    """Repeats the write, which is safe: an id is added once."""
+    body = '{"id": "' + name + '", "text": "' + name + '"}'
+    client.wait_until_succeeds(
+        f"{ANSWER}/api/entries --header 'Content-Type: application/json' --data '{body}'",
+        timeout=60,
+    )
+
+
+def read(name):
+    client.succeed(f"{ANSWER}/api/entries/{name}")
+
+
+def served_by():
+    """The app server that answers the next visitor."""
+    return client.succeed(f"{ANSWER}/healthz | jq --raw-output .node").strip()
