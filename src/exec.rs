@@ -11,7 +11,9 @@ use anyhow::{Context as _, bail};
 /// The command line of `command`, quoted as a shell would need it.
 pub fn argv(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> = words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }
 
@@ -24,22 +26,39 @@ pub fn run(command: &mut Command, input: Option<&str>) -> anyhow::Result<String>
     let output = output(command, input)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        let said = if said.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { said };
-        bail!("`{}` ended with {}: {}", argv(command), output.status, said.trim());
+        let said = if said.trim().is_empty() {
+            String::from_utf8_lossy(&output.stdout)
+        } else {
+            said
+        };
+        bail!(
+            "`{}` ended with {}: {}",
+            argv(command),
+            output.status,
+            said.trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Runs `command` to its end and returns all it said, whatever its status.
 pub fn output(command: &mut Command, input: Option<&str>) -> anyhow::Result<Output> {
-    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdin(if input.is_some() {
+        Stdio::piped()
+    } else {
+        Stdio::null()
+    });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("starting `{}`", argv(command)))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting `{}`", argv(command)))?;
     if let (Some(text), Some(mut pipe)) = (input, child.stdin.take()) {
         // A program that ends without reading is judged by its status.
         let _ = pipe.write_all(text.as_bytes());
     }
-    child.wait_with_output().with_context(|| format!("waiting for `{}`", argv(command)))
+    child
+        .wait_with_output()
+        .with_context(|| format!("waiting for `{}`", argv(command)))
 }
 
 /// Where `program` is: on PATH, or in the directories for administration that a
@@ -55,7 +74,8 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 fn is_executable(file: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    file.metadata()
+        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
 /// Calls `ready` until it says yes or `patience` is over; whether it said yes.

@@ -30,7 +30,10 @@ pub struct Changes {
 impl Changes {
     /// Whether the directory is as it should be.
     pub fn is_empty(&self) -> bool {
-        self.created.is_empty() && self.changed.is_empty() && self.removed.is_empty() && self.foreign.is_empty()
+        self.created.is_empty()
+            && self.changed.is_empty()
+            && self.removed.is_empty()
+            && self.foreign.is_empty()
     }
 
     fn absorb(&mut self, other: Changes) {
@@ -42,7 +45,12 @@ impl Changes {
     }
 
     fn sort(&mut self) {
-        for list in [&mut self.created, &mut self.changed, &mut self.removed, &mut self.foreign] {
+        for list in [
+            &mut self.created,
+            &mut self.changed,
+            &mut self.removed,
+            &mut self.foreign,
+        ] {
             list.sort();
         }
     }
@@ -66,7 +74,13 @@ pub fn diff(directory: &Path, rendered: &[Rendered]) -> anyhow::Result<Changes> 
         // A directory without our facts is none of ours, whatever it holds.
         let is_ours = fs::read(entry.path().join(FACTS)).is_ok_and(|text| is_generated(&text));
         if is_ours {
-            sort_out(directory, &PathBuf::from(&name), &BTreeSet::new(), true, &mut changes)?;
+            sort_out(
+                directory,
+                &PathBuf::from(&name),
+                &BTreeSet::new(),
+                true,
+                &mut changes,
+            )?;
         }
     }
     changes.sort();
@@ -87,10 +101,19 @@ pub fn write(directory: &Path, rendered: &[Rendered], changes: &Changes) -> anyh
         emptied.extend(file.ancestors().skip(1).map(Path::to_path_buf));
     }
     // Deepest first; a directory that still holds something stays.
-    for below in emptied.iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+    for below in emptied
+        .iter()
+        .rev()
+        .filter(|path| !path.as_os_str().is_empty())
+    {
         let _ = fs::remove_dir(directory.join(below));
     }
-    let touched: BTreeSet<&Path> = changes.created.iter().chain(&changes.changed).map(PathBuf::as_path).collect();
+    let touched: BTreeSet<&Path> = changes
+        .created
+        .iter()
+        .chain(&changes.changed)
+        .map(PathBuf::as_path)
+        .collect();
     in_parallel(rendered, |node| write_node(directory, node, &touched)).map(drop)
 }
 
@@ -116,10 +139,20 @@ fn diff_node(directory: &Path, node: &Rendered) -> anyhow::Result<Changes> {
             Err(_) => changes.foreign.push(relative),
         }
     }
-    let below: BTreeSet<&Path> =
-        changes.created.iter().chain(&changes.changed).chain(&changes.foreign).filter_map(|path| path.parent()).collect();
-    let obstacles: BTreeSet<PathBuf> = below.into_iter().filter_map(|path| obstacle(directory, path)).collect();
-    changes.foreign.retain(|path| obstacles.iter().all(|obstacle| !path.starts_with(obstacle)));
+    let below: BTreeSet<&Path> = changes
+        .created
+        .iter()
+        .chain(&changes.changed)
+        .chain(&changes.foreign)
+        .filter_map(|path| path.parent())
+        .collect();
+    let obstacles: BTreeSet<PathBuf> = below
+        .into_iter()
+        .filter_map(|path| obstacle(directory, path))
+        .collect();
+    changes
+        .foreign
+        .retain(|path| obstacles.iter().all(|obstacle| !path.starts_with(obstacle)));
     changes.foreign.extend(obstacles);
     // The facts list the files: as long as they are the same, none is left over.
     if !same_facts && directory.join(&root).is_dir() {
@@ -144,7 +177,8 @@ fn sort_out(
         if kind.is_dir() {
             sort_out(directory, &relative, wanted, whole, changes)?;
         } else if !wanted.contains(&relative) {
-            let is_ours = kind.is_file() && fs::read(entry.path()).is_ok_and(|text| is_generated(&text));
+            let is_ours =
+                kind.is_file() && fs::read(entry.path()).is_ok_and(|text| is_generated(&text));
             match (is_ours, whole) {
                 (true, _) => changes.removed.push(relative),
                 (false, true) => changes.foreign.push(relative),
@@ -158,7 +192,11 @@ fn sort_out(
 fn write_node(directory: &Path, node: &Rendered, touched: &BTreeSet<&Path>) -> anyhow::Result<()> {
     let root = directory.join(&node.node);
     let is_new = !root.exists();
-    let target = if is_new { directory.join(format!(".{}.new", node.node)) } else { root.clone() };
+    let target = if is_new {
+        directory.join(format!(".{}.new", node.node))
+    } else {
+        root.clone()
+    };
     let mut made = BTreeSet::new();
     for (path, text) in &node.files {
         if !touched.contains(Path::new(&node.node).join(path).as_path()) {
@@ -167,10 +205,15 @@ fn write_node(directory: &Path, node: &Rendered, touched: &BTreeSet<&Path>) -> a
         let file = target.join(path);
         let parent = file.parent().unwrap_or(&target).to_path_buf();
         if made.insert(parent.clone()) {
-            fs::create_dir_all(&parent).with_context(|| format!("creating {}", parent.display()))?;
+            fs::create_dir_all(&parent)
+                .with_context(|| format!("creating {}", parent.display()))?;
         }
         // A new node appears as a whole by the rename below; a file of an old one by its own.
-        let written = if is_new { fs::write(&file, text.as_bytes()) } else { replace(&file, text.as_bytes()) };
+        let written = if is_new {
+            fs::write(&file, text.as_bytes())
+        } else {
+            replace(&file, text.as_bytes())
+        };
         written.with_context(|| format!("writing {}", file.display()))?;
     }
     if is_new && target.exists() {
@@ -183,11 +226,18 @@ fn write_node(directory: &Path, node: &Rendered, touched: &BTreeSet<&Path>) -> a
 pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mode = file.metadata().map_or(0o644, |data| data.permissions().mode() & 0o7777);
+    let directory = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mode = file
+        .metadata()
+        .map_or(0o644, |data| data.permissions().mode() & 0o7777);
     let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
     temporary.write_all(content)?;
-    temporary.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    temporary
+        .as_file()
+        .set_permissions(fs::Permissions::from_mode(mode))?;
     temporary.persist(file).map_err(|error| error.error)?;
     Ok(())
 }
@@ -196,15 +246,29 @@ pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
 pub fn unified(directory: &Path, rendered: &[Rendered], changes: &Changes) -> String {
     let wanted: BTreeMap<PathBuf, &str> = rendered
         .iter()
-        .flat_map(|node| node.files.iter().map(|(path, text)| (PathBuf::from(&node.node).join(path), text.as_ref())))
+        .flat_map(|node| {
+            node.files
+                .iter()
+                .map(|(path, text)| (PathBuf::from(&node.node).join(path), text.as_ref()))
+        })
         .collect();
     let mut text = String::new();
-    for path in changes.created.iter().chain(&changes.changed).chain(&changes.removed) {
+    for path in changes
+        .created
+        .iter()
+        .chain(&changes.changed)
+        .chain(&changes.removed)
+    {
         let old = fs::read_to_string(directory.join(path)).unwrap_or_default();
         let new = wanted.get(path).copied().unwrap_or_default();
         let name = path.display().to_string();
         let diff = similar::TextDiff::from_lines(old.as_str(), new);
-        text.push_str(&diff.unified_diff().header(&format!("a/{name}"), &format!("b/{name}")).to_string());
+        text.push_str(
+            &diff
+                .unified_diff()
+                .header(&format!("a/{name}"), &format!("b/{name}"))
+                .to_string(),
+        );
     }
     text
 }
@@ -225,24 +289,38 @@ fn obstacle(directory: &Path, relative: &Path) -> Option<PathBuf> {
 
 fn entries(directory: &Path) -> anyhow::Result<Vec<fs::DirEntry>> {
     match fs::read_dir(directory) {
-        Ok(entries) => entries.collect::<io::Result<_>>().with_context(|| format!("reading {}", directory.display())),
+        Ok(entries) => entries
+            .collect::<io::Result<_>>()
+            .with_context(|| format!("reading {}", directory.display())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error).with_context(|| format!("reading {}", directory.display())),
     }
 }
 
 /// `work` on each item, on all processors; results in the order of the items.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> anyhow::Result<R> + Sync) -> anyhow::Result<Vec<R>> {
+fn in_parallel<T: Sync, R: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> anyhow::Result<R> + Sync,
+) -> anyhow::Result<Vec<R>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let size = items.len().div_ceil(threads).max(1);
     let work = &work;
     let chunks: Vec<anyhow::Result<Vec<R>>> = std::thread::scope(|scope| {
-        let running: Vec<_> =
-            items.chunks(size).map(|chunk| scope.spawn(move || chunk.iter().map(work).collect())).collect();
+        let running: Vec<_> = items
+            .chunks(size)
+            .map(|chunk| scope.spawn(move || chunk.iter().map(work).collect()))
+            .collect();
         running
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     });
-    chunks.into_iter().collect::<anyhow::Result<Vec<Vec<R>>>>().map(|all| all.into_iter().flatten().collect())
+    chunks
+        .into_iter()
+        .collect::<anyhow::Result<Vec<Vec<R>>>>()
+        .map(|all| all.into_iter().flatten().collect())
 }

@@ -34,13 +34,23 @@ impl Bench {
             not_run(&format!("{test}: {why}"));
             return None;
         }
-        let directory = tempfile::Builder::new().prefix("gen-topology-lab-").tempdir().expect("a temporary directory");
+        let directory = tempfile::Builder::new()
+            .prefix("gen-topology-lab-")
+            .tempdir()
+            .expect("a temporary directory");
         // Rootless tests enter it as another user.
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
-        let text = fs::read_to_string(Path::new(REPOSITORY).join(topology)).expect("a shipped topology");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))
+            .expect("permissions");
+        let text =
+            fs::read_to_string(Path::new(REPOSITORY).join(topology)).expect("a shipped topology");
         let app = Path::new(REPOSITORY).join("app").display().to_string();
-        let text = text.replace("\"./app\"", &format!("\"{app}\"")).replace("\"../app\"", &format!("\"{app}\""));
-        let bench = Self { directory, _turn: turn };
+        let text = text
+            .replace("\"./app\"", &format!("\"{app}\""))
+            .replace("\"../app\"", &format!("\"{app}\""));
+        let bench = Self {
+            directory,
+            _turn: turn,
+        };
         fs::write(bench.topology(), text).expect("a topology");
         Some(bench)
     }
@@ -74,7 +84,11 @@ impl Bench {
     #[track_caller]
     fn expect(&self, arguments: &[&str], code: i32) -> String {
         let output = self.run(arguments);
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(output.status.code(), Some(code), "{arguments:?}:\n{said}");
         said
     }
@@ -90,7 +104,10 @@ impl Bench {
     fn node(&self, name: &str) -> Value {
         let status = self.status();
         let nodes = status["nodes"].as_array().expect("nodes").clone();
-        nodes.into_iter().find(|node| node["name"] == name).expect("the node")
+        nodes
+            .into_iter()
+            .find(|node| node["name"] == name)
+            .expect("the node")
     }
 
     /// Process ids of the nodes' first processes, by node.
@@ -108,7 +125,14 @@ impl Bench {
     /// The anchor of a lab of this bench, found as a person would find it.
     fn anchor(&self, lab: &str) -> Option<String> {
         let directory = self.labs().join(lab).display().to_string();
-        processes().into_iter().find(|(_, line)| line.contains("lab\0anchor\0") && line.contains(&directory) && !line.starts_with("unshare") && !line.contains("setsid"))
+        processes()
+            .into_iter()
+            .find(|(_, line)| {
+                line.contains("lab\0anchor\0")
+                    && line.contains(&directory)
+                    && !line.starts_with("unshare")
+                    && !line.contains("setsid")
+            })
             .map(|(pid, _)| pid)
     }
 }
@@ -117,7 +141,11 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // Whatever a failed test has left.
         for entry in fs::read_dir(self.labs()).into_iter().flatten().flatten() {
-            if let Some(name) = entry.file_name().to_str().filter(|name| !name.starts_with('.')) {
+            if let Some(name) = entry
+                .file_name()
+                .to_str()
+                .filter(|name| !name.starts_with('.'))
+            {
                 let _ = self.run(&["lab", "down", "--lab", name]);
             }
         }
@@ -129,7 +157,8 @@ fn cache() -> PathBuf {
     std::env::var_os("GEN_TOPOLOGY_CACHE").map_or_else(
         || {
             let home = std::env::var_os("HOME").unwrap_or_default();
-            let base = std::env::var_os("XDG_CACHE_HOME").map_or_else(|| PathBuf::from(home).join(".cache"), PathBuf::from);
+            let base = std::env::var_os("XDG_CACHE_HOME")
+                .map_or_else(|| PathBuf::from(home).join(".cache"), PathBuf::from);
             base.join("gen-topology")
         },
         PathBuf::from,
@@ -140,15 +169,25 @@ fn cache() -> PathBuf {
 fn unable() -> Option<&'static str> {
     static WHY: OnceLock<Option<String>> = OnceLock::new();
     WHY.get_or_init(|| {
-        let doctor = Command::new(PROGRAM).args(["doctor"]).env("GEN_TOPOLOGY_CACHE", cache()).output().expect("doctor");
-        (!doctor.status.success()).then(|| String::from_utf8_lossy(&doctor.stderr).trim().replace('\n', "; "))
+        let doctor = Command::new(PROGRAM)
+            .args(["doctor"])
+            .env("GEN_TOPOLOGY_CACHE", cache())
+            .output()
+            .expect("doctor");
+        (!doctor.status.success()).then(|| {
+            String::from_utf8_lossy(&doctor.stderr)
+                .trim()
+                .replace('\n', "; ")
+        })
     })
     .as_deref()
 }
 
 fn processes() -> Vec<(String, String)> {
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
+    let pids = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
     pids.filter_map(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
         Some((pid, String::from_utf8_lossy(&line).into_owned()))
@@ -169,12 +208,25 @@ struct Leftovers {
 impl Leftovers {
     fn count(bench: &Bench) -> Self {
         let directory = bench.directory.path().display().to_string();
-        let mounted = |pid: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).is_ok_and(|mounts| mounts.contains(&directory));
-        let ours = processes().into_iter().filter(|(pid, line)| line.contains(&directory) || mounted(pid));
+        let mounted = |pid: &str| {
+            fs::read_to_string(format!("/proc/{pid}/mountinfo"))
+                .is_ok_and(|mounts| mounts.contains(&directory))
+        };
+        let ours = processes()
+            .into_iter()
+            .filter(|(pid, line)| line.contains(&directory) || mounted(pid));
         Self {
-            processes: ours.map(|(pid, line)| format!("{pid} {}", line.replace('\0', " "))).collect(),
-            mounts: fs::read_to_string("/proc/self/mountinfo").expect("mounts").lines().count(),
-            interfaces: fs::read_to_string("/proc/net/dev").expect("interfaces").lines().count(),
+            processes: ours
+                .map(|(pid, line)| format!("{pid} {}", line.replace('\0', " ")))
+                .collect(),
+            mounts: fs::read_to_string("/proc/self/mountinfo")
+                .expect("mounts")
+                .lines()
+                .count(),
+            interfaces: fs::read_to_string("/proc/net/dev")
+                .expect("interfaces")
+                .lines()
+                .count(),
         }
     }
 
@@ -187,7 +239,10 @@ impl Leftovers {
             if now == *before {
                 return;
             }
-            assert!(Instant::now() < deadline, "left behind: {now:#?}\nbefore: {before:#?}");
+            assert!(
+                Instant::now() < deadline,
+                "left behind: {now:#?}\nbefore: {before:#?}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -196,7 +251,10 @@ impl Leftovers {
     #[track_caller]
     fn some_since(before: &Self, bench: &Bench) {
         let now = Self::count(bench);
-        assert!(now.processes.len() > before.processes.len() + 10, "{now:#?}");
+        assert!(
+            now.processes.len() > before.processes.len() + 10,
+            "{now:#?}"
+        );
     }
 }
 
@@ -211,10 +269,18 @@ fn wait(what: &str, mut ready: impl FnMut() -> bool) {
 
 #[test]
 fn up_answers_shows_itself_and_leaves_nothing() {
-    let Some(bench) = Bench::new("up_answers_shows_itself_and_leaves_nothing", "topology.json") else { return };
+    let Some(bench) = Bench::new(
+        "up_answers_shows_itself_and_leaves_nothing",
+        "topology.json",
+    ) else {
+        return;
+    };
     let before = Leftovers::count(&bench);
     let said = bench.expect(&["lab", "up", "--wait"], 0);
-    assert!(said.contains("first answer through http://10.20.0.10/"), "{said}");
+    assert!(
+        said.contains("first answer through http://10.20.0.10/"),
+        "{said}"
+    );
     let first = bench.pids("web-stack");
     Leftovers::some_since(&before, &bench);
 
@@ -222,22 +288,61 @@ fn up_answers_shows_itself_and_leaves_nothing() {
     bench.expect(&["lab", "up"], 0);
     assert_eq!(bench.pids("web-stack"), first);
 
-    wait("one owner of the virtual IP", || bench.status()["owners"].as_array().is_some_and(|owners| owners.len() == 1));
-    wait("a primary", || bench.node("node-3")["notes"][0] == "primary");
+    wait("one owner of the virtual IP", || {
+        bench.status()["owners"]
+            .as_array()
+            .is_some_and(|owners| owners.len() == 1)
+    });
+    wait("a primary", || {
+        bench.node("node-3")["notes"][0] == "primary"
+    });
     let said = bench.expect(&["lab", "ls"], 0);
-    assert!(said.contains("web-stack") && said.contains("running"), "{said}");
-    let said = bench.expect(&["lab", "exec", "node-2", "--", "cat", "/etc/gen-topology/node.json", "/proc/sys/kernel/hostname"], 0);
-    assert!(said.contains("\"name\": \"node-2\"") && said.trim_end().ends_with("node-2"), "{said}");
+    assert!(
+        said.contains("web-stack") && said.contains("running"),
+        "{said}"
+    );
+    let said = bench.expect(
+        &[
+            "lab",
+            "exec",
+            "node-2",
+            "--",
+            "cat",
+            "/etc/gen-topology/node.json",
+            "/proc/sys/kernel/hostname",
+        ],
+        0,
+    );
+    assert!(
+        said.contains("\"name\": \"node-2\"") && said.trim_end().ends_with("node-2"),
+        "{said}"
+    );
     bench.expect(&["lab", "exec", "node-2", "--", "sh", "-c", "exit 7"], 7);
     let said = bench.expect(&["lab", "exec", "node-2", "--", "touch", "/usr/here"], 1);
     assert!(said.contains("Read-only file system"), "{said}");
     let said = bench.expect(&["lab", "exec", "nod-2", "--", "true"], 1);
     assert!(said.contains("did you mean `node-2`"), "{said}");
-    assert!(bench.expect(&["lab", "ps", "node-1"], 0).contains("haproxy.cfg"));
-    assert!(bench.expect(&["lab", "logs", "node-1"], 0).contains("haproxy"));
+    assert!(
+        bench
+            .expect(&["lab", "ps", "node-1"], 0)
+            .contains("haproxy.cfg")
+    );
+    assert!(
+        bench
+            .expect(&["lab", "logs", "node-1"], 0)
+            .contains("haproxy")
+    );
 
     // What runs is what was rendered, byte for byte.
-    let inside = bench.run(&["lab", "exec", "node-1", "--", "cat", "/etc/haproxy/haproxy.cfg", "/etc/keepalived/keepalived.conf"]);
+    let inside = bench.run(&[
+        "lab",
+        "exec",
+        "node-1",
+        "--",
+        "cat",
+        "/etc/haproxy/haproxy.cfg",
+        "/etc/keepalived/keepalived.conf",
+    ]);
     let hosts = Path::new(REPOSITORY).join("hosts/node-1/etc");
     let mut rendered = fs::read(hosts.join("haproxy/haproxy.cfg")).expect("hosts/");
     rendered.extend(fs::read(hosts.join("keepalived/keepalived.conf")).expect("hosts/"));
@@ -252,25 +357,52 @@ fn up_answers_shows_itself_and_leaves_nothing() {
 
 #[test]
 fn nodes_stop_start_and_are_cut_off() {
-    let Some(bench) = Bench::new("nodes_stop_start_and_are_cut_off", "topology.json") else { return };
+    let Some(bench) = Bench::new("nodes_stop_start_and_are_cut_off", "topology.json") else {
+        return;
+    };
     bench.expect(&["lab", "up", "--wait"], 0);
-    wait("the first load balancer to own the address", || bench.status()["owners"] == serde_json::json!(["node-1"]));
+    wait("the first load balancer to own the address", || {
+        bench.status()["owners"] == serde_json::json!(["node-1"])
+    });
     bench.expect(&["lab", "stop", "--power-off", "node-1"], 0);
-    wait("the second to own it", || bench.status()["owners"] == serde_json::json!(["node-5"]));
+    wait("the second to own it", || {
+        bench.status()["owners"] == serde_json::json!(["node-5"])
+    });
     assert_eq!(bench.node("node-1")["running"], false);
     bench.expect(&["lab", "start", "node-1"], 0);
-    wait("the first to take it back", || bench.status()["owners"] == serde_json::json!(["node-1"]));
+    wait("the first to take it back", || {
+        bench.status()["owners"] == serde_json::json!(["node-1"])
+    });
     bench.expect(&["lab", "cut", "node-4"], 0);
     assert_eq!(bench.node("node-4")["connected"], false);
-    wait("haproxy to notice", || bench.node("node-4")["notes"].to_string().contains("DOWN"));
+    wait("haproxy to notice", || {
+        bench.node("node-4")["notes"].to_string().contains("DOWN")
+    });
     bench.expect(&["lab", "heal", "node-4"], 0);
-    wait("haproxy to use it again", || bench.node("node-4")["notes"].to_string().contains("UP for node-1, node-5"));
+    wait("haproxy to use it again", || {
+        bench.node("node-4")["notes"]
+            .to_string()
+            .contains("UP for node-1, node-5")
+    });
 
     // A node whose first process is killed is stopped; `up` starts it again, with its data.
     bench.expect(&["lab", "reboot", "node-3"], 0);
-    wait("a primary", || bench.node("node-3")["notes"][0] == "primary");
-    let pid = bench.run(&["lab", "exec", "node-2", "--", "sh", "-c", "kill -KILL 1; echo sent"]);
-    assert!(String::from_utf8_lossy(&pid.stdout).contains("sent"), "a node's first process ignores its own kill");
+    wait("a primary", || {
+        bench.node("node-3")["notes"][0] == "primary"
+    });
+    let pid = bench.run(&[
+        "lab",
+        "exec",
+        "node-2",
+        "--",
+        "sh",
+        "-c",
+        "kill -KILL 1; echo sent",
+    ]);
+    assert!(
+        String::from_utf8_lossy(&pid.stdout).contains("sent"),
+        "a node's first process ignores its own kill"
+    );
     bench.expect(&["lab", "stop", "--power-off", "node-2"], 0);
     let said = bench.expect(&["lab", "exec", "node-2", "--", "true"], 1);
     assert!(said.contains("node-2 is not running"), "{said}");
@@ -280,13 +412,23 @@ fn nodes_stop_start_and_are_cut_off() {
 
 #[test]
 fn two_labs_at_once_and_down_without_the_file() {
-    let Some(bench) = Bench::new("two_labs_at_once_and_down_without_the_file", "topology.json") else { return };
+    let Some(bench) = Bench::new(
+        "two_labs_at_once_and_down_without_the_file",
+        "topology.json",
+    ) else {
+        return;
+    };
     let before = Leftovers::count(&bench);
     bench.expect(&["lab", "up"], 0);
     bench.expect(&["lab", "up", "--lab", "other"], 0);
-    let list: Value = serde_json::from_slice(&bench.run(&["lab", "ls", "--format", "json"]).stdout).expect("JSON");
+    let list: Value = serde_json::from_slice(&bench.run(&["lab", "ls", "--format", "json"]).stdout)
+        .expect("JSON");
     assert_eq!(list.as_array().map(Vec::len), Some(2), "{list}");
-    assert!(list.as_array().is_some_and(|labs| labs.iter().all(|lab| lab["running"] == true)), "{list}");
+    assert!(
+        list.as_array()
+            .is_some_and(|labs| labs.iter().all(|lab| lab["running"] == true)),
+        "{list}"
+    );
 
     // Another topology file must not take over a lab that runs.
     let foreign = bench.directory.path().join("foreign.json");
@@ -306,15 +448,32 @@ fn two_labs_at_once_and_down_without_the_file() {
 
 #[test]
 fn killed_anywhere_it_can_be_cleaned_up_or_brought_up() {
-    let Some(bench) = Bench::new("killed_anywhere_it_can_be_cleaned_up_or_brought_up", "topology.json") else { return };
+    let Some(bench) = Bench::new(
+        "killed_anywhere_it_can_be_cleaned_up_or_brought_up",
+        "topology.json",
+    ) else {
+        return;
+    };
     let before = Leftovers::count(&bench);
     bench.expect(&["lab", "up"], 0);
     let anchor = bench.anchor("web-stack").expect("an anchor");
-    assert!(Command::new("kill").args(["-KILL", &anchor]).status().expect("kill").success());
-    wait("the lab to end with its anchor", || bench.anchor("web-stack").is_none());
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &anchor])
+            .status()
+            .expect("kill")
+            .success()
+    );
+    wait("the lab to end with its anchor", || {
+        bench.anchor("web-stack").is_none()
+    });
     let said = bench.expect(&["lab", "status"], 1);
     assert!(said.contains("is not running"), "{said}");
-    assert!(bench.expect(&["lab", "ls"], 0).contains("ended without `down`"));
+    assert!(
+        bench
+            .expect(&["lab", "ls"], 0)
+            .contains("ended without `down`")
+    );
     // As after a power cut: up again, on the same data.
     bench.expect(&["lab", "up"], 0);
     bench.expect(&["lab", "down"], 0);
@@ -322,12 +481,19 @@ fn killed_anywhere_it_can_be_cleaned_up_or_brought_up() {
 
     // The command itself is killed half-way, at several moments.
     for milliseconds in [20, 120, 400, 900] {
-        let mut child = bench.command(&["lab", "up"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program");
+        let mut child = bench
+            .command(&["lab", "up"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program");
         std::thread::sleep(Duration::from_millis(milliseconds));
         child.kill().expect("kill");
         child.wait().expect("wait");
         if milliseconds == 120 {
-            wait("the lock to be free", || bench.run(&["lab", "up"]).status.success());
+            wait("the lock to be free", || {
+                bench.run(&["lab", "up"]).status.success()
+            });
         }
         bench.expect(&["lab", "down"], 0);
         Leftovers::none_since(&before, &bench);
@@ -335,21 +501,36 @@ fn killed_anywhere_it_can_be_cleaned_up_or_brought_up() {
 }
 
 fn interrupt(child: &Child) {
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success());
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status()
+            .expect("kill")
+            .success()
+    );
 }
 
 #[test]
 fn an_interrupted_up_leaves_nothing() {
-    let Some(bench) = Bench::new("an_interrupted_up_leaves_nothing", "topology.json") else { return };
+    let Some(bench) = Bench::new("an_interrupted_up_leaves_nothing", "topology.json") else {
+        return;
+    };
     let before = Leftovers::count(&bench);
     for milliseconds in [60, 250, 700] {
-        let child = bench.command(&["lab", "up", "--wait"]).stderr(Stdio::piped()).spawn().expect("the program");
+        let child = bench
+            .command(&["lab", "up", "--wait"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program");
         std::thread::sleep(Duration::from_millis(milliseconds));
         interrupt(&child);
         let output = child.wait_with_output().expect("output");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(130), "{said}");
-        assert!(said.contains("interrupted: nothing is left of the lab"), "{said}");
+        assert!(
+            said.contains("interrupted: nothing is left of the lab"),
+            "{said}"
+        );
         Leftovers::none_since(&before, &bench);
         assert!(!bench.labs().join("web-stack").exists());
     }
@@ -358,7 +539,9 @@ fn an_interrupted_up_leaves_nothing() {
 #[test]
 fn a_full_disk_and_a_missing_daemon_are_told_and_leave_nothing() {
     let test = "a_full_disk_and_a_missing_daemon_are_told_and_leave_nothing";
-    let Some(bench) = Bench::new(test, "topology.json") else { return };
+    let Some(bench) = Bench::new(test, "topology.json") else {
+        return;
+    };
     let before = Leftovers::count(&bench);
     let state = bench.directory.path().join("state");
     fs::create_dir_all(&state).expect("a directory");
@@ -369,38 +552,68 @@ fn a_full_disk_and_a_missing_daemon_are_told_and_leave_nothing() {
             command.args(["--user", "--map-root-user"]);
         }
         command
-            .args(["--mount", "sh", "-c", &format!("{prepare} && exec \"$0\" lab up")])
+            .args([
+                "--mount",
+                "sh",
+                "-c",
+                &format!("{prepare} && exec \"$0\" lab up"),
+            ])
             .arg(PROGRAM)
             .current_dir(bench.directory.path())
             .env("GEN_TOPOLOGY_STATE", &state)
             .env("GEN_TOPOLOGY_CACHE", cache())
             .env("NO_COLOR", "1");
         let output = command.output().expect("unshare");
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
-    let (code, said) = script(&format!("mount -t tmpfs -o size=1m tmpfs '{}'", state.display()));
+    let (code, said) = script(&format!(
+        "mount -t tmpfs -o size=1m tmpfs '{}'",
+        state.display()
+    ));
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("No space left on device") && said.contains("nothing is left of the lab"), "{said}");
-    let (code, said) = script("for f in /usr/sbin/haproxy /sbin/haproxy; do mount --bind /dev/null $f; done");
+    assert!(
+        said.contains("No space left on device") && said.contains("nothing is left of the lab"),
+        "{said}"
+    );
+    let (code, said) =
+        script("for f in /usr/sbin/haproxy /sbin/haproxy; do mount --bind /dev/null $f; done");
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("haproxy is missing here") && said.contains("apt-get install"), "{said}");
+    assert!(
+        said.contains("haproxy is missing here") && said.contains("apt-get install"),
+        "{said}"
+    );
     Leftovers::none_since(&before, &bench);
 }
 
 #[test]
 fn forward_offers_the_page_and_tells_of_a_port_in_use() {
-    let Some(bench) = Bench::new("forward_offers_the_page_and_tells_of_a_port_in_use", "topology.json") else { return };
+    let Some(bench) = Bench::new(
+        "forward_offers_the_page_and_tells_of_a_port_in_use",
+        "topology.json",
+    ) else {
+        return;
+    };
     bench.expect(&["lab", "up", "--wait"], 0);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let said = bench.expect(&["lab", "forward", "--listen", &address], 1);
     assert!(said.contains("choose another with --listen"), "{said}");
     drop(taken);
-    let mut child = bench.command(&["lab", "forward", "--listen", &address]).spawn().expect("the program");
+    let mut child = bench
+        .command(&["lab", "forward", "--listen", &address])
+        .spawn()
+        .expect("the program");
     let mut page = String::new();
     wait("the forwarded port", || {
-        let Ok(mut stream) = TcpStream::connect(&address) else { return false };
-        stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a limit");
+        let Ok(mut stream) = TcpStream::connect(&address) else {
+            return false;
+        };
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .expect("a limit");
         page.clear();
         let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
         asked.is_ok() && stream.read_to_string(&mut page).is_ok() && !page.is_empty()
@@ -413,25 +626,47 @@ fn forward_offers_the_page_and_tells_of_a_port_in_use() {
 
 #[test]
 fn a_changed_topology_reaches_a_running_lab() {
-    let Some(bench) = Bench::new("a_changed_topology_reaches_a_running_lab", "topology.json") else { return };
+    let Some(bench) = Bench::new("a_changed_topology_reaches_a_running_lab", "topology.json")
+    else {
+        return;
+    };
     bench.expect(&["lab", "up", "--wait"], 0);
     let before = bench.pids("web-stack");
     bench.expect(&["scale", "app=3"], 0);
     let said = bench.expect(&["lab", "up", "--wait"], 0);
-    assert!(said.contains("node-6: started") && !said.contains("node-2: started"), "{said}");
-    assert!(said.contains("node-1: changed haproxy/haproxy.cfg"), "{said}");
-    assert!(before.is_subset(&bench.pids("web-stack")), "nodes that were there go on");
-    wait("haproxy to use the new one", || bench.node("node-6")["notes"].to_string().contains("UP for node-1, node-5"));
+    assert!(
+        said.contains("node-6: started") && !said.contains("node-2: started"),
+        "{said}"
+    );
+    assert!(
+        said.contains("node-1: changed haproxy/haproxy.cfg"),
+        "{said}"
+    );
+    assert!(
+        before.is_subset(&bench.pids("web-stack")),
+        "nodes that were there go on"
+    );
+    wait("haproxy to use the new one", || {
+        bench.node("node-6")["notes"]
+            .to_string()
+            .contains("UP for node-1, node-5")
+    });
     bench.expect(&["scale", "database=3"], 0);
     bench.expect(&["lab", "up", "--wait"], 0);
     let roles = |bench: &Bench| {
         let status = bench.status();
         let nodes = status["nodes"].as_array().expect("nodes").clone();
-        let mut roles: Vec<String> = nodes.iter().filter(|node| node["tier"] == "database").map(|node| node["notes"][0].to_string()).collect();
+        let mut roles: Vec<String> = nodes
+            .iter()
+            .filter(|node| node["tier"] == "database")
+            .map(|node| node["notes"][0].to_string())
+            .collect();
         roles.sort();
         roles
     };
-    wait("three members", || roles(&bench) == ["\"primary\"", "\"secondary\"", "\"secondary\""]);
+    wait("three members", || {
+        roles(&bench) == ["\"primary\"", "\"secondary\"", "\"secondary\""]
+    });
     bench.expect(&["remove", "node-6"], 0);
     let said = bench.expect(&["lab", "up"], 0);
     assert!(said.contains("node-6: removed"), "{said}");
@@ -440,7 +675,9 @@ fn a_changed_topology_reaches_a_running_lab() {
 #[test]
 fn without_root_rights_it_is_the_same() {
     let test = "without_root_rights_it_is_the_same";
-    let Some(bench) = Bench::new(test, "topology.json") else { return };
+    let Some(bench) = Bench::new(test, "topology.json") else {
+        return;
+    };
     if !is_root() {
         // Then every other test has shown it.
         return;
@@ -449,7 +686,14 @@ fn without_root_rights_it_is_the_same() {
     let nobody = "65534";
     let own = bench.directory.path().join("rootless");
     // The cache and the program may be where only root can look.
-    let copy = |from: &Path, to: &Path| Command::new("cp").args(["-r", "--reflink=auto"]).arg(from).arg(to).status().expect("cp");
+    let copy = |from: &Path, to: &Path| {
+        Command::new("cp")
+            .args(["-r", "--reflink=auto"])
+            .arg(from)
+            .arg(to)
+            .status()
+            .expect("cp")
+    };
     fs::create_dir_all(&own).expect("a directory");
     bench.expect(&["lab", "up"], 0);
     bench.expect(&["lab", "down"], 0);
@@ -459,7 +703,14 @@ fn without_root_rights_it_is_the_same() {
     let text = fs::read_to_string(bench.topology()).expect("the topology");
     let app = Path::new(REPOSITORY).join("app").display().to_string();
     fs::write(own.join("topology.json"), text.replace(&app, "./app")).expect("a topology");
-    assert!(Command::new("chown").args(["-R", nobody]).arg(&own).status().expect("chown").success());
+    assert!(
+        Command::new("chown")
+            .args(["-R", nobody])
+            .arg(&own)
+            .status()
+            .expect("chown")
+            .success()
+    );
     let run = |arguments: &[&str]| {
         Command::new("setpriv")
             .args(["--reuid", nobody, "--regid", nobody, "--clear-groups", "--"])
@@ -480,8 +731,13 @@ fn without_root_rights_it_is_the_same() {
         return;
     }
     assert!(up.status.success(), "{said}");
-    let status: Value = serde_json::from_slice(&run(&["lab", "status", "--format", "json"]).stdout).expect("JSON");
-    let ready = status["nodes"].as_array().expect("nodes").iter().all(|node| node["ready"] == true);
+    let status: Value =
+        serde_json::from_slice(&run(&["lab", "status", "--format", "json"]).stdout).expect("JSON");
+    let ready = status["nodes"]
+        .as_array()
+        .expect("nodes")
+        .iter()
+        .all(|node| node["ready"] == true);
     assert!(ready, "{status}");
     assert!(run(&["lab", "reboot", "node-1"]).status.success());
     assert!(run(&["lab", "down"]).status.success());
@@ -491,18 +747,30 @@ fn without_root_rights_it_is_the_same() {
 /// The old stack's promises. A promised gap is judged with room for a busy machine; losses are not.
 #[test]
 fn the_demonstration_keeps_its_promises() {
-    let Some(bench) = Bench::new("the_demonstration_keeps_its_promises", "topology.json") else { return };
+    let Some(bench) = Bench::new("the_demonstration_keeps_its_promises", "topology.json") else {
+        return;
+    };
     let before = Leftovers::count(&bench);
     let output = bench.run(&["demo", "--format", "json"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let findings: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| Value::String(said.clone()));
+    let findings: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| Value::String(said.clone()));
     let findings = findings.as_array().expect("findings").clone();
     assert_eq!(findings.len(), 8, "{said}");
     for finding in findings {
         let seen = &finding["seen"];
-        let lost: u64 = seen["failed"].as_object().expect("failures").values().filter_map(Value::as_u64).sum();
+        let lost: u64 = seen["failed"]
+            .as_object()
+            .expect("failures")
+            .values()
+            .filter_map(Value::as_u64)
+            .sum();
         assert_eq!(finding["writes_lost"], 0, "{finding:#}");
-        let writes_only = seen["failures"].as_array().expect("failures").iter().all(|failure| failure["write"] == true);
+        let writes_only = seen["failures"]
+            .as_array()
+            .expect("failures")
+            .iter()
+            .all(|failure| failure["write"] == true);
         match finding["promise"]["lost"].as_str() {
             Some("none") => assert_eq!(lost, 0, "{finding:#}"),
             Some("writes-in-hand") => assert!(writes_only && lost < 20, "{finding:#}"),
@@ -513,7 +781,10 @@ fn the_demonstration_keeps_its_promises() {
             let gap = seen["longest_gap_ms"].as_f64().expect("a gap");
             assert!(gap <= most + 200.0, "{finding:#}");
         }
-        assert!(seen["sent"].as_u64().is_some_and(|sent| sent >= 500), "{finding:#}");
+        assert!(
+            seen["sent"].as_u64().is_some_and(|sent| sent >= 500),
+            "{finding:#}"
+        );
     }
     Leftovers::none_since(&before, &bench);
 }

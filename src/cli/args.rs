@@ -14,7 +14,12 @@ use crate::topology::Tier;
 /// change was rolled back; 6 an outage lasted longer than promised; 64 usage;
 /// 130 interrupted, everything in order.
 #[derive(Debug, Parser)]
-#[command(name = "gen-topology", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "gen-topology",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
 pub(super) struct Args {
     /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
     #[arg(short, long, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
@@ -168,8 +173,12 @@ pub(super) struct ScaleArgs {
 }
 
 fn tier_count(text: &str) -> Result<(Tier, usize), String> {
-    let (tier, count) = text.split_once('=').ok_or("write it as TIER=COUNT, such as app=6")?;
-    let count = count.parse().map_err(|_| format!("`{count}` is not a number of nodes"))?;
+    let (tier, count) = text
+        .split_once('=')
+        .ok_or("write it as TIER=COUNT, such as app=6")?;
+    let count = count
+        .parse()
+        .map_err(|_| format!("`{count}` is not a number of nodes"))?;
     Ok((tier.parse()?, count))
 }
 

@@ -24,31 +24,61 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
     let up = LabArgs {
         file: None,
         lab: Some(name.clone()),
-        command: LabCommand::Up { wait: true, dry_run: false },
+        command: LabCommand::Up {
+            wait: true,
+            dry_run: false,
+        },
     };
     lab::run(file, up, ui)?;
     let place = Place::of(&name)?;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("listening for Ctrl-C")?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("listening for Ctrl-C")?;
     }
-    let outcome = tour_of(&place, topology.load_balancer().advert_interval.get(), args, &interrupted, ui);
+    let outcome = tour_of(
+        &place,
+        topology.load_balancer().advert_interval.get(),
+        args,
+        &interrupted,
+        ui,
+    );
     if args.keep {
-        ui.say(&format!("the lab goes on; `gen-topology lab down --lab {name}` ends it"));
+        ui.say(&format!(
+            "the lab goes on; `gen-topology lab down --lab {name}` ends it"
+        ));
     } else {
-        let down = LabArgs { file: None, lab: Some(name), command: LabCommand::Down };
+        let down = LabArgs {
+            file: None,
+            lab: Some(name),
+            command: LabCommand::Down,
+        };
         lab::run(file, down, ui)?;
     }
     if interrupted.load(Ordering::SeqCst) {
-        return Err(Failure::Interrupted("the demonstration was not finished".into()));
+        return Err(Failure::Interrupted(
+            "the demonstration was not finished".into(),
+        ));
     }
     outcome
 }
 
-fn tour_of(place: &Place, advert_ms: u64, args: &DemoArgs, interrupted: &AtomicBool, ui: &Ui) -> Outcome {
+fn tour_of(
+    place: &Place,
+    advert_ms: u64,
+    args: &DemoArgs,
+    interrupted: &AtomicBool,
+    ui: &Ui,
+) -> Outcome {
     let running = place.running().context("the lab has ended")?;
-    let request = Request::Demo { rate: args.rate, advert_ms, json: args.format == Format::Json };
-    let mut child = lab::inner(&running, &request, ui)?.spawn().context("entering the lab")?;
+    let request = Request::Demo {
+        rate: args.rate,
+        advert_ms,
+        json: args.format == Format::Json,
+    };
+    let mut child = lab::inner(&running, &request, ui)?
+        .spawn()
+        .context("entering the lab")?;
     lab::imitate(lab::wait_for(&mut child, interrupted)?)
 }
 
@@ -58,12 +88,23 @@ pub(super) fn inside(lab: &Lab, rate: u32, advert_ms: u64, json: bool, ui: &mut 
     for sentence in tour::look(lab)? {
         ui.say(&format!("{} {sentence}", paint(Tone::Good, "✓")));
     }
-    let pace = Pace { rate, requests: REQUESTS, advert_ms };
+    let pace = Pace {
+        rate,
+        requests: REQUESTS,
+        advert_ms,
+    };
     let mut findings: Vec<Finding> = Vec::new();
     for (title, act) in tour::ACTS {
-        ui.say(&format!("{} {title}, under {rate} requests a second", paint(Tone::Quiet, "…")));
+        ui.say(&format!(
+            "{} {title}, under {rate} requests a second",
+            paint(Tone::Quiet, "…")
+        ));
         for finding in act(lab, pace)? {
-            let mark = if finding.is_kept() { paint(Tone::Good, "✓") } else { paint(Tone::Bad, "✗") };
+            let mark = if finding.is_kept() {
+                paint(Tone::Good, "✓")
+            } else {
+                paint(Tone::Bad, "✗")
+            };
             ui.say(&format!("{mark} {}: {}", finding.what, sentence(&finding)));
             findings.push(finding);
         }
@@ -76,8 +117,15 @@ pub(super) fn inside(lab: &Lab, rate: u32, advert_ms: u64, json: bool, ui: &mut 
     }
     let sent: usize = findings.iter().map(|finding| finding.seen.sent).sum();
     let lost: usize = findings.iter().map(|finding| finding.seen.lost()).sum();
-    ui.say(&format!("{sent} requests in {:.0} s, {lost} without an answer", Duration::as_secs_f64(&begun.elapsed())));
-    if findings.iter().all(Finding::is_kept) { Ok(()) } else { Err(Failure::Budget) }
+    ui.say(&format!(
+        "{sent} requests in {:.0} s, {lost} without an answer",
+        Duration::as_secs_f64(&begun.elapsed())
+    ));
+    if findings.iter().all(Finding::is_kept) {
+        Ok(())
+    } else {
+        Err(Failure::Budget)
+    }
 }
 
 fn sentence(finding: &Finding) -> String {
@@ -85,11 +133,19 @@ fn sentence(finding: &Finding) -> String {
     let lost = match seen.lost() {
         0 => format!("0 of {} requests lost", seen.sent),
         lost => {
-            let why: Vec<String> = seen.failed.iter().map(|(why, count)| format!("{count} {why}")).collect();
+            let why: Vec<String> = seen
+                .failed
+                .iter()
+                .map(|(why, count)| format!("{count} {why}"))
+                .collect();
             format!("{lost} of {} requests lost ({})", seen.sent, why.join(", "))
         }
     };
-    let note = if finding.note.is_empty() { String::new() } else { format!("; {}", finding.note) };
+    let note = if finding.note.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", finding.note)
+    };
     format!("{lost}, longest gap {:.0} ms{note}", seen.longest_gap_ms)
 }
 
@@ -98,9 +154,15 @@ fn report(findings: &[Finding]) -> String {
         .iter()
         .map(|finding| {
             let seen = &finding.seen;
-            let tone = if finding.is_kept() { Tone::Good } else { Tone::Bad };
+            let tone = if finding.is_kept() {
+                Tone::Good
+            } else {
+                Tone::Bad
+            };
             let promise = finding.promise;
-            let gap = promise.gap_ms.map_or("-".into(), |most| format!("≤ {most:.0} ms"));
+            let gap = promise
+                .gap_ms
+                .map_or("-".into(), |most| format!("≤ {most:.0} ms"));
             let lost = match promise.lost {
                 Lost::None => "0",
                 Lost::WritesInHand => "only writes in hand",
@@ -117,5 +179,16 @@ fn report(findings: &[Finding]) -> String {
             ]
         })
         .collect();
-    table(&["WHAT WAS DONE", "PROMISED: GAP, LOST", "GAP", "LOST", "MEDIAN", "SLOWEST", "WRITES LOST"], &rows)
+    table(
+        &[
+            "WHAT WAS DONE",
+            "PROMISED: GAP, LOST",
+            "GAP",
+            "LOST",
+            "MEDIAN",
+            "SLOWEST",
+            "WRITES LOST",
+        ],
+        &rows,
+    )
 }

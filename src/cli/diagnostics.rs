@@ -17,10 +17,16 @@ const LONG_LINE: usize = 240;
 pub(super) fn draw(source: &Source, problems: &[Diagnostic]) -> String {
     let text = readable(&source.bytes);
     let path = source.path.display().to_string();
-    let mut drawn: String = problems.iter().take(DRAWN).map(|problem| one(&text, &path, problem) + "\n\n").collect();
+    let mut drawn: String = problems
+        .iter()
+        .take(DRAWN)
+        .map(|problem| one(&text, &path, problem) + "\n\n")
+        .collect();
     if problems.len() > DRAWN {
         let more = problems.len() - DRAWN;
-        drawn.push_str(&format!("… and {more} more; `gen-topology check --format json` lists all\n"));
+        drawn.push_str(&format!(
+            "… and {more} more; `gen-topology check --format json` lists all\n"
+        ));
     }
     drawn
 }
@@ -31,7 +37,11 @@ fn readable(bytes: &[u8]) -> Cow<'_, str> {
     let disturbs = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
     let text = String::from_utf8_lossy(bytes);
     // Two bytes for two bytes.
-    if text.contains(disturbs) { Cow::Owned(text.replace(disturbs, "·")) } else { text }
+    if text.contains(disturbs) {
+        Cow::Owned(text.replace(disturbs, "·"))
+    } else {
+        text
+    }
 }
 
 fn one(text: &str, path: &str, problem: &Diagnostic) -> String {
@@ -39,7 +49,10 @@ fn one(text: &str, path: &str, problem: &Diagnostic) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let mut group = level.primary_title(problem.message.as_str()).id(problem.code.name()).elements(Vec::<Origin<'_>>::new());
+    let mut group = level
+        .primary_title(problem.message.as_str())
+        .id(problem.code.name())
+        .elements(Vec::<Origin<'_>>::new());
     let main = Excerpt::around(text, &problem.at);
     let mut snippet = Snippet::source(main.text.clone())
         .path(path)
@@ -52,8 +65,15 @@ fn one(text: &str, path: &str, problem: &Diagnostic) -> String {
         if let Some(span) = main.translate(place) {
             snippet = snippet.annotation(AnnotationKind::Context.span(span).label(label.as_str()));
         } else {
-            let annotation = AnnotationKind::Context.span(other.span.clone()).label(label.as_str());
-            apart.push(Snippet::source(other.text).path(path).line_start(other.line).annotation(annotation));
+            let annotation = AnnotationKind::Context
+                .span(other.span.clone())
+                .label(label.as_str());
+            apart.push(
+                Snippet::source(other.text)
+                    .path(path)
+                    .line_start(other.line)
+                    .annotation(annotation),
+            );
         }
     }
     group = group.element(snippet).elements(apart);
@@ -79,8 +99,13 @@ impl<'t> Excerpt<'t> {
         let span = place.span.clone().unwrap_or(0..0);
         let span = span.start.min(text.len())..span.end.min(text.len());
         let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-        let line_end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);
-        let line = 1 + text[..line_start].bytes().filter(|byte| *byte == b'\n').count();
+        let line_end = text[span.start..]
+            .find('\n')
+            .map_or(text.len(), |at| span.start + at);
+        let line = 1 + text[..line_start]
+            .bytes()
+            .filter(|byte| *byte == b'\n')
+            .count();
         // A value that goes over several lines is pointed at where it begins.
         let span = span.start..span.end.min(line_end).max(span.start);
         if line_end - line_start > LONG_LINE {
@@ -119,7 +144,8 @@ impl<'t> Excerpt<'t> {
 
     fn translate(&self, place: &Place) -> Option<Range<usize>> {
         let (start, span) = (self.start?, place.span.as_ref()?);
-        (span.start >= start && span.end <= start + self.text.len()).then(|| span.start - start..span.end - start)
+        (span.start >= start && span.end <= start + self.text.len())
+            .then(|| span.start - start..span.end - start)
     }
 }
 
@@ -146,7 +172,10 @@ pub(super) fn json(source: &Source, problems: &[Diagnostic]) -> serde_json::Valu
     let lines = Lines::of(&text);
     let place = |place: &Place| {
         let span = place.span.clone().unwrap_or(0..0);
-        let ((line, column), (end_line, end_column)) = (lines.locate(&text, span.start), lines.locate(&text, span.end));
+        let ((line, column), (end_line, end_column)) = (
+            lines.locate(&text, span.start),
+            lines.locate(&text, span.end),
+        );
         json!({ "pointer": place.pointer, "line": line, "column": column, "end_line": end_line, "end_column": end_column })
     };
     let problems: Vec<_> = problems
@@ -178,7 +207,11 @@ struct Lines {
 
 impl Lines {
     fn of(text: &str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        let breaks = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at + 1);
         let counts = text.as_bytes().chunks(STRIDE).scan(0, |sum, chunk| {
             *sum += characters(chunk);
             Some(*sum)
@@ -195,7 +228,9 @@ impl Lines {
         let line = self.starts.partition_point(|start| *start <= at);
         let before = |at: usize| {
             let chunk = at / STRIDE;
-            self.marks.get(chunk).map_or(0, |mark| mark + characters(&text.as_bytes()[chunk * STRIDE..at]))
+            self.marks.get(chunk).map_or(0, |mark| {
+                mark + characters(&text.as_bytes()[chunk * STRIDE..at])
+            })
         };
         let start = self.starts[line - 1];
         (line, 1 + before(at).saturating_sub(before(start)))

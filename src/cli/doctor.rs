@@ -31,7 +31,12 @@ pub(super) fn run(args: &FormatArgs, ui: &mut Ui) -> Outcome {
             })
             .collect();
         let mongod = mongod.map_or_else(
-            || paint(Tone::Warning, "not here; `lab up` fetches 6.0.5, pinned by hash"),
+            || {
+                paint(
+                    Tone::Warning,
+                    "not here; `lab up` fetches 6.0.5, pinned by hash",
+                )
+            },
             |path| path.display().to_string(),
         );
         rows.push(vec!["mongod".into(), mongod, "the database".into()]);
@@ -39,7 +44,11 @@ pub(super) fn run(args: &FormatArgs, ui: &mut Ui) -> Outcome {
             Ok(()) => "possible".into(),
             Err(why) => paint(Tone::Bad, why),
         };
-        rows.push(vec!["namespaces".into(), namespaces, "each node has its own".into()]);
+        rows.push(vec![
+            "namespaces".into(),
+            namespaces,
+            "each node has its own".into(),
+        ]);
         ui.data(&table(&["WHAT", "WHERE", "FOR"], &rows))?;
     }
     if !missing.is_empty() {
@@ -49,7 +58,9 @@ pub(super) fn run(args: &FormatArgs, ui: &mut Ui) -> Outcome {
         ui.say("everything is there; next: `gen-topology lab up`");
         return Ok(());
     }
-    Err(Failure::Failed(anyhow::anyhow!("this machine can't run a lab yet")))
+    Err(Failure::Failed(anyhow::anyhow!(
+        "this machine can't run a lab yet"
+    )))
 }
 
 /// Whether the kernel gives this user namespaces.
@@ -62,7 +73,11 @@ fn namespaces() -> Result<(), String> {
     command.args(["--mount", "--net", "--pid", "--uts", "--fork", "true"]);
     let restricted = Path::new("/proc/sys/kernel/apparmor_restrict_unprivileged_userns");
     exec::run(&mut command, None).map(drop).map_err(|error| {
-        let hint = if restricted.exists() { " (AppArmor may forbid them; run as root)" } else { "" };
+        let hint = if restricted.exists() {
+            " (AppArmor may forbid them; run as root)"
+        } else {
+            ""
+        };
         format!("{error:#}{hint}")
     })
 }

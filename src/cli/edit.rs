@@ -12,19 +12,31 @@ use crate::topology::{self, Edit, EditError, Severity, Source};
 
 /// `add`.
 pub(super) fn add(file: Option<&Path>, args: &AddArgs, ui: &mut Ui) -> Outcome {
-    edit(file, &args.edit, ui, |text| topology::add(text, args.tier, args.name.as_deref(), usize::from(args.count)))
+    edit(file, &args.edit, ui, |text| {
+        topology::add(
+            text,
+            args.tier,
+            args.name.as_deref(),
+            usize::from(args.count),
+        )
+    })
 }
 
 /// `remove`.
 pub(super) fn remove(file: Option<&Path>, args: &RemoveArgs, ui: &mut Ui) -> Outcome {
-    edit(file, &args.edit, ui, |text| topology::remove(text, &args.nodes))
+    edit(file, &args.edit, ui, |text| {
+        topology::remove(text, &args.nodes)
+    })
 }
 
 /// `scale`.
 pub(super) fn scale(file: Option<&Path>, args: &ScaleArgs, ui: &mut Ui) -> Outcome {
     let mut wanted = BTreeMap::new();
     for (tier, size) in &args.sizes {
-        if wanted.insert(*tier, *size).is_some_and(|other| other != *size) {
+        if wanted
+            .insert(*tier, *size)
+            .is_some_and(|other| other != *size)
+        {
             return Err(Failure::Usage(format!("`{tier}` is given two sizes")));
         }
     }
@@ -39,7 +51,9 @@ fn edit(
 ) -> Outcome {
     let source = source::read(file)?;
     if source.path == Path::new("-") {
-        return Err(Failure::Usage("standard input can't be edited; name a file with -f".into()));
+        return Err(Failure::Usage(
+            "standard input can't be edited; name a file with -f".into(),
+        ));
     }
     source::topology(&source, ui)?;
     let old = String::from_utf8_lossy(&source.bytes).into_owned();
@@ -50,9 +64,14 @@ fn edit(
     };
     let mut checked = source::checked(&after);
     let Some(topology) = checked.topology else {
-        checked.problems.retain(|problem| problem.severity == Severity::Error);
+        checked
+            .problems
+            .retain(|problem| problem.severity == Severity::Error);
         ui.warn(diagnostics::draw(&after, &checked.problems).trim_end());
-        ui.warn(&format!("nothing was written: {} would have the problems above", source.path.display()));
+        ui.warn(&format!(
+            "nothing was written: {} would have the problems above",
+            source.path.display()
+        ));
         return Err(Failure::Invalid);
     };
     if edit.text == old {
@@ -60,19 +79,35 @@ fn edit(
         return Ok(());
     }
     for node in &edit.added {
-        ui.say(&format!("{} {}  {}  {}", paint(Tone::Good, "+"), node.name, node.tier, node.address));
+        ui.say(&format!(
+            "{} {}  {}  {}",
+            paint(Tone::Good, "+"),
+            node.name,
+            node.tier,
+            node.address
+        ));
     }
     for (name, tier) in &edit.removed {
         ui.say(&format!("{} {name}  {tier}", paint(Tone::Bad, "-")));
     }
     if args.dry_run {
-        ui.say(&format!("would be: {} (dry run, nothing was written)", model::summary(&topology)));
+        ui.say(&format!(
+            "would be: {} (dry run, nothing was written)",
+            model::summary(&topology)
+        ));
         return Ok(());
     }
     // A link to the file stays a link.
-    let file = source.path.canonicalize().with_context(|| format!("finding {}", source.path.display()))?;
+    let file = source
+        .path
+        .canonicalize()
+        .with_context(|| format!("finding {}", source.path.display()))?;
     crate::hosts::replace(&file, edit.text.as_bytes())
         .with_context(|| format!("writing {}", source.path.display()))?;
-    ui.say(&format!("{}: {}; next: `gen-topology generate`", source.path.display(), model::summary(&topology)));
+    ui.say(&format!(
+        "{}: {}; next: `gen-topology generate`",
+        source.path.display(),
+        model::summary(&topology)
+    ));
     Ok(())
 }

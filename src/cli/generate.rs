@@ -17,20 +17,37 @@ pub(super) fn run(file: Option<&Path>, args: &GenerateArgs, ui: &mut Ui) -> Outc
     let rendered = rendered(&topology)?;
     let changes = hosts::diff(&directory, &rendered)?;
     if !changes.foreign.is_empty() {
-        let list: Vec<String> = changes.foreign.iter().map(|path| directory.join(path).display().to_string()).collect();
+        let list: Vec<String> = changes
+            .foreign
+            .iter()
+            .map(|path| directory.join(path).display().to_string())
+            .collect();
         return Err(foreign(&list).into());
     }
     if args.check {
         if changes.is_empty() {
-            ui.say(&format!("{} is up to date: {} files", directory.display(), changes.unchanged));
+            ui.say(&format!(
+                "{} is up to date: {} files",
+                directory.display(),
+                changes.unchanged
+            ));
             return Ok(());
         }
         ui.data(&hosts::unified(&directory, &rendered, &changes))?;
-        ui.say(&format!("{} would change: {}", directory.display(), counts(&changes)));
+        ui.say(&format!(
+            "{} would change: {}",
+            directory.display(),
+            counts(&changes)
+        ));
         return Err(Failure::Differs);
     }
     hosts::write(&directory, &rendered, &changes)?;
-    ui.say(&format!("{}: {} nodes, {}", directory.display(), rendered.len(), counts(&changes)));
+    ui.say(&format!(
+        "{}: {} nodes, {}",
+        directory.display(),
+        rendered.len(),
+        counts(&changes)
+    ));
     Ok(())
 }
 
@@ -49,7 +66,11 @@ pub(super) fn rendered(topology: &Topology) -> anyhow::Result<Vec<render::Render
 }
 
 fn beside(source: &Source) -> PathBuf {
-    if source.base == Path::new(".") { PathBuf::from("hosts") } else { source.base.join("hosts") }
+    if source.base == Path::new(".") {
+        PathBuf::from("hosts")
+    } else {
+        source.base.join("hosts")
+    }
 }
 
 fn counts(changes: &hosts::Changes) -> String {
@@ -64,5 +85,9 @@ fn counts(changes: &hosts::Changes) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    if parts.is_empty() { "no files".into() } else { format!("files: {}", parts.join(", ")) }
+    if parts.is_empty() {
+        "no files".into()
+    } else {
+        format!("files: {}", parts.join(", "))
+    }
 }

@@ -14,9 +14,18 @@ const APP: [(&str, &str); 7] = [
     ("app.py", include_str!("../../app/app.py")),
     ("database.py", include_str!("../../app/database.py")),
     ("requirements.in", include_str!("../../app/requirements.in")),
-    ("requirements.txt", include_str!("../../app/requirements.txt")),
-    ("templates/index.html", include_str!("../../app/templates/index.html")),
-    ("static/style.css", include_str!("../../app/static/style.css")),
+    (
+        "requirements.txt",
+        include_str!("../../app/requirements.txt"),
+    ),
+    (
+        "templates/index.html",
+        include_str!("../../app/templates/index.html"),
+    ),
+    (
+        "static/style.css",
+        include_str!("../../app/static/style.css"),
+    ),
     ("static/icon.svg", include_str!("../../app/static/icon.svg")),
 ];
 
@@ -27,17 +36,30 @@ const SCHEMA: &str = include_str!("../../topology.schema.json");
 pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
     let directory = &args.directory;
     let name = match &args.name {
-        Some(name) => name.parse::<Name>().map_err(|why| Failure::Usage(format!("`{name}` can't be a stack's name: {why}")))?.to_string(),
+        Some(name) => name
+            .parse::<Name>()
+            .map_err(|why| Failure::Usage(format!("`{name}` can't be a stack's name: {why}")))?
+            .to_string(),
         None => name_of(directory),
     };
     let topology = TOPOLOGY
         .replacen("\"name\": \"ha\"", &format!("\"name\": \"{name}\""), 1)
         .replace("../topology.schema.json", "./topology.schema.json")
         .replace("../app", "./app");
-    let mut files = vec![("topology.json".to_owned(), topology), ("topology.schema.json".to_owned(), SCHEMA.to_owned())];
-    files.extend(APP.iter().map(|(path, text)| (format!("app/{path}"), (*text).to_owned())));
-    let taken: Vec<String> =
-        files.iter().map(|(path, _)| directory.join(path)).filter(|p| p.exists()).map(|p| p.display().to_string()).collect();
+    let mut files = vec![
+        ("topology.json".to_owned(), topology),
+        ("topology.schema.json".to_owned(), SCHEMA.to_owned()),
+    ];
+    files.extend(
+        APP.iter()
+            .map(|(path, text)| (format!("app/{path}"), (*text).to_owned())),
+    );
+    let taken: Vec<String> = files
+        .iter()
+        .map(|(path, _)| directory.join(path))
+        .filter(|p| p.exists())
+        .map(|p| p.display().to_string())
+        .collect();
     if !taken.is_empty() {
         return Err(refuse(&taken).into());
     }
@@ -48,20 +70,39 @@ pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
             .and_then(|()| std::fs::write(&path, text))
             .with_context(|| format!("writing {}", path.display()))?;
     }
-    ui.say(&format!("wrote {} with 2 load balancers, 2 app servers and 3 databases, and a demo app", directory.join("topology.json").display()));
+    ui.say(&format!(
+        "wrote {} with 2 load balancers, 2 app servers and 3 databases, and a demo app",
+        directory.join("topology.json").display()
+    ));
     ui.say("next: `gen-topology check`, then `gen-topology lab up`");
     Ok(())
 }
 
 fn refuse(taken: &[String]) -> anyhow::Error {
-    anyhow!("nothing was written: {} {} already there", taken.join(", "), if taken.len() == 1 { "is" } else { "are" })
+    anyhow!(
+        "nothing was written: {} {} already there",
+        taken.join(", "),
+        if taken.len() == 1 { "is" } else { "are" }
+    )
 }
 
 /// The directory's name as far as it can be a stack's.
 fn name_of(directory: &Path) -> String {
     let full = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
-    let last = full.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let fit: String = last.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).take(40).collect();
+    let last = full
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    let fit: String = last
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
     let fit = fit.trim_matches('-').to_owned();
-    if fit.is_empty() { "web-stack".into() } else { fit }
+    if fit.is_empty() {
+        "web-stack".into()
+    } else {
+        fit
+    }
 }

@@ -22,8 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// `lab inside`.
 pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
     let request: Request = serde_json::from_str(request).context("reading the request")?;
-    let name = directory.file_name().and_then(|name| name.to_str()).context("the lab has no name")?;
-    let place = Place { name: name.to_owned(), directory: directory.to_path_buf() };
+    let name = directory
+        .file_name()
+        .and_then(|name| name.to_str())
+        .context("the lab has no name")?;
+    let place = Place {
+        name: name.to_owned(),
+        directory: directory.to_path_buf(),
+    };
     match request {
         Request::Up { wait, spent_ms } => up(&place, wait, Duration::from_millis(spent_ms), ui),
         Request::Status { json } => status(&Lab::open(&place)?, json, ui),
@@ -34,9 +40,19 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         }
         Request::Stop { nodes, power_off } => {
             let lab = Lab::open(&place)?;
-            each(&lab, &nodes, ui, if power_off { "powered off" } else { "stopped" }, |name| {
-                if power_off { lab.power_off(name) } else { lab.stop(name) }
-            })
+            each(
+                &lab,
+                &nodes,
+                ui,
+                if power_off { "powered off" } else { "stopped" },
+                |name| {
+                    if power_off {
+                        lab.power_off(name)
+                    } else {
+                        lab.stop(name)
+                    }
+                },
+            )
         }
         Request::Start { nodes } => start(&Lab::open(&place)?, &nodes, ui),
         Request::Reboot { nodes } => {
@@ -52,24 +68,37 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         }
         Request::Connect { nodes, connected } => {
             let lab = Lab::open(&place)?;
-            each(&lab, &nodes, ui, if connected { "connected" } else { "cut off" }, |name| lab.connect(name, connected))
+            each(
+                &lab,
+                &nodes,
+                ui,
+                if connected { "connected" } else { "cut off" },
+                |name| lab.connect(name, connected),
+            )
         }
         Request::Forward => forward(&Lab::open(&place)?),
-        Request::Demo { rate, advert_ms, json } => demo::inside(&Lab::open(&place)?, rate, advert_ms, json, ui),
+        Request::Demo {
+            rate,
+            advert_ms,
+            json,
+        } => demo::inside(&Lab::open(&place)?, rate, advert_ms, json, ui),
     }
 }
 
 /// Set when Ctrl-C was pressed.
 pub(super) fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&flag)).context("listening for Ctrl-C")?;
+    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&flag))
+        .context("listening for Ctrl-C")?;
     Ok(flag)
 }
 
 fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).context("reading the plan")?;
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("reading the plan")?;
     let plan: LabPlan = serde_json::from_str(&text).context("reading the plan")?;
     let lab = Lab::with(place, plan)?;
     let flag = interrupts()?;
@@ -84,7 +113,9 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let waited = lab.wait_for_answer(PATIENCE, &interrupted);
     let took = spent + begun.elapsed();
     if wait && waited.is_ok() {
-        lab.wait_for_all(PATIENCE, &interrupted, &mut |event| progress.tell(&event, ui))?;
+        lab.wait_for_all(PATIENCE, &interrupted, &mut |event| {
+            progress.tell(&event, ui)
+        })?;
     }
     progress.end(ui);
     let states = lab.status();
@@ -96,7 +127,14 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
         paint(Tone::Strong, &lab.plan().name),
         address.replace(":80/", "/"),
         paint(Tone::Good, &format!("{:.2} s", took.as_secs_f64())),
-        if wait { format!(", every node ready in {:.2} s", (spent + begun.elapsed()).as_secs_f64()) } else { String::new() },
+        if wait {
+            format!(
+                ", every node ready in {:.2} s",
+                (spent + begun.elapsed()).as_secs_f64()
+            )
+        } else {
+            String::new()
+        },
     ));
     Ok(())
 }
@@ -112,7 +150,13 @@ struct Progress {
 
 impl Progress {
     fn new(total: usize) -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), begun: Instant::now(), total, started: 0, ready: 0 }
+        Self {
+            terminal: std::io::stderr().is_terminal(),
+            begun: Instant::now(),
+            total,
+            started: 0,
+            ready: 0,
+        }
     }
 
     fn tell(&mut self, event: &Event, ui: &mut Ui) {
@@ -129,8 +173,14 @@ impl Progress {
             }
         };
         if self.terminal {
-            let counts = format!("{}/{} started, {} ready", self.started, self.total, self.ready);
-            ui.transient(&format!("{:5.1} s  {counts}  {line}", self.begun.elapsed().as_secs_f64()));
+            let counts = format!(
+                "{}/{} started, {} ready",
+                self.started, self.total, self.ready
+            );
+            ui.transient(&format!(
+                "{:5.1} s  {counts}  {line}",
+                self.begun.elapsed().as_secs_f64()
+            ));
         } else {
             ui.say(&line);
         }
@@ -144,7 +194,13 @@ impl Progress {
 }
 
 /// Does the same to several nodes; unknown names are told before any is touched.
-fn each(lab: &Lab, nodes: &[String], ui: &mut Ui, done: &str, act: impl Fn(&str) -> anyhow::Result<()>) -> Outcome {
+fn each(
+    lab: &Lab,
+    nodes: &[String],
+    ui: &mut Ui,
+    done: &str,
+    act: impl Fn(&str) -> anyhow::Result<()>,
+) -> Outcome {
     for name in nodes {
         lab.planned(name)?;
     }
@@ -161,9 +217,14 @@ fn start(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
     for name in nodes {
         let node = lab.planned(name)?;
         if !crate::exec::wait_until(PATIENCE, || lab.is_ready(node)) {
-            return Err(Failure::Failed(anyhow::anyhow!("{name} was started and does not become ready; see `gen-topology lab logs {name}`")));
+            return Err(Failure::Failed(anyhow::anyhow!(
+                "{name} was started and does not become ready; see `gen-topology lab logs {name}`"
+            )));
         }
-        ui.say(&format!("{name}: ready in {:.2} s", begun.elapsed().as_secs_f64()));
+        ui.say(&format!(
+            "{name}: ready in {:.2} s",
+            begun.elapsed().as_secs_f64()
+        ));
     }
     Ok(())
 }
@@ -177,7 +238,10 @@ fn status(lab: &Lab, json: bool, ui: &mut Ui) -> Outcome {
     match lab.owners().as_slice() {
         [] => ui.say(&paint(Tone::Bad, "nobody has the virtual IP")),
         [_] => {}
-        many => ui.say(&paint(Tone::Bad, &format!("{} all have the virtual IP", many.join(", ")))),
+        many => ui.say(&paint(
+            Tone::Bad,
+            &format!("{} all have the virtual IP", many.join(", ")),
+        )),
     }
     Ok(())
 }
@@ -190,29 +254,52 @@ fn states_table(states: &[NodeState]) -> String {
         .map(|state| {
             let word = match state {
                 NodeState { running: false, .. } => paint(Tone::Bad, "stopped"),
-                NodeState { connected: false, .. } => paint(Tone::Bad, "cut off"),
+                NodeState {
+                    connected: false, ..
+                } => paint(Tone::Bad, "cut off"),
                 NodeState { ready: false, .. } => paint(Tone::Warning, "not ready"),
                 _ => paint(Tone::Good, "ready"),
             };
-            vec![state.name.clone(), state.tier.to_string(), state.address.to_string(), word, state.notes.join("; ")]
+            vec![
+                state.name.clone(),
+                state.tier.to_string(),
+                state.address.to_string(),
+                word,
+                state.notes.join("; "),
+            ]
         })
         .collect();
     table(&["NODE", "TIER", "ADDRESS", "STATE", ""], &rows)
 }
 
 fn ps(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
-    let all: Vec<String> = lab.plan().nodes.iter().map(|node| node.name.clone()).collect();
+    let all: Vec<String> = lab
+        .plan()
+        .nodes
+        .iter()
+        .map(|node| node.name.clone())
+        .collect();
     let chosen = if nodes.is_empty() { &all } else { nodes };
     let mut rows = Vec::new();
     for name in chosen {
         lab.planned(name)?;
         if lab.pid(name).is_none() {
-            rows.push(vec![name.clone(), String::new(), String::new(), paint(Tone::Bad, "stopped")]);
+            rows.push(vec![
+                name.clone(),
+                String::new(),
+                String::new(),
+                paint(Tone::Bad, "stopped"),
+            ]);
             continue;
         }
         for process in lab.processes(name)? {
             let memory = format!("{} MiB", process.resident_kib / 1024);
-            rows.push(vec![name.clone(), process.pid.to_string(), memory, process.command]);
+            rows.push(vec![
+                name.clone(),
+                process.pid.to_string(),
+                memory,
+                process.command,
+            ]);
         }
     }
     ui.data(&table(&["NODE", "PID", "MEMORY", "COMMAND"], &rows))
@@ -220,7 +307,12 @@ fn ps(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
 
 /// Passes connections of the listener that is standard input on to the virtual IP.
 fn forward(lab: &Lab) -> Outcome {
-    let listener = TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned().context("taking the listener over")?);
+    let listener = TcpListener::from(
+        std::io::stdin()
+            .as_fd()
+            .try_clone_to_owned()
+            .context("taking the listener over")?,
+    );
     let target = SocketAddr::from((lab.plan().virtual_ip, lab.plan().port));
     for visitor in listener.incoming() {
         let visitor = visitor.context("accepting a connection")?;

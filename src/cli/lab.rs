@@ -44,7 +44,11 @@ pub(super) enum Request {
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
     /// The demonstration.
-    Demo { rate: u32, advert_ms: u64, json: bool },
+    Demo {
+        rate: u32,
+        advert_ms: u64,
+        json: bool,
+    },
 }
 
 /// Exit code of an inner command whose lab is not worth keeping.
@@ -57,24 +61,65 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
         LabCommand::Up { wait, dry_run } => up(file, lab, wait, dry_run, ui),
         LabCommand::Down => down(file, lab, ui),
         LabCommand::Ls(args) => ls(args.format, ui),
-        LabCommand::Logs { nodes, follow, lines } => logs(&place(file, lab)?, &nodes, follow, lines, ui),
+        LabCommand::Logs {
+            nodes,
+            follow,
+            lines,
+        } => logs(&place(file, lab)?, &nodes, follow, lines, ui),
         LabCommand::Graph { format } => {
             let (_, topology) = source::load(file, ui)?;
             ui.data(&graph(&topology, format))
         }
         LabCommand::Forward { listen } => forward(&place(file, lab)?, listen, ui),
-        LabCommand::Status(args) => pass(file, lab, &Request::Status { json: args.format == Format::Json }, false, ui),
+        LabCommand::Status(args) => pass(
+            file,
+            lab,
+            &Request::Status {
+                json: args.format == Format::Json,
+            },
+            false,
+            ui,
+        ),
         LabCommand::Ps { nodes } => pass(file, lab, &Request::Ps { nodes }, false, ui),
-        LabCommand::Exec { node, command } => pass(file, lab, &Request::Exec { node, argv: command }, false, ui),
+        LabCommand::Exec { node, command } => pass(
+            file,
+            lab,
+            &Request::Exec {
+                node,
+                argv: command,
+            },
+            false,
+            ui,
+        ),
         LabCommand::Shell { node } => {
             let argv = vec!["/bin/bash".to_owned(), "--norc".to_owned(), "-i".to_owned()];
             pass(file, lab, &Request::Exec { node, argv }, false, ui)
         }
-        LabCommand::Stop { nodes, power_off } => pass(file, lab, &Request::Stop { nodes, power_off }, true, ui),
+        LabCommand::Stop { nodes, power_off } => {
+            pass(file, lab, &Request::Stop { nodes, power_off }, true, ui)
+        }
         LabCommand::Start { nodes } => pass(file, lab, &Request::Start { nodes }, true, ui),
         LabCommand::Reboot { nodes } => pass(file, lab, &Request::Reboot { nodes }, true, ui),
-        LabCommand::Cut { nodes } => pass(file, lab, &Request::Connect { nodes, connected: false }, true, ui),
-        LabCommand::Heal { nodes } => pass(file, lab, &Request::Connect { nodes, connected: true }, true, ui),
+        LabCommand::Cut { nodes } => pass(
+            file,
+            lab,
+            &Request::Connect {
+                nodes,
+                connected: false,
+            },
+            true,
+            ui,
+        ),
+        LabCommand::Heal { nodes } => pass(
+            file,
+            lab,
+            &Request::Connect {
+                nodes,
+                connected: true,
+            },
+            true,
+            ui,
+        ),
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},
@@ -88,13 +133,19 @@ pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Fai
     }
     let all = Place::all()?;
     // The file may be gone or broken: its lab must still be found.
-    let path = source::find(file).ok().and_then(|path| std::path::absolute(path).ok());
+    let path = source::find(file)
+        .ok()
+        .and_then(|path| std::path::absolute(path).ok());
     if let Some(path) = &path {
-        let of_file = all.iter().find(|place| place.about().is_some_and(|about| about.topology == *path));
+        let of_file = all
+            .iter()
+            .find(|place| place.about().is_some_and(|about| about.topology == *path));
         if let Some(place) = of_file {
             return Ok(place.clone());
         }
-        let named = source::read(file).ok().and_then(|source| source::checked(&source).topology);
+        let named = source::read(file)
+            .ok()
+            .and_then(|source| source::checked(&source).topology);
         if let Some(topology) = named {
             return Ok(Place::of(topology.name().as_str())?);
         }
@@ -104,35 +155,57 @@ pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Fai
         [] => Err(anyhow!("there is no lab; `gen-topology lab up` starts one").into()),
         many => {
             let names: Vec<&str> = many.iter().map(|place| place.name.as_str()).collect();
-            Err(Failure::Usage(format!("there are several labs: {}; choose one with --lab", names.join(", "))))
+            Err(Failure::Usage(format!(
+                "there are several labs: {}; choose one with --lab",
+                names.join(", ")
+            )))
         }
     }
 }
 
 fn running(place: &Place) -> anyhow::Result<RunningLab> {
-    place.running().with_context(|| format!("the lab {} is not running; `gen-topology lab up` starts it", place.name))
+    place.running().with_context(|| {
+        format!(
+            "the lab {} is not running; `gen-topology lab up` starts it",
+            place.name
+        )
+    })
 }
 
 /// Runs a request inside and imitates its exit code.
-fn pass(file: Option<&Path>, lab: Option<&str>, request: &Request, changes: bool, ui: &Ui) -> Outcome {
+fn pass(
+    file: Option<&Path>,
+    lab: Option<&str>,
+    request: &Request,
+    changes: bool,
+    ui: &Ui,
+) -> Outcome {
     let place = place(file, lab)?;
     let lab = running(&place)?;
     let _lock = if changes { Some(place.lock()?) } else { None };
-    let status = inner(&lab, request, ui)?.status().context("entering the lab")?;
+    let status = inner(&lab, request, ui)?
+        .status()
+        .context("entering the lab")?;
     imitate(status)
 }
 
 pub(super) fn imitate(status: std::process::ExitStatus) -> Outcome {
     match status.code() {
         Some(0) => Ok(()),
-        code => Err(Failure::Status(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
+        code => Err(Failure::Status(
+            code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        )),
     }
 }
 
 /// This program, continuing inside the lab.
 pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Result<Command> {
     let mut command = enter::command(lab, &lab.place.program());
-    command.args(ui.arguments()).args(["lab", "inside"]).arg(&lab.place.directory).arg(serde_json::to_string(request)?);
+    command
+        .args(ui.arguments())
+        .args(["lab", "inside"])
+        .arg(&lab.place.directory)
+        .arg(serde_json::to_string(request)?);
     Ok(command)
 }
 
@@ -140,13 +213,16 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
     let begun = Instant::now();
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted)).context("listening for Ctrl-C")?;
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("listening for Ctrl-C")?;
     }
     let (source, topology) = source::load(file, ui)?;
     let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
     let place = Place::of(&name)?;
     let rendered = generate::rendered(&topology)?;
-    let supplies = supplies::gather(&topology, &source.base, place.program(), &mut |line| ui.say(&line))?;
+    let supplies = supplies::gather(&topology, &source.base, place.program(), &mut |line| {
+        ui.say(&line)
+    })?;
     let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
     if dry_run {
         return ui.json(&plan);
@@ -159,7 +235,9 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
             remove(&place)?;
             return Err(Failure::Interrupted("nothing is left of the lab".into()));
         }
-        return Err(Failure::Interrupted("the lab goes on as far as it was; `gen-topology lab up` continues".into()));
+        return Err(Failure::Interrupted(
+            "the lab goes on as far as it was; `gen-topology lab up` continues".into(),
+        ));
     }
     if let Err(error) = &outcome
         && fresh
@@ -192,14 +270,21 @@ fn bring_up(
     };
     let spent_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut command = inner(&lab, &Request::Up { wait, spent_ms }, ui)?;
-    let mut child = command.stdin(Stdio::piped()).spawn().context("entering the lab")?;
+    let mut child = command
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("entering the lab")?;
     if let Some(mut pipe) = child.stdin.take() {
         // If the inner command ended early its status says why.
         let _ = pipe.write_all(&serde_json::to_vec(plan)?);
     }
     let status = wait_for(&mut child, interrupted)?;
     if status.success() && !wait {
-        ui.say(&format!("next: {} or {}", paint(Tone::Strong, "gen-topology lab status"), paint(Tone::Strong, "gen-topology lab forward")));
+        ui.say(&format!(
+            "next: {} or {}",
+            paint(Tone::Strong, "gen-topology lab status"),
+            paint(Tone::Strong, "gen-topology lab forward")
+        ));
     }
     imitate(status)
 }
@@ -259,13 +344,19 @@ fn down(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outcome {
         return Ok(());
     }
     remove(&place)?;
-    ui.say(&format!("{} is down in {:.2} s; nothing is left of it", place.name, begun.elapsed().as_secs_f64()));
+    ui.say(&format!(
+        "{} is down in {:.2} s; nothing is left of it",
+        place.name,
+        begun.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
 fn ls(format: Format, ui: &mut Ui) -> Outcome {
-    let labs: Vec<(Place, Option<state::About>, bool)> =
-        Place::all()?.into_iter().map(|place| (place.clone(), place.about(), place.anchor().is_some())).collect();
+    let labs: Vec<(Place, Option<state::About>, bool)> = Place::all()?
+        .into_iter()
+        .map(|place| (place.clone(), place.about(), place.anchor().is_some()))
+        .collect();
     if format == Format::Json {
         let list: Vec<_> = labs
             .iter()
@@ -280,8 +371,19 @@ fn ls(format: Format, ui: &mut Ui) -> Outcome {
     let rows: Vec<Vec<String>> = labs
         .iter()
         .map(|(place, about, running)| {
-            let state = if *running { paint(Tone::Good, "running") } else { paint(Tone::Warning, "ended without `down`") };
-            vec![place.name.clone(), state, about.as_ref().map(|a| a.topology.display().to_string()).unwrap_or_default()]
+            let state = if *running {
+                paint(Tone::Good, "running")
+            } else {
+                paint(Tone::Warning, "ended without `down`")
+            };
+            vec![
+                place.name.clone(),
+                state,
+                about
+                    .as_ref()
+                    .map(|a| a.topology.display().to_string())
+                    .unwrap_or_default(),
+            ]
         })
         .collect();
     ui.data(&table(&["LAB", "STATE", "TOPOLOGY"], &rows))
@@ -297,9 +399,15 @@ fn forward(place: &Place, listen: SocketAddr, ui: &mut Ui) -> Outcome {
         anyhow!("listening on {listen}: {error}{hint}")
     })?;
     let address = listener.local_addr().context("listening")?;
-    ui.say(&format!("open {} in a browser; Ctrl-C ends this", paint(Tone::Strong, &format!("http://{address}/"))));
+    ui.say(&format!(
+        "open {} in a browser; Ctrl-C ends this",
+        paint(Tone::Strong, &format!("http://{address}/"))
+    ));
     // The socket stays in this machine's network; the process that serves it goes into the lab's.
-    let status = inner(&lab, &Request::Forward, ui)?.stdin(Stdio::from(OwnedFd::from(listener))).status().context("entering the lab")?;
+    let status = inner(&lab, &Request::Forward, ui)?
+        .stdin(Stdio::from(OwnedFd::from(listener)))
+        .status()
+        .context("entering the lab")?;
     imitate(status)
 }
 
@@ -324,12 +432,20 @@ fn log_files(place: &Place, node: &str) -> Vec<PathBuf> {
 
 fn logs(place: &Place, nodes: &[String], follow: bool, lines: usize, ui: &mut Ui) -> Outcome {
     let known: Vec<String> = {
-        let entries = fs::read_dir(place.directory.join("nodes")).with_context(|| format!("there is no lab {}", place.name))?;
-        let mut names: Vec<String> = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let entries = fs::read_dir(place.directory.join("nodes"))
+            .with_context(|| format!("there is no lab {}", place.name))?;
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort();
         names
     };
-    let unknown: Vec<&str> = nodes.iter().map(String::as_str).filter(|node| !known.iter().any(|name| name == node)).collect();
+    let unknown: Vec<&str> = nodes
+        .iter()
+        .map(String::as_str)
+        .filter(|node| !known.iter().any(|name| name == node))
+        .collect();
     if !unknown.is_empty() {
         return Err(no_such_node(&unknown, &known).unwrap_err().into());
     }
@@ -341,7 +457,13 @@ fn logs(place: &Place, nodes: &[String], follow: bool, lines: usize, ui: &mut Ui
             offsets.insert(file.clone(), bytes.len() as u64);
             let text = String::from_utf8_lossy(&bytes);
             let all: Vec<&str> = text.lines().collect();
-            print_log(ui, place, node, &file, &all[all.len().saturating_sub(lines)..])?;
+            print_log(
+                ui,
+                place,
+                node,
+                &file,
+                &all[all.len().saturating_sub(lines)..],
+            )?;
         }
     }
     while follow && place.anchor().is_some() {
@@ -358,7 +480,11 @@ fn logs(place: &Place, nodes: &[String], follow: bool, lines: usize, ui: &mut Ui
 }
 
 fn no_such_node(unknown: &[&str], known: &[String]) -> anyhow::Result<()> {
-    bail!("there is no node {}; there are {}", unknown.join(", "), known.join(", "))
+    bail!(
+        "there is no node {}; there are {}",
+        unknown.join(", "),
+        known.join(", ")
+    )
 }
 
 /// Whole lines that were added since `offset`, which moves on. A file that became shorter was rotated.
@@ -373,7 +499,10 @@ fn read_from(file: &Path, offset: &mut u64) -> String {
             let _ = open.read_to_end(&mut added);
         }
     }
-    let whole = added.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let whole = added
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     *offset += whole as u64;
     String::from_utf8_lossy(&added[..whole]).into_owned()
 }
@@ -383,41 +512,85 @@ fn print_log(ui: &mut Ui, place: &Place, node: &str, file: &Path, lines: &[&str]
         return Ok(());
     }
     let short = file.strip_prefix(place.node(node)).unwrap_or(file);
-    let short = short.strip_prefix("log").unwrap_or(short).display().to_string();
-    let text: Vec<String> = lines.iter().map(|line| format!("{} {line}", paint(Tone::Quiet, &format!("{node} {short}")))).collect();
+    let short = short
+        .strip_prefix("log")
+        .unwrap_or(short)
+        .display()
+        .to_string();
+    let text: Vec<String> = lines
+        .iter()
+        .map(|line| format!("{} {line}", paint(Tone::Quiet, &format!("{node} {short}"))))
+        .collect();
     ui.data(&text.join("\n"))
 }
 
 /// The topology as a picture: who sends requests to whom.
 fn graph(topology: &Topology, format: GraphFormat) -> String {
-    let names = |tier: Tier| topology.tier(tier).map(|node| node.name.to_string()).collect::<Vec<_>>();
+    let names = |tier: Tier| {
+        topology
+            .tier(tier)
+            .map(|node| node.name.to_string())
+            .collect::<Vec<_>>()
+    };
     let [balancers, apps, databases] = Tier::ALL.map(names);
-    let vip = format!("{}:{}", topology.network().virtual_ip, topology.load_balancer().port);
+    let vip = format!(
+        "{}:{}",
+        topology.network().virtual_ip,
+        topology.load_balancer().port
+    );
     if format == GraphFormat::Text {
-        let tiers = [("haproxy, keepalived", &balancers), ("nginx, gunicorn", &apps), ("mongod", &databases)];
-        let mut text = format!("visitors\n   │\n   ▼\n{vip}  virtual IP, on one load balancer at a time\n");
+        let tiers = [
+            ("haproxy, keepalived", &balancers),
+            ("nginx, gunicorn", &apps),
+            ("mongod", &databases),
+        ];
+        let mut text =
+            format!("visitors\n   │\n   ▼\n{vip}  virtual IP, on one load balancer at a time\n");
         for (daemons, nodes) in tiers {
-            text.push_str(&format!("   │\n   ▼\n{}  {}\n", nodes.join("  "), paint(Tone::Quiet, daemons)));
+            text.push_str(&format!(
+                "   │\n   ▼\n{}  {}\n",
+                nodes.join("  "),
+                paint(Tone::Quiet, daemons)
+            ));
         }
         return text;
     }
-    let mut edges: Vec<(String, String)> = balancers.iter().map(|to| ("vip".to_owned(), to.clone())).collect();
+    let mut edges: Vec<(String, String)> = balancers
+        .iter()
+        .map(|to| ("vip".to_owned(), to.clone()))
+        .collect();
     for (from, to) in [(&balancers, &apps), (&apps, &databases)] {
-        edges.extend(from.iter().flat_map(|from| to.iter().map(move |to| (from.clone(), to.clone()))));
+        edges.extend(
+            from.iter()
+                .flat_map(|from| to.iter().map(move |to| (from.clone(), to.clone()))),
+        );
     }
     // Ids of both languages must not hold hyphens; labels may hold anything a name can.
     let id = |name: &str| name.replace('-', "_");
     let nodes: Vec<&String> = balancers.iter().chain(&apps).chain(&databases).collect();
     if format == GraphFormat::Mermaid {
         let mut text = format!("flowchart TD\n  vip([\"{vip}\"])\n");
-        nodes.iter().for_each(|name| text.push_str(&format!("  {}[\"{name}\"]\n", id(name))));
-        edges.iter().for_each(|(from, to)| text.push_str(&format!("  {} --> {}\n", id(from), id(to))));
+        nodes
+            .iter()
+            .for_each(|name| text.push_str(&format!("  {}[\"{name}\"]\n", id(name))));
+        edges
+            .iter()
+            .for_each(|(from, to)| text.push_str(&format!("  {} --> {}\n", id(from), id(to))));
         return text;
     }
-    let mut text = format!("digraph {} {{\n  vip [label=\"{vip}\", shape=oval];\n  node [shape=box];\n", id(topology.name().as_str()));
-    nodes.iter().for_each(|name| text.push_str(&format!("  n_{} [label=\"{name}\"];\n", id(name))));
+    let mut text = format!(
+        "digraph {} {{\n  vip [label=\"{vip}\", shape=oval];\n  node [shape=box];\n",
+        id(topology.name().as_str())
+    );
+    nodes
+        .iter()
+        .for_each(|name| text.push_str(&format!("  n_{} [label=\"{name}\"];\n", id(name))));
     for (from, to) in &edges {
-        let from = if from == "vip" { "vip".to_owned() } else { format!("n_{}", id(from)) };
+        let from = if from == "vip" {
+            "vip".to_owned()
+        } else {
+            format!("n_{}", id(from))
+        };
         text.push_str(&format!("  {from} -> n_{};\n", id(to)));
     }
     text.push_str("}\n");

@@ -105,7 +105,10 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
     match args.command {
         Command::Init(args) => init::run(&args, ui),
         Command::Check(args) => model::check(file(&args.file.file).as_deref(), &args, ui),
-        Command::Show { file: behind, format } => model::show(file(&behind.file).as_deref(), &format, ui),
+        Command::Show {
+            file: behind,
+            format,
+        } => model::show(file(&behind.file).as_deref(), &format, ui),
         Command::Schema => ui.data(&model::schema_text()?),
         Command::Explain(args) => model::explain(&args, ui),
         Command::Add(args) => edit::add(file(&args.edit.file.file).as_deref(), &args, ui),

@@ -11,7 +11,11 @@ use crate::topology::{self, Code, Severity, Tier, Topology};
 pub(super) fn check(file: Option<&Path>, args: &CheckArgs, ui: &mut Ui) -> Outcome {
     let source = source::read(file)?;
     let checked = source::checked(&source);
-    let errors = checked.problems.iter().filter(|p| p.severity == Severity::Error).count();
+    let errors = checked
+        .problems
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .count();
     let warnings = checked.problems.len() - errors;
     match args.format {
         Format::Json => ui.json(&diagnostics::json(&source, &checked.problems))?,
@@ -22,11 +26,22 @@ pub(super) fn check(file: Option<&Path>, args: &CheckArgs, ui: &mut Ui) -> Outco
             }
             let found = [counted(errors, "error"), counted(warnings, "warning")];
             let found: Vec<String> = found.into_iter().flatten().collect();
-            let what = checked.topology.as_ref().map(|t| format!("{}; ", summary(t))).unwrap_or_default();
-            let verdict = if found.is_empty() { "no problems".to_owned() } else { found.join(", ") };
+            let what = checked
+                .topology
+                .as_ref()
+                .map(|t| format!("{}; ", summary(t)))
+                .unwrap_or_default();
+            let verdict = if found.is_empty() {
+                "no problems".to_owned()
+            } else {
+                found.join(", ")
+            };
             ui.say(&format!("{}: {what}{verdict}", source.path.display()));
             if let Some(problem) = checked.problems.first() {
-                ui.say(&format!("`gen-topology explain {}` tells more", problem.code));
+                ui.say(&format!(
+                    "`gen-topology explain {}` tells more",
+                    problem.code
+                ));
             }
         }
     }
@@ -64,7 +79,12 @@ pub(super) fn show(file: Option<&Path>, args: &FormatArgs, ui: &mut Ui) -> Outco
                 Some(false) => "keeps a copy, does not vote",
                 _ => "",
             };
-            vec![node.name.to_string(), node.tier.to_string(), node.address.to_string(), note.into()]
+            vec![
+                node.name.to_string(),
+                node.tier.to_string(),
+                node.address.to_string(),
+                note.into(),
+            ]
         })
         .collect();
     let mut text = format!(
@@ -79,13 +99,18 @@ pub(super) fn show(file: Option<&Path>, args: &FormatArgs, ui: &mut Ui) -> Outco
         table(&["NODE", "TIER", "ADDRESS", ""], &rows),
     );
     for (name, settings) in [
-        ("load_balancer", serde_json::to_value(topology.load_balancer())?),
+        (
+            "load_balancer",
+            serde_json::to_value(topology.load_balancer())?,
+        ),
         ("app", serde_json::to_value(topology.app())?),
         ("database", serde_json::to_value(topology.database())?),
     ] {
         text.push_str(&format!("{}\n", paint(Tone::Quiet, name)));
         for (key, value) in settings.as_object().into_iter().flatten() {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned);
             text.push_str(&format!("  {key:<19} {value}\n"));
         }
     }
@@ -103,22 +128,38 @@ pub(super) fn explain(args: &ExplainArgs, ui: &mut Ui) -> Outcome {
         let rows: Vec<Vec<String>> = Code::ALL
             .iter()
             .map(|code| {
-                let first = code.explanation().split_inclusive(". ").next().unwrap_or_default();
-                let severity = if code.severity() == Severity::Error { "error" } else { "warning" };
+                let first = code
+                    .explanation()
+                    .split_inclusive(". ")
+                    .next()
+                    .unwrap_or_default();
+                let severity = if code.severity() == Severity::Error {
+                    "error"
+                } else {
+                    "warning"
+                };
                 vec![code.name().into(), severity.into(), first.trim_end().into()]
             })
             .collect();
         return ui.data(&table(&["CODE", "SEVERITY", "MEANING"], &rows));
     };
-    let code: Code = name.parse().map_err(|error: topology::UnknownCode| Failure::Usage(error.to_string()))?;
-    ui.data(&format!("{}\n\n{}\n", paint(Tone::Strong, code.name()), wrap(code.explanation(), 80)))
+    let code: Code = name
+        .parse()
+        .map_err(|error: topology::UnknownCode| Failure::Usage(error.to_string()))?;
+    ui.data(&format!(
+        "{}\n\n{}\n",
+        paint(Tone::Strong, code.name()),
+        wrap(code.explanation(), 80)
+    ))
 }
 
 /// `text` in lines of at most `width` characters.
 fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
-        let line = lines.last_mut().filter(|line| line.is_empty() || line.len() + word.len() < width);
+        let line = lines
+            .last_mut()
+            .filter(|line| line.is_empty() || line.len() + word.len() < width);
         match line {
             Some(line) if line.is_empty() => line.push_str(word),
             Some(line) => {

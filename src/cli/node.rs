@@ -15,21 +15,37 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
     match args.command {
         NodeCommand::Run { daemon, command } => {
             let code = match daemon {
-                LoadBalancerDaemon::Haproxy => node::load_balancer::run_haproxy(&facts, &command, &say)?,
-                LoadBalancerDaemon::Keepalived => node::load_balancer::run_keepalived(&facts, &command, &say)?,
+                LoadBalancerDaemon::Haproxy => {
+                    node::load_balancer::run_haproxy(&facts, &command, &say)?
+                }
+                LoadBalancerDaemon::Keepalived => {
+                    node::load_balancer::run_keepalived(&facts, &command, &say)?
+                }
             };
-            if code == 0 { Ok(()) } else { Err(Failure::Status(code)) }
+            if code == 0 {
+                Ok(())
+            } else {
+                Err(Failure::Status(code))
+            }
         }
-        NodeCommand::Check { daemon: LoadBalancerDaemon::Haproxy } => Ok(node::load_balancer::check_haproxy(&facts)?),
-        NodeCommand::Check { daemon: LoadBalancerDaemon::Keepalived } => {
+        NodeCommand::Check {
+            daemon: LoadBalancerDaemon::Haproxy,
+        } => Ok(node::load_balancer::check_haproxy(&facts)?),
+        NodeCommand::Check {
+            daemon: LoadBalancerDaemon::Keepalived,
+        } => {
             if crate::health::vrrp::is_local(facts.virtual_ip) {
                 return ui.data("this node has the virtual IP");
             }
-            Err(Failure::Failed(anyhow::anyhow!("this node does not have the virtual IP")))
+            Err(Failure::Failed(anyhow::anyhow!(
+                "this node does not have the virtual IP"
+            )))
         }
         NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
-        NodeCommand::ReconcileDatabase { patience } => {
-            Ok(node::database::reconcile(&facts, Duration::from_secs(patience), &say)?)
-        }
+        NodeCommand::ReconcileDatabase { patience } => Ok(node::database::reconcile(
+            &facts,
+            Duration::from_secs(patience),
+            &say,
+        )?),
     }
 }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use super::Failure;
 use super::diagnostics;
 use super::ui::Ui;
-use super::Failure;
 use crate::topology::{Checked, Severity, Source, Topology};
 
 const NAME: &str = "topology.json";
@@ -17,7 +17,10 @@ pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
         return Ok(path.to_path_buf());
     }
     let here = std::env::current_dir().context("finding the current directory")?;
-    let found = here.ancestors().map(|directory| directory.join(NAME)).find(|path| path.is_file());
+    let found = here
+        .ancestors()
+        .map(|directory| directory.join(NAME))
+        .find(|path| path.is_file());
     let found = found.ok_or_else(|| {
         anyhow::anyhow!(
             "there is no {NAME} in {} or above; name one with -f, or write one with `gen-topology init`",
@@ -25,7 +28,10 @@ pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, Failure> {
         )
     })?;
     // Shown as short as it can be.
-    Ok(found.strip_prefix(&here).map(Path::to_path_buf).unwrap_or(found))
+    Ok(found
+        .strip_prefix(&here)
+        .map(Path::to_path_buf)
+        .unwrap_or(found))
 }
 
 /// Reads the file that [`find`] finds.
@@ -33,11 +39,19 @@ pub(super) fn read(named: Option<&Path>) -> Result<Source, Failure> {
     let path = find(named)?;
     if path == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).context("reading standard input")?;
-        return Ok(Source { path, base: PathBuf::from("."), bytes });
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes)
+            .context("reading standard input")?;
+        return Ok(Source {
+            path,
+            base: PathBuf::from("."),
+            bytes,
+        });
     }
     let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    let base = path.parent().map(Path::to_path_buf).filter(|p| !p.as_os_str().is_empty());
+    let base = path
+        .parent()
+        .map(Path::to_path_buf)
+        .filter(|p| !p.as_os_str().is_empty());
     Ok(Source {
         base: base.unwrap_or_else(|| PathBuf::from(".")),
         path,
@@ -56,7 +70,9 @@ pub(super) fn topology(source: &Source, ui: &mut Ui) -> Result<Topology, Failure
     if let Some(topology) = checked.topology {
         return Ok(topology);
     }
-    checked.problems.retain(|problem| problem.severity == Severity::Error);
+    checked
+        .problems
+        .retain(|problem| problem.severity == Severity::Error);
     ui.warn(diagnostics::draw(source, &checked.problems).trim_end());
     Err(Failure::Invalid)
 }

@@ -1,6 +1,10 @@
 //! Standard output is for data, standard error for talk. Readable without colour.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the place for it")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the place for it"
+)]
 
 use std::io::Write as _;
 
@@ -48,11 +52,18 @@ impl Ui {
             ColorChoice::Always => "--color=always",
             ColorChoice::Never => "--color=never",
         };
-        if self.quiet { vec![color, "--quiet"] } else { vec![color] }
+        if self.quiet {
+            vec![color, "--quiet"]
+        } else {
+            vec![color]
+        }
     }
 
     /// Data: what a script would read. Ends with a line break, added if it is missing.
-    #[expect(clippy::unused_self, reason = "output goes through a Ui that was passed in")]
+    #[expect(
+        clippy::unused_self,
+        reason = "output goes through a Ui that was passed in"
+    )]
     pub(super) fn data(&mut self, text: &str) -> Outcome {
         let mut out = anstream::stdout().lock();
         out.write_all(text.as_bytes())?;
@@ -77,7 +88,10 @@ impl Ui {
     }
 
     /// A line of talk that `--quiet` does not silence.
-    #[expect(clippy::unused_self, reason = "output goes through a Ui that was passed in")]
+    #[expect(
+        clippy::unused_self,
+        reason = "output goes through a Ui that was passed in"
+    )]
     pub(super) fn warn(&mut self, line: &str) {
         anstream::eprintln!("{line}");
     }
@@ -124,7 +138,12 @@ pub(super) fn paint(tone: Tone, text: &str) -> String {
 
 /// Rows under a header, in columns as wide as needed; colours don't count.
 pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let visible = |cell: &str| anstream::adapter::strip_str(cell).to_string().chars().count();
+    let visible = |cell: &str| {
+        anstream::adapter::strip_str(cell)
+            .to_string()
+            .chars()
+            .count()
+    };
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -30,8 +30,13 @@ impl Gunicorn {
             ("DRAIN_FILE", DRAIN_FILE.to_owned()),
             ("DATABASE_GRACE", format!("{grace:.2}")),
         ];
-        let own = own.into_iter().map(|(name, value)| format!("{name}={value}"));
-        let user = app.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let own = own
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        let user = app
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
         Self {
             entry: app.entry.to_string(),
             source: APP_SOURCE,
@@ -47,7 +52,11 @@ impl Gunicorn {
 /// in haproxy. `serverSelectionTimeoutMS` outlasts an election of the default
 /// 2 s time-out, so that a write waits for the new primary instead of failing.
 fn uri(topology: &Topology, replica_set: &ReplicaSet) -> String {
-    let hosts: Vec<&str> = replica_set.members.iter().map(|member| member.host.as_str()).collect();
+    let hosts: Vec<&str> = replica_set
+        .members
+        .iter()
+        .map(|member| member.host.as_str())
+        .collect();
     let election = longest_election(topology.database().election_timeout).get();
     let selection = (election + 1000).clamp(5000, 8000);
     format!(

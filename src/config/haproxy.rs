@@ -57,7 +57,10 @@ impl Haproxy {
             port: settings.port,
             address: node.address,
             internal_port: settings.internal_port,
-            load_balancers: topology.tier(Tier::LoadBalancer).map(|node| node.address).collect(),
+            load_balancers: topology
+                .tier(Tier::LoadBalancer)
+                .map(|node| node.address)
+                .collect(),
             drain_seconds: settings.drain_time.get().div_ceil(1000) + 2,
             max_connections: settings.max_connections,
             health_path: app.health_path.to_string(),

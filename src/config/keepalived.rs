@@ -47,7 +47,11 @@ impl Keepalived {
             advert_interval: topology.load_balancer().advert_interval.seconds(),
             preempt: topology.load_balancer().preempt,
             address: node.address,
-            peers: group.iter().map(|other| other.address).filter(|a| *a != node.address).collect(),
+            peers: group
+                .iter()
+                .map(|other| other.address)
+                .filter(|a| *a != node.address)
+                .collect(),
             virtual_ip: network.virtual_ip,
             haproxy_state: HAPROXY_STATE,
             program: PROGRAM,
@@ -62,7 +66,9 @@ impl Keepalived {
 fn priority(position: usize, count: usize) -> u8 {
     let gaps = count.saturating_sub(1).max(1);
     let step = (253 / gaps).clamp(1, 10);
-    u8::try_from(254_usize.saturating_sub(position * step)).unwrap_or(1).max(1)
+    u8::try_from(254_usize.saturating_sub(position * step))
+        .unwrap_or(1)
+        .max(1)
 }
 
 #[cfg(test)]
@@ -75,7 +81,10 @@ mod tests {
         assert_eq!(two, [254, 244]);
         for count in 1..=254 {
             let all: Vec<u8> = (0..count).map(|at| priority(at, count)).collect();
-            assert!(all.windows(2).all(|pair| pair[0] > pair[1]), "{count}: {all:?}");
+            assert!(
+                all.windows(2).all(|pair| pair[0] > pair[1]),
+                "{count}: {all:?}"
+            );
             assert!(all.iter().all(|priority| (1..=254).contains(priority)));
         }
     }

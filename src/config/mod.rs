@@ -165,7 +165,11 @@ pub struct Member {
 /// What every node of `topology` must run, in file order.
 pub fn resolve(topology: &Topology) -> Vec<NodeConfig> {
     let shared = Shared::of(topology);
-    topology.nodes().iter().map(|node| shared.node(topology, node)).collect()
+    topology
+        .nodes()
+        .iter()
+        .map(|node| shared.node(topology, node))
+        .collect()
 }
 
 struct Shared {
@@ -248,14 +252,21 @@ impl Shared {
 
 fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {
     let settings = topology.load_balancer();
-    let after = topology.tier(Tier::LoadBalancer).skip_while(|other| other.name != node.name).skip(1);
+    let after = topology
+        .tier(Tier::LoadBalancer)
+        .skip_while(|other| other.name != node.name)
+        .skip(1);
     LoadBalancerFacts {
         port: settings.port,
         internal_port: settings.internal_port,
         preempt: settings.preempt,
         preempt_delay_ms: settings.preempt_delay.get(),
         drain_time_ms: settings.drain_time.get(),
-        peers: topology.tier(Tier::LoadBalancer).map(|other| other.address).filter(|a| *a != node.address).collect(),
+        peers: topology
+            .tier(Tier::LoadBalancer)
+            .map(|other| other.address)
+            .filter(|a| *a != node.address)
+            .collect(),
         lower_priority: after.map(|node| node.address).collect(),
     }
 }

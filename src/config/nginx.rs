@@ -20,7 +20,9 @@ impl Nginx {
     pub(super) fn of(topology: &Topology) -> Self {
         Self {
             port: topology.app().port,
-            sockets: (0..topology.app().instances).map(|number| format!("{APP_SOCKET}{number}.sock")).collect(),
+            sockets: (0..topology.app().instances)
+                .map(|number| format!("{APP_SOCKET}{number}.sock"))
+                .collect(),
             health_path: topology.app().health_path.to_string(),
         }
     }

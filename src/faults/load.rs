@@ -112,7 +112,13 @@ impl Load {
         let (sender, samples) = channel();
         let (ending, name) = (Arc::clone(&stop), name.to_owned());
         let pacer = thread::spawn(move || pace(target, rate, &name, begun, &ending, &sender));
-        Self { target, begun, stop, pacer, samples }
+        Self {
+            target,
+            begun,
+            stop,
+            pacer,
+            samples,
+        }
     }
 
     /// Time since the load began, to mark what happens when.
@@ -138,7 +144,14 @@ impl Load {
     }
 }
 
-fn pace(target: Target, rate: u32, name: &str, begun: Instant, stop: &AtomicBool, sender: &Sender<Sample>) {
+fn pace(
+    target: Target,
+    rate: u32,
+    name: &str,
+    begun: Instant,
+    stop: &AtomicBool,
+    sender: &Sender<Sample>,
+) {
     thread::scope(|scope| {
         let lanes: Vec<Sender<Request>> = (0..LANES)
             .map(|_| {
@@ -146,7 +159,9 @@ fn pace(target: Target, rate: u32, name: &str, begun: Instant, stop: &AtomicBool
                 let sender = sender.clone();
                 scope.spawn(move || {
                     let client = keeping();
-                    requests.iter().for_each(|request| request.send(&client, target, begun, &sender));
+                    requests
+                        .iter()
+                        .for_each(|request| request.send(&client, target, begun, &sender));
                 });
                 due
             })
@@ -162,14 +177,20 @@ fn pace(target: Target, rate: u32, name: &str, begun: Instant, stop: &AtomicBool
             // Writes and reads alternate over both kinds of connection.
             let kept_alive = (number / WRITES + number) % 2 == 1;
             let entry = (number % WRITES == 0).then(|| format!("{name}-{number}"));
-            let request = Request { due, kept_alive, entry };
+            let request = Request {
+                due,
+                kept_alive,
+                entry,
+            };
             if kept_alive {
                 let lane = usize::try_from(number / 2).unwrap_or(0) % LANES;
                 let _ = lanes[lane].send(request);
             } else {
                 let sender = sender.clone();
                 let builder = thread::Builder::new().stack_size(256 << 10);
-                let started = builder.spawn_scoped(scope, move || request.send(&http::client(PATIENCE), target, begun, &sender));
+                let started = builder.spawn_scoped(scope, move || {
+                    request.send(&http::client(PATIENCE), target, begun, &sender)
+                });
                 drop(started);
             }
         }
@@ -201,7 +222,14 @@ impl Request {
             None => http::get(client, target.address, target.port, "/"),
             Some(id) => {
                 let body = serde_json::json!({ "id": id, "text": id }).to_string();
-                http::post(client, target.address, target.port, "/api/entries", "application/json", &body)
+                http::post(
+                    client,
+                    target.address,
+                    target.port,
+                    "/api/entries",
+                    "application/json",
+                    &body,
+                )
             }
         };
         let wanted = if self.entry.is_some() { 201 } else { 200 };
@@ -223,11 +251,15 @@ impl Request {
 
 /// Why there was no answer, in one or two words that can be counted.
 fn reason(error: &anyhow::Error) -> String {
-    let io = error.chain().find_map(|cause| match cause.downcast_ref::<ureq::Error>() {
-        Some(ureq::Error::Io(io)) => Some(io.kind()),
-        Some(ureq::Error::Timeout(_)) => Some(std::io::ErrorKind::TimedOut),
-        _ => cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
-    });
+    let io = error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<ureq::Error>() {
+            Some(ureq::Error::Io(io)) => Some(io.kind()),
+            Some(ureq::Error::Timeout(_)) => Some(std::io::ErrorKind::TimedOut),
+            _ => cause
+                .downcast_ref::<std::io::Error>()
+                .map(std::io::Error::kind),
+        });
     match io {
         Some(kind) => kind.to_string(),
         None => error.root_cause().to_string(),
@@ -237,7 +269,11 @@ fn reason(error: &anyhow::Error) -> String {
 /// What the requests that were due between `from` and `to` have seen. The gap is
 /// measured between good answers in that time, and from its borders.
 pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
-    let due = || samples.iter().filter(|sample| (from..to).contains(&sample.due));
+    let due = || {
+        samples
+            .iter()
+            .filter(|sample| (from..to).contains(&sample.due))
+    };
     let mut summary = Summary::default();
     let mut latencies: Vec<f64> = Vec::new();
     for sample in due() {
@@ -245,7 +281,10 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
         match &sample.outcome {
             Ok(node) => {
                 latencies.push(milliseconds(sample.done.saturating_sub(sample.due)));
-                *summary.by_node.entry(node.clone().unwrap_or_else(|| "?".into())).or_default() += 1;
+                *summary
+                    .by_node
+                    .entry(node.clone().unwrap_or_else(|| "?".into()))
+                    .or_default() += 1;
             }
             Err(why) => {
                 *summary.failed.entry(why.clone()).or_default() += 1;
@@ -261,11 +300,19 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
             }
         }
     }
-    let mut good: Vec<Duration> = samples.iter().filter(|s| s.outcome.is_ok()).map(|s| s.done).filter(|done| (from..to).contains(done)).collect();
+    let mut good: Vec<Duration> = samples
+        .iter()
+        .filter(|s| s.outcome.is_ok())
+        .map(|s| s.done)
+        .filter(|done| (from..to).contains(done))
+        .collect();
     good.push(from);
     good.push(to);
     good.sort();
-    summary.longest_gap_ms = good.windows(2).map(|pair| milliseconds(pair[1] - pair[0])).fold(0.0, f64::max);
+    summary.longest_gap_ms = good
+        .windows(2)
+        .map(|pair| milliseconds(pair[1] - pair[0]))
+        .fold(0.0, f64::max);
     latencies.sort_by(f64::total_cmp);
     summary.slowest_ms = latencies.last().copied().unwrap_or(0.0);
     summary.median_ms = latencies.get(latencies.len() / 2).copied().unwrap_or(0.0);
@@ -286,26 +333,46 @@ mod tests {
             done: Duration::from_millis(done),
             kept_alive: false,
             entry: None,
-            outcome: outcome.map(|node| Some(node.to_owned())).map_err(str::to_owned),
+            outcome: outcome
+                .map(|node| Some(node.to_owned()))
+                .map_err(str::to_owned),
         }
     }
 
     #[test]
     fn a_stall_is_seen_by_every_request_that_was_due() {
-        let mut samples: Vec<Sample> = (0..10).map(|n| sample(n * 10, n * 10 + 1, Ok("a"))).collect();
+        let mut samples: Vec<Sample> = (0..10)
+            .map(|n| sample(n * 10, n * 10 + 1, Ok("a")))
+            .collect();
         samples.extend((10..20).map(|n| sample(n * 10, 301, Ok("b"))));
         samples.push(sample(200, 250, Err("reset")));
         let seen = summary(&samples, Duration::ZERO, Duration::from_millis(310));
         assert_eq!(seen.sent, 21);
         assert_eq!(seen.lost(), 1);
-        assert!((seen.longest_gap_ms - 210.0).abs() < 0.01, "{}", seen.longest_gap_ms);
-        assert!((seen.slowest_ms - 201.0).abs() < 0.01, "{}", seen.slowest_ms);
+        assert!(
+            (seen.longest_gap_ms - 210.0).abs() < 0.01,
+            "{}",
+            seen.longest_gap_ms
+        );
+        assert!(
+            (seen.slowest_ms - 201.0).abs() < 0.01,
+            "{}",
+            seen.slowest_ms
+        );
         assert_eq!(seen.by_node.get("b"), Some(&10));
     }
 
     #[test]
     fn silence_until_the_end_is_a_gap() {
-        let seen = summary(&[sample(0, 1, Ok("a"))], Duration::ZERO, Duration::from_millis(500));
-        assert!((seen.longest_gap_ms - 499.0).abs() < 0.01, "{}", seen.longest_gap_ms);
+        let seen = summary(
+            &[sample(0, 1, Ok("a"))],
+            Duration::ZERO,
+            Duration::from_millis(500),
+        );
+        assert!(
+            (seen.longest_gap_ms - 499.0).abs() < 0.01,
+            "{}",
+            seen.longest_gap_ms
+        );
     }
 }

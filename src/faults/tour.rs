@@ -39,7 +39,9 @@ impl Lost {
     fn covers(self, seen: &Summary) -> bool {
         match self {
             Lost::None => seen.lost() == 0,
-            Lost::WritesInHand => seen.failures.len() == seen.lost() && seen.failures.iter().all(|lost| lost.write),
+            Lost::WritesInHand => {
+                seen.failures.len() == seen.lost() && seen.failures.iter().all(|lost| lost.write)
+            }
             Lost::InFlight => true,
         }
     }
@@ -63,7 +65,9 @@ pub struct Finding {
 impl Finding {
     /// Whether the promise was kept.
     pub fn is_kept(&self) -> bool {
-        self.promise.gap_ms.is_none_or(|most| self.seen.longest_gap_ms <= most)
+        self.promise
+            .gap_ms
+            .is_none_or(|most| self.seen.longest_gap_ms <= most)
             && self.promise.lost.covers(&self.seen)
             && self.writes_lost == 0
     }
@@ -95,20 +99,46 @@ const WARM_UP: Duration = Duration::from_millis(1000);
 pub fn look(lab: &Lab) -> anyhow::Result<Vec<String>> {
     let Target { address, port } = target(lab);
     let client = http::client(Duration::from_secs(10));
-    let first = lab.plan().tier(Tier::LoadBalancer).next().context("there is no load balancer")?;
-    wait("the first load balancer to have the virtual IP", || lab.owners() == [first.name.as_str()])?;
+    let first = lab
+        .plan()
+        .tier(Tier::LoadBalancer)
+        .next()
+        .context("there is no load balancer")?;
+    wait("the first load balancer to have the virtual IP", || {
+        lab.owners() == [first.name.as_str()]
+    })?;
     let entry = "stored through the virtual IP";
     let body = serde_json::json!({ "text": entry }).to_string();
-    let stored = http::post(&client, address, port, "/api/entries", "application/json", &body)?;
-    ensure!(stored.status == 201, "an entry could not be stored: HTTP {} {}; the demonstration needs the demo app", stored.status, stored.body);
+    let stored = http::post(
+        &client,
+        address,
+        port,
+        "/api/entries",
+        "application/json",
+        &body,
+    )?;
+    ensure!(
+        stored.status == 201,
+        "an entry could not be stored: HTTP {} {}; the demonstration needs the demo app",
+        stored.status,
+        stored.body
+    );
     let page = http::get(&client, address, port, "/")?;
-    ensure!(page.status == 200 && page.body.contains(entry), "the page does not show what was stored");
+    ensure!(
+        page.status == 200 && page.body.contains(entry),
+        "the page does not show what was stored"
+    );
     let mut by_node = std::collections::BTreeMap::<String, usize>::new();
     for _ in 0..40 {
-        let node = http::get(&client, address, port, "/")?.node.unwrap_or_default();
+        let node = http::get(&client, address, port, "/")?
+            .node
+            .unwrap_or_default();
         *by_node.entry(node).or_default() += 1;
     }
-    let shares: Vec<String> = by_node.iter().map(|(node, count)| format!("{node} {count}")).collect();
+    let shares: Vec<String> = by_node
+        .iter()
+        .map(|(node, count)| format!("{node} {count}"))
+        .collect();
     Ok(vec![
         format!("the page and what was stored come through {address}"),
         format!("40 visitors were served by {}", shares.join(", ")),
@@ -120,13 +150,19 @@ pub type Act = fn(&Lab, Pace) -> anyhow::Result<Vec<Finding>>;
 
 /// Everything that is tried, with a title to show while it runs.
 pub const ACTS: [(&str, Act); 7] = [
-    ("rebooting the load balancer that has the virtual IP", reboot_load_balancer),
+    (
+        "rebooting the load balancer that has the virtual IP",
+        reboot_load_balancer,
+    ),
     ("rebooting an app server", reboot_app),
     ("stopping gunicorn while nginx lives", stop_gunicorn),
     ("killing gunicorn", kill_gunicorn),
     ("pulling the plug of an app server", power_off_app),
     ("killing haproxy", kill_haproxy),
-    ("pulling the plug of the load balancer that has the virtual IP", power_off_load_balancer),
+    (
+        "pulling the plug of the load balancer that has the virtual IP",
+        power_off_load_balancer,
+    ),
 ];
 
 fn reboot_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -136,14 +172,22 @@ fn reboot_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         lab.stop(&owner)?;
         settle();
         let heir = self::owner(lab)?;
-        ensure!(heir != owner, "{owner} is stopped and still has the virtual IP");
+        ensure!(
+            heir != owner,
+            "{owner} is stopped and still has the virtual IP"
+        );
         mark(load.now());
         lab.start(std::slice::from_ref(&owner))?;
-        wait("the virtual IP to come back", || lab.owners() == [owner.as_str()])?;
+        wait("the virtual IP to come back", || {
+            lab.owners() == [owner.as_str()]
+        })?;
         settle();
         Ok(format!("{owner} → {heir}"))
     })?;
-    let promise = Promise { gap_ms: Some(HANDOVER_MS), lost: Lost::None };
+    let promise = Promise {
+        gap_ms: Some(HANDOVER_MS),
+        lost: Lost::None,
+    };
     let away = summary(&samples.list, Duration::ZERO, marks[1]);
     let back = summary(&samples.list, marks[1], samples.end);
     let writes_lost = missing_writes(lab, &samples.list)?;
@@ -159,7 +203,14 @@ fn reboot_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
             what: format!("{owner} is back and takes the virtual IP again"),
             promise,
             seen: back,
-            note: samples.note.split(" → ").collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join(" → "),
+            note: samples
+                .note
+                .split(" → ")
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>()
+                .join(" → "),
             writes_lost: 0,
         },
     ])
@@ -170,10 +221,20 @@ fn reboot_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
     let (samples, _) = under_load(lab, pace, "app", |_, _| {
         lab.stop(&app)?;
         lab.start(std::slice::from_ref(&app))?;
-        wait("the app server to be in use again", || server_is(lab, &app, "UP"))?;
+        wait("the app server to be in use again", || {
+            server_is(lab, &app, "UP")
+        })?;
         Ok(String::new())
     })?;
-    whole(lab, format!("app server {app} rebooted"), Promise { gap_ms: None, lost: Lost::None }, samples)
+    whole(
+        lab,
+        format!("app server {app} rebooted"),
+        Promise {
+            gap_ms: None,
+            lost: Lost::None,
+        },
+        samples,
+    )
 }
 
 fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -183,26 +244,54 @@ fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         supervisorctl(lab, &app, &["stop", "gunicorn:*"])?;
         wait("haproxy to notice", || server_is(lab, &app, "DOWN"))?;
         let noticed = load.now().saturating_sub(stopped);
-        let nginx = lab.processes(&app)?.iter().any(|process| process.name == "nginx");
+        let nginx = lab
+            .processes(&app)?
+            .iter()
+            .any(|process| process.name == "nginx");
         ensure!(nginx, "nginx should have lived");
         supervisorctl(lab, &app, &["start", "gunicorn:*"])?;
-        wait("the app server to be in use again", || server_is(lab, &app, "UP"))?;
+        wait("the app server to be in use again", || {
+            server_is(lab, &app, "UP")
+        })?;
         Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
     })?;
-    whole(lab, format!("gunicorn dead on {app}, nginx alive"), Promise { gap_ms: None, lost: Lost::None }, samples)
+    whole(
+        lab,
+        format!("gunicorn dead on {app}, nginx alive"),
+        Promise {
+            gap_ms: None,
+            lost: Lost::None,
+        },
+        samples,
+    )
 }
 
 fn kill_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
     let app = an_app(lab)?.name.clone();
     let (samples, _) = under_load(lab, pace, "killed", |_, _| {
         let processes = lab.processes(&app)?;
-        let gunicorn: Vec<_> = processes.iter().filter(|process| process.command.contains("gunicorn")).collect();
+        let gunicorn: Vec<_> = processes
+            .iter()
+            .filter(|process| process.command.contains("gunicorn"))
+            .collect();
         ensure!(!gunicorn.is_empty(), "there was no gunicorn to kill");
-        gunicorn.iter().try_for_each(|process| lab.signal(process, Signal::KILL))?;
-        wait("gunicorn to be back", || an_app(lab).is_ok_and(|node| lab.is_ready(node)))?;
+        gunicorn
+            .iter()
+            .try_for_each(|process| lab.signal(process, Signal::KILL))?;
+        wait("gunicorn to be back", || {
+            an_app(lab).is_ok_and(|node| lab.is_ready(node))
+        })?;
         Ok("supervisord started it again".into())
     })?;
-    whole(lab, format!("gunicorn killed on {app}, every process"), Promise { gap_ms: None, lost: Lost::WritesInHand }, samples)
+    whole(
+        lab,
+        format!("gunicorn killed on {app}, every process"),
+        Promise {
+            gap_ms: None,
+            lost: Lost::WritesInHand,
+        },
+        samples,
+    )
 }
 
 fn power_off_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -213,21 +302,44 @@ fn power_off_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         wait("haproxy to notice", || server_is(lab, &app, "DOWN"))?;
         let noticed = load.now().saturating_sub(begun);
         lab.start(std::slice::from_ref(&app))?;
-        wait("the app server to be in use again", || server_is(lab, &app, "UP"))?;
+        wait("the app server to be in use again", || {
+            server_is(lab, &app, "UP")
+        })?;
         Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
     })?;
-    whole(lab, format!("app server {app} powered off"), Promise { gap_ms: None, lost: Lost::WritesInHand }, samples)
+    whole(
+        lab,
+        format!("app server {app} powered off"),
+        Promise {
+            gap_ms: None,
+            lost: Lost::WritesInHand,
+        },
+        samples,
+    )
 }
 
 fn kill_haproxy(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
     let owner = owner(lab)?;
     let (samples, _) = under_load(lab, pace, "haproxy", |_, _| {
-        ensure!(lab.kill(&owner, "haproxy", Signal::KILL)? > 0, "there was no haproxy to kill");
-        wait("the virtual IP to come back", || lab.owners() == [owner.as_str()])?;
+        ensure!(
+            lab.kill(&owner, "haproxy", Signal::KILL)? > 0,
+            "there was no haproxy to kill"
+        );
+        wait("the virtual IP to come back", || {
+            lab.owners() == [owner.as_str()]
+        })?;
         settle();
         Ok("only what was in flight on it".into())
     })?;
-    whole(lab, format!("haproxy killed on {owner}"), Promise { gap_ms: Some(HANDOVER_MS), lost: Lost::InFlight }, samples)
+    whole(
+        lab,
+        format!("haproxy killed on {owner}"),
+        Promise {
+            gap_ms: Some(HANDOVER_MS),
+            lost: Lost::InFlight,
+        },
+        samples,
+    )
 }
 
 fn power_off_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
@@ -237,14 +349,24 @@ fn power_off_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>
         wait("another to take the virtual IP", || lab.owners().len() == 1)?;
         settle();
         lab.start(std::slice::from_ref(&owner))?;
-        wait("the virtual IP to come back", || lab.owners() == [owner.as_str()])?;
+        wait("the virtual IP to come back", || {
+            lab.owners() == [owner.as_str()]
+        })?;
         settle();
         Ok("only what was in flight on it".into())
     })?;
     // Three adverts and the skew of the second in line, priority 244 (RFC 9568), and what the rest may take.
     let advert = f64::from(u32::try_from(pace.advert_ms).unwrap_or(u32::MAX));
     let most = 3.0 * advert + (256.0 - 244.0) / 256.0 * advert + HANDOVER_MS;
-    whole(lab, format!("{owner} powered off"), Promise { gap_ms: Some(most.round()), lost: Lost::InFlight }, samples)
+    whole(
+        lab,
+        format!("{owner} powered off"),
+        Promise {
+            gap_ms: Some(most.round()),
+            lost: Lost::InFlight,
+        },
+        samples,
+    )
 }
 
 /// What a load has seen while something was done.
@@ -262,13 +384,23 @@ fn under_load(
     name: &str,
     act: impl FnOnce(&Load, &mut dyn FnMut(Duration)) -> anyhow::Result<String>,
 ) -> anyhow::Result<(Samples, Vec<Duration>)> {
-    wait("every node to be ready", || lab.plan().nodes.iter().all(|node| lab.is_ready(node)))?;
+    wait("every node to be ready", || {
+        lab.plan().nodes.iter().all(|node| lab.is_ready(node))
+    })?;
     wait("every app server to be in use", || {
-        lab.plan().tier(Tier::App).all(|app| server_is(lab, &app.name, "UP"))
+        lab.plan()
+            .tier(Tier::App)
+            .all(|app| server_is(lab, &app.name, "UP"))
     })?;
     // Ids are for this run only: the lab may have seen a demonstration before.
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let load = Load::start(target(lab), pace.rate, &format!("{name}-{}", since.as_millis()));
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    let load = Load::start(
+        target(lab),
+        pace.rate,
+        &format!("{name}-{}", since.as_millis()),
+    );
     std::thread::sleep(WARM_UP);
     let mut marks = Vec::new();
     let note = act(&load, &mut |moment| marks.push(moment));
@@ -276,13 +408,31 @@ fn under_load(
     std::thread::sleep(least.saturating_sub(load.now()));
     let end = load.now();
     let list = load.finish();
-    Ok((Samples { list, end, note: note? }, marks))
+    Ok((
+        Samples {
+            list,
+            end,
+            note: note?,
+        },
+        marks,
+    ))
 }
 
-fn whole(lab: &Lab, what: String, promise: Promise, samples: Samples) -> anyhow::Result<Vec<Finding>> {
+fn whole(
+    lab: &Lab,
+    what: String,
+    promise: Promise,
+    samples: Samples,
+) -> anyhow::Result<Vec<Finding>> {
     let writes_lost = missing_writes(lab, &samples.list)?;
     let seen = summary(&samples.list, Duration::ZERO, samples.end);
-    Ok(vec![Finding { what, promise, seen, note: samples.note, writes_lost }])
+    Ok(vec![Finding {
+        what,
+        promise,
+        seen,
+        note: samples.note,
+        writes_lost,
+    }])
 }
 
 /// Acknowledged entries that the database does not have.
@@ -303,7 +453,10 @@ fn missing_writes(lab: &Lab, samples: &[Sample]) -> anyhow::Result<usize> {
 }
 
 fn target(lab: &Lab) -> Target {
-    Target { address: lab.plan().virtual_ip, port: lab.plan().port }
+    Target {
+        address: lab.plan().virtual_ip,
+        port: lab.plan().port,
+    }
 }
 
 fn owner(lab: &Lab) -> anyhow::Result<String> {
@@ -315,24 +468,42 @@ fn owner(lab: &Lab) -> anyhow::Result<String> {
 }
 
 fn an_app(lab: &Lab) -> anyhow::Result<&NodePlan> {
-    lab.plan().tier(Tier::App).next().context("there is no app server")
+    lab.plan()
+        .tier(Tier::App)
+        .next()
+        .context("there is no app server")
 }
 
 /// Whether the haproxy that serves the virtual IP sees a server in a state.
 fn server_is(lab: &Lab, app: &str, status: &str) -> bool {
     let Ok(owner) = owner(lab) else { return false };
-    lab.servers(&owner).is_ok_and(|servers| servers.iter().any(|server| server.name == app && server.status == status))
+    lab.servers(&owner).is_ok_and(|servers| {
+        servers
+            .iter()
+            .any(|server| server.name == app && server.status == status)
+    })
 }
 
 fn supervisorctl(lab: &Lab, node: &str, words: &[&str]) -> anyhow::Result<()> {
-    let program = exec::find("supervisorctl").context("supervisorctl is missing")?.display().to_string();
+    let program = exec::find("supervisorctl")
+        .context("supervisorctl is missing")?
+        .display()
+        .to_string();
     let fixed = [program.as_str(), "-c", "/etc/supervisor/supervisord.conf"];
-    let argv: Vec<String> = fixed.into_iter().chain(words.iter().copied()).map(str::to_owned).collect();
+    let argv: Vec<String> = fixed
+        .into_iter()
+        .chain(words.iter().copied())
+        .map(str::to_owned)
+        .collect();
     exec::run(&mut lab.command(node, &argv)?, None).map(drop)
 }
 
 fn wait(what: &str, ready: impl FnMut() -> bool) -> anyhow::Result<()> {
-    ensure!(exec::wait_until(PATIENCE, ready), "waited {} s for {what}", PATIENCE.as_secs());
+    ensure!(
+        exec::wait_until(PATIENCE, ready),
+        "waited {} s for {what}",
+        PATIENCE.as_secs()
+    );
     Ok(())
 }
 

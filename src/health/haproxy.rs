@@ -21,11 +21,14 @@ pub struct ServerState {
 /// # Errors
 /// If haproxy is not there or does not answer within a second.
 pub fn ask(socket: &Path, command: &str) -> anyhow::Result<String> {
-    let mut stream = UnixStream::connect(socket).with_context(|| format!("connecting to {}", socket.display()))?;
+    let mut stream = UnixStream::connect(socket)
+        .with_context(|| format!("connecting to {}", socket.display()))?;
     stream.set_read_timeout(Some(Duration::from_secs(1)))?;
     stream.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).with_context(|| format!("asking haproxy `{command}`"))?;
+    stream
+        .read_to_string(&mut answer)
+        .with_context(|| format!("asking haproxy `{command}`"))?;
     Ok(answer)
 }
 
@@ -40,9 +43,16 @@ pub fn servers(socket: &Path, backend: &str) -> anyhow::Result<Vec<ServerState>>
 /// Reads haproxy's statistics: CSV under a header line that begins with `# `.
 fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
     let mut lines = statistics.lines();
-    let header: Vec<&str> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
+    let header: Vec<&str> = lines
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("# ")
+        .split(',')
+        .collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
-    let (Some(of), Some(name), Some(status)) = (column("pxname"), column("svname"), column("status")) else {
+    let (Some(of), Some(name), Some(status)) =
+        (column("pxname"), column("svname"), column("status"))
+    else {
         return Vec::new();
     };
     lines
@@ -64,7 +74,10 @@ mod tests {
     fn reads_statistics() {
         let csv = "# pxname,svname,qcur,status,\nwww,FRONTEND,,OPEN,\napp,app-1,0,UP,\napp,app-2,0,DOWN,\napp,BACKEND,0,UP,\n";
         let servers = parse(csv, "app");
-        let state = |name: &str, status: &str| ServerState { name: name.into(), status: status.into() };
+        let state = |name: &str, status: &str| ServerState {
+            name: name.into(),
+            status: status.into(),
+        };
         assert_eq!(servers, [state("app-1", "UP"), state("app-2", "DOWN")]);
         assert_eq!(parse("", "app"), []);
     }

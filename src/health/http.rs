@@ -43,16 +43,33 @@ pub fn get(client: &Agent, address: Ipv4Addr, port: u16, path: &str) -> anyhow::
 ///
 /// # Errors
 /// If there is no complete answer in time.
-pub fn post(client: &Agent, address: Ipv4Addr, port: u16, path: &str, kind: &str, body: &str) -> anyhow::Result<Answer> {
+pub fn post(
+    client: &Agent,
+    address: Ipv4Addr,
+    port: u16,
+    path: &str,
+    kind: &str,
+    body: &str,
+) -> anyhow::Result<Answer> {
     let url = format!("http://{address}:{port}{path}");
     let response = client.post(&url).content_type(kind).send(body);
     answer(response).with_context(|| format!("asking {url}"))
 }
 
-fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> anyhow::Result<Answer> {
+fn answer(
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> anyhow::Result<Answer> {
     let mut response = response?;
-    let node = response.headers().get("x-app-node").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let body = response.body_mut().with_config().limit(1 << 20).read_to_string()?;
+    let node = response
+        .headers()
+        .get("x-app-node")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(1 << 20)
+        .read_to_string()?;
     Ok(Answer {
         status: response.status().as_u16(),
         node,

@@ -46,7 +46,9 @@ impl Member {
     /// # Errors
     /// If nobody accepts connections within `patience`.
     pub fn connect(host: &str, patience: Duration) -> anyhow::Result<Self> {
-        let address: std::net::SocketAddrV4 = host.parse().with_context(|| format!("`{host}` is no address:port"))?;
+        let address: std::net::SocketAddrV4 = host
+            .parse()
+            .with_context(|| format!("`{host}` is no address:port"))?;
         if !http::accepts(*address.ip(), address.port(), patience) {
             return Err(anyhow!("nobody accepts connections at {host}"));
         }
@@ -60,7 +62,8 @@ impl Member {
             .server_selection_timeout(patience.max(Duration::from_secs(2)))
             .connect_timeout(patience)
             .build();
-        let client = Client::with_options(options).with_context(|| format!("connecting to {host}"))?;
+        let client =
+            Client::with_options(options).with_context(|| format!("connecting to {host}"))?;
         Ok(Self { client })
     }
 

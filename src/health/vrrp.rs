@@ -19,9 +19,15 @@ pub fn is_local_in(net: &Path, address: Ipv4Addr) -> bool {
 fn has_local(trie: &str, address: Ipv4Addr) -> bool {
     let wanted = format!("|-- {address}");
     let table = trie.lines().skip_while(|line| *line != "Local:").skip(1);
-    let mut lines = table.take_while(|line| line.starts_with(' ')).map(str::trim);
+    let mut lines = table
+        .take_while(|line| line.starts_with(' '))
+        .map(str::trim);
     while let Some(line) = lines.next() {
-        if line == wanted && lines.next().is_some_and(|kind| kind.contains("/32 host LOCAL")) {
+        if line == wanted
+            && lines
+                .next()
+                .is_some_and(|kind| kind.contains("/32 host LOCAL"))
+        {
             return true;
         }
     }

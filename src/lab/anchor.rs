@@ -20,7 +20,10 @@ use super::net;
 pub fn run(ready: impl FnOnce()) -> anyhow::Result<()> {
     let mut signals = Signals::new([SIGCHLD]).context("listening for signals")?;
     mount_proc()?;
-    exec::run(Command::new(exec::find("ip").context("ip is missing")?).args(["-batch", "-"]), Some(net::LOOPBACK_UP))?;
+    exec::run(
+        Command::new(exec::find("ip").context("ip is missing")?).args(["-batch", "-"]),
+        Some(net::LOOPBACK_UP),
+    )?;
     ready();
     for _ in &mut signals {
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}

@@ -14,15 +14,27 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{StatVfsMountFlags, statvfs};
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind_recursive, mount_remount, unmount};
+use rustix::mount::{
+    MountFlags, UnmountFlags, mount, mount_bind_recursive, mount_remount, unmount,
+};
 
 use super::{NodePlan, net, supplies};
 use crate::exec;
 
 /// Files and directories of this machine's /etc that programs need to run at all.
 const HOST_ETC: [&str; 12] = [
-    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd", "group", "nsswitch.conf", "localtime", "ssl", "alternatives",
-    "python3", "python3.11", "mime.types",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "passwd",
+    "group",
+    "nsswitch.conf",
+    "localtime",
+    "ssl",
+    "alternatives",
+    "python3",
+    "python3.11",
+    "mime.types",
 ];
 
 /// Directories below a node's own that become its /etc, /var/lib and /var/log.
@@ -30,8 +42,19 @@ const OWN: [(&str, &str); 3] = [("etc", "/etc"), ("lib", "/var/lib"), ("log", "/
 
 /// Directories that daemons expect to find.
 const EXPECTED: [&str; 14] = [
-    "/run/gen-topology", "/run/haproxy", "/run/keepalived", "/run/supervisor", "/run/nginx", "/run/lock", "/var/lib/mongodb",
-    "/var/lib/nginx", "/var/lib/haproxy", "/var/log/nginx", "/var/log/mongodb", "/var/log/supervisor", "/var/log/gunicorn",
+    "/run/gen-topology",
+    "/run/haproxy",
+    "/run/keepalived",
+    "/run/supervisor",
+    "/run/nginx",
+    "/run/lock",
+    "/var/lib/mongodb",
+    "/var/lib/nginx",
+    "/var/lib/haproxy",
+    "/var/log/nginx",
+    "/var/log/mongodb",
+    "/var/log/supervisor",
+    "/var/log/gunicorn",
     "/var/log/haproxy",
 ];
 
@@ -40,26 +63,38 @@ const EXPECTED: [&str; 14] = [
 /// # Errors
 /// If a mount is refused, the cable does not come or the first process can't be started.
 pub fn run(directory: &Path) -> anyhow::Result<std::convert::Infallible> {
-    let text = fs::read_to_string(directory.join("plan.json")).context("reading the node's plan")?;
+    let text =
+        fs::read_to_string(directory.join("plan.json")).context("reading the node's plan")?;
     let plan: NodePlan = serde_json::from_str(&text).context("reading the node's plan")?;
     furnish(directory, &plan)?;
     rustix::system::sethostname(plan.name.as_bytes()).context("setting the host name")?;
     // Whoever started us says when the cable is plugged in.
     let mut word = String::new();
-    std::io::stdin().read_to_string(&mut word).context("waiting for the cable")?;
+    std::io::stdin()
+        .read_to_string(&mut word)
+        .context("waiting for the cable")?;
     if word.trim() != "plugged" {
         bail!("nobody plugged the cable in");
     }
     // Not for the stack, and it would add chatter to each measurement.
     let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
     let ip = exec::find("ip").context("ip is missing")?;
-    exec::run(Command::new(ip).args(["-batch", "-"]), Some(&net::address(&plan.interface, plan.address, plan.prefix)))?;
-    let (program, arguments) = plan.init.split_first().context("the plan names no first process")?;
+    exec::run(
+        Command::new(ip).args(["-batch", "-"]),
+        Some(&net::address(&plan.interface, plan.address, plan.prefix)),
+    )?;
+    let (program, arguments) = plan
+        .init
+        .split_first()
+        .context("the plan names no first process")?;
     let error = Command::new(program)
         .args(arguments)
         .stdin(std::process::Stdio::null())
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .env("HOME", "/root")
         .env("LANG", "C.UTF-8")
         .exec();
@@ -70,7 +105,8 @@ fn furnish(directory: &Path, plan: &NodePlan) -> anyhow::Result<()> {
     let root = directory.join("root");
     fs::create_dir_all(&root)?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", &root, "tmpfs", plain, Some(c"mode=0755")).context("mounting the node's root")?;
+    mount("tmpfs", &root, "tmpfs", plain, Some(c"mode=0755"))
+        .context("mounting the node's root")?;
     for system in supplies::SYSTEM {
         system_directory(&root, Path::new(system))?;
     }
@@ -92,7 +128,8 @@ fn furnish(directory: &Path, plan: &NodePlan) -> anyhow::Result<()> {
     bind(Path::new("/sys"), &root.join("sys"), false)?;
     for (name, mode) in [("run", c"mode=0755"), ("tmp", c"mode=1777")] {
         fs::create_dir_all(root.join(name))?;
-        mount("tmpfs", root.join(name), "tmpfs", plain, Some(mode)).with_context(|| format!("mounting /{name}"))?;
+        mount("tmpfs", root.join(name), "tmpfs", plain, Some(mode))
+            .with_context(|| format!("mounting /{name}"))?;
     }
     for (outside, inside) in &plan.binds {
         bind(outside, &below(&root, inside), true)?;
@@ -109,10 +146,13 @@ fn furnish(directory: &Path, plan: &NodePlan) -> anyhow::Result<()> {
 
 /// A system directory, or the link that stands in its place (`/bin` → `usr/bin`).
 fn system_directory(root: &Path, system: &Path) -> anyhow::Result<()> {
-    let Ok(data) = system.symlink_metadata() else { return Ok(()) };
+    let Ok(data) = system.symlink_metadata() else {
+        return Ok(());
+    };
     let inside = below(root, system);
     if data.is_symlink() {
-        return symlink(fs::read_link(system)?, &inside).with_context(|| format!("linking {}", inside.display()));
+        return symlink(fs::read_link(system)?, &inside)
+            .with_context(|| format!("linking {}", inside.display()));
     }
     bind(system, &inside, true)
 }
@@ -120,20 +160,40 @@ fn system_directory(root: &Path, system: &Path) -> anyhow::Result<()> {
 fn devices(root: &Path) -> anyhow::Result<()> {
     let dev = root.join("dev");
     fs::create_dir_all(&dev)?;
-    mount("tmpfs", &dev, "tmpfs", MountFlags::NOSUID, Some(c"mode=0755")).context("mounting /dev")?;
+    mount(
+        "tmpfs",
+        &dev,
+        "tmpfs",
+        MountFlags::NOSUID,
+        Some(c"mode=0755"),
+    )
+    .context("mounting /dev")?;
     for name in ["null", "zero", "full", "random", "urandom", "tty"] {
         bind(&Path::new("/dev").join(name), &dev.join(name), false)?;
     }
-    for (name, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2"), ("ptmx", "pts/ptmx")] {
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
         symlink(target, dev.join(name))?;
     }
     fs::create_dir_all(dev.join("shm"))?;
     fs::create_dir_all(dev.join("pts"))?;
     let plain = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", dev.join("shm"), "tmpfs", plain, Some(c"mode=1777")).context("mounting /dev/shm")?;
+    mount("tmpfs", dev.join("shm"), "tmpfs", plain, Some(c"mode=1777"))
+        .context("mounting /dev/shm")?;
     let terminals = MountFlags::NOSUID | MountFlags::NOEXEC;
-    mount("devpts", dev.join("pts"), "devpts", terminals, Some(c"newinstance,ptmxmode=0666,mode=0620"))
-        .context("mounting /dev/pts")
+    mount(
+        "devpts",
+        dev.join("pts"),
+        "devpts",
+        terminals,
+        Some(c"newinstance,ptmxmode=0666,mode=0620"),
+    )
+    .context("mounting /dev/pts")
 }
 
 /// Shows `outside` at `inside`, with what is mounted below it.
@@ -168,7 +228,10 @@ fn kept(path: &Path) -> anyhow::Result<MountFlags> {
         (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
         (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
     ];
-    let kept = pairs.into_iter().filter(|(has, _)| now.contains(*has)).map(|(_, keep)| keep);
+    let kept = pairs
+        .into_iter()
+        .filter(|(has, _)| now.contains(*has))
+        .map(|(_, keep)| keep);
     Ok(kept.fold(MountFlags::empty(), |all, one| all | one))
 }
 

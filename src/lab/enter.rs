@@ -21,14 +21,22 @@ use crate::exec;
 /// If the kernel refuses the namespaces, with what it says.
 pub fn start_anchor(place: &Place) -> anyhow::Result<RunningLab> {
     let log_path = place.directory.join("anchor.log");
-    let log = File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
+    let log =
+        File::create(&log_path).with_context(|| format!("creating {}", log_path.display()))?;
     let mut command = Command::new(exec::find("setsid").context("setsid is missing")?);
     command.arg("unshare");
     if !rustix::process::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
     command
-        .args(["--mount", "--net", "--pid", "--fork", "--propagation=private", "--"])
+        .args([
+            "--mount",
+            "--net",
+            "--pid",
+            "--fork",
+            "--propagation=private",
+            "--",
+        ])
         .arg(place.program())
         .args(["lab", "anchor"])
         .arg(&place.directory)
@@ -36,26 +44,41 @@ pub fn start_anchor(place: &Place) -> anyhow::Result<RunningLab> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log);
-    let mut child = command.spawn().with_context(|| format!("starting `{}`", exec::argv(&command)))?;
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("starting `{}`", exec::argv(&command)))?;
     let mut line = String::new();
     if let Some(output) = child.stdout.take() {
         // The anchor closes its end when it ends, so this returns in any case.
-        BufReader::new(output).read_line(&mut line).context("waiting for the lab's anchor")?;
+        BufReader::new(output)
+            .read_line(&mut line)
+            .context("waiting for the lab's anchor")?;
     }
     if line.trim() != "ready" {
         let _ = child.wait();
         let said = std::fs::read_to_string(&log_path).unwrap_or_default();
-        bail!("this machine refuses the lab its namespaces: {}", hint(said.trim()));
+        bail!(
+            "this machine refuses the lab its namespaces: {}",
+            hint(said.trim())
+        );
     }
     place.running().context("the lab's anchor ended at once")
 }
 
 /// What a refusal usually means.
 fn hint(said: &str) -> String {
-    let restricted = ["/proc/sys/kernel/unprivileged_userns_clone", "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"];
-    let on = |path: &&str| std::fs::read_to_string(path).is_ok_and(|value| value.trim() == if path.ends_with("clone") { "0" } else { "1" });
+    let restricted = [
+        "/proc/sys/kernel/unprivileged_userns_clone",
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+    ];
+    let on = |path: &&str| {
+        std::fs::read_to_string(path)
+            .is_ok_and(|value| value.trim() == if path.ends_with("clone") { "0" } else { "1" })
+    };
     match restricted.iter().find(|path| on(path)) {
-        Some(path) => format!("{said}; {path} forbids user namespaces: run the lab as root, or change it"),
+        Some(path) => {
+            format!("{said}; {path} forbids user namespaces: run the lab as root, or change it")
+        }
         None => said.to_owned(),
     }
 }
@@ -69,7 +92,9 @@ pub fn command(lab: &RunningLab, program: &Path) -> Command {
     if ours != theirs {
         command.args(["--user", "--preserve-credentials"]);
     }
-    command.args(["--mount", "--net", "--pid", "--"]).arg(program);
+    command
+        .args(["--mount", "--net", "--pid", "--"])
+        .arg(program);
     command
 }
 
@@ -81,7 +106,10 @@ pub fn node_command(pid: i32, argv: &[String]) -> Command {
         .args(["--mount", "--net", "--pid", "--uts", "--"])
         .args(argv)
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .env("HOME", "/root")
         .env("LANG", "C.UTF-8");
     if let Some(terminal) = std::env::var_os("TERM") {
@@ -95,7 +123,9 @@ pub fn node_command(pid: i32, argv: &[String]) -> Command {
 /// # Errors
 /// If it is still there after ten seconds.
 pub fn end(place: &Place) -> anyhow::Result<()> {
-    let Some(anchor) = place.anchor() else { return Ok(()) };
+    let Some(anchor) = place.anchor() else {
+        return Ok(());
+    };
     let pid = Pid::from_raw(anchor).context("the anchor has no process id")?;
     match kill_process(pid, Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
@@ -110,8 +140,12 @@ pub fn end(place: &Place) -> anyhow::Result<()> {
 
 /// Sends an interrupt to what `nsenter` has started.
 pub fn interrupt_children(nsenter: u32) {
-    let list = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children")).unwrap_or_default();
-    for pid in list.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+    let list = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children"))
+        .unwrap_or_default();
+    for pid in list
+        .split_whitespace()
+        .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
+    {
         // It may have ended by itself in the meantime.
         let _ = kill_process(pid, Signal::INT);
     }
@@ -121,7 +155,10 @@ pub fn interrupt_children(nsenter: u32) {
 pub fn is_alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         // The state stands behind the name, which is in brackets and may hold anything.
-        let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+        let state = stat
+            .rsplit(')')
+            .next()
+            .and_then(|rest| rest.trim_start().chars().next());
         !matches!(state, Some('Z' | 'X') | None)
     })
 }

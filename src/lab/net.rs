@@ -53,7 +53,11 @@ pub fn address(interface: &str, address: Ipv4Addr, prefix: u8) -> String {
 
 /// Batch that cuts a cable or heals it.
 pub fn cable(pid: i32, connected: bool) -> String {
-    format!("link set {} {}\n", port(pid), if connected { "up" } else { "down" })
+    format!(
+        "link set {} {}\n",
+        port(pid),
+        if connected { "up" } else { "down" }
+    )
 }
 
 /// Batch that takes a cable away, both ends of it. A network namespace outlives its

@@ -61,7 +61,10 @@ impl LabPlan {
     /// The lab of `topology`.
     pub fn of(topology: &Topology, rendered: &[Rendered], supplies: &Supplies, name: &str) -> Self {
         let network = topology.network();
-        let by_name: BTreeMap<&str, &Rendered> = rendered.iter().map(|files| (files.node.as_str(), files)).collect();
+        let by_name: BTreeMap<&str, &Rendered> = rendered
+            .iter()
+            .map(|files| (files.node.as_str(), files))
+            .collect();
         let mut nodes: Vec<NodePlan> = Vec::with_capacity(topology.nodes().len());
         for tier in [Tier::Database, Tier::LoadBalancer, Tier::App] {
             let of_tier = topology.tier(tier).filter_map(|node| {
@@ -109,7 +112,12 @@ fn client_address(topology: &Topology) -> Ipv4Addr {
         .unwrap_or(network.virtual_ip)
 }
 
-fn node_plan(topology: &Topology, node: &Node, rendered: &Rendered, supplies: &Supplies) -> NodePlan {
+fn node_plan(
+    topology: &Topology,
+    node: &Node,
+    rendered: &Rendered,
+    supplies: &Supplies,
+) -> NodePlan {
     let mut etc: BTreeMap<String, String> = rendered
         .files
         .iter()
@@ -119,22 +127,40 @@ fn node_plan(topology: &Topology, node: &Node, rendered: &Rendered, supplies: &S
         etc.insert("gen-topology/node.json".into(), facts.to_string());
     }
     etc.insert("hostname".into(), format!("{}\n", node.name));
-    etc.insert("hosts".into(), format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name));
+    etc.insert(
+        "hosts".into(),
+        format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name),
+    );
     let mut binds = supplies.binds.clone();
-    binds.insert(supplies.program.clone(), PathBuf::from("/etc/gen-topology/gen-topology"));
+    binds.insert(
+        supplies.program.clone(),
+        PathBuf::from("/etc/gen-topology/gen-topology"),
+    );
     match node.tier {
         Tier::LoadBalancer => {
             let drain = topology.load_balancer().drain_time;
-            etc.insert("supervisor/supervisord.conf".into(), load_balancer_programs(supplies, drain));
+            etc.insert(
+                "supervisor/supervisord.conf".into(),
+                load_balancer_programs(supplies, drain),
+            );
         }
         Tier::App => {
             etc.insert("nginx/nginx.conf".into(), NGINX_MAIN.into());
-            etc.insert("supervisor/conf.d/nginx.conf".into(), nginx_program(supplies));
-            binds.insert(supplies.python.clone(), PathBuf::from("/etc/gen-topology/python"));
+            etc.insert(
+                "supervisor/conf.d/nginx.conf".into(),
+                nginx_program(supplies),
+            );
+            binds.insert(
+                supplies.python.clone(),
+                PathBuf::from("/etc/gen-topology/python"),
+            );
             binds.insert(supplies.app.clone(), PathBuf::from("/etc/gen-topology/app"));
         }
         Tier::Database => {
-            etc.insert("supervisor/supervisord.conf".into(), database_programs(supplies));
+            etc.insert(
+                "supervisor/supervisord.conf".into(),
+                database_programs(supplies),
+            );
         }
     }
     NodePlan {
@@ -198,7 +224,13 @@ struct Program<'p> {
 
 impl Program<'_> {
     fn text(&self) -> String {
-        let Program { name, command, priority, stop_signal, stop_seconds } = self;
+        let Program {
+            name,
+            command,
+            priority,
+            stop_signal,
+            stop_seconds,
+        } = self;
         format!(
             "\n[program:{name}]\ncommand={command}\npriority={priority}\nautorestart=true\nstartsecs=0\n\
              startretries=1000000\nstopsignal={stop_signal}\nstopwaitsecs={stop_seconds}\nkillasgroup=true\n\
@@ -237,12 +269,18 @@ fn load_balancer_programs(supplies: &Supplies, drain: Millis) -> String {
 fn nginx_program(supplies: &Supplies) -> String {
     let nginx = Program {
         name: "nginx",
-        command: format!("{} -c /etc/nginx/nginx.conf -g \"daemon off;\"", supplies.tool("nginx")),
+        command: format!(
+            "{} -c /etc/nginx/nginx.conf -g \"daemon off;\"",
+            supplies.tool("nginx")
+        ),
         priority: 20,
         stop_signal: "QUIT",
         stop_seconds: 10,
     };
-    format!("; The lab's own: on NixOS systemd runs nginx.\n{}", nginx.text())
+    format!(
+        "; The lab's own: on NixOS systemd runs nginx.\n{}",
+        nginx.text()
+    )
 }
 
 fn database_programs(supplies: &Supplies) -> String {
@@ -260,7 +298,9 @@ fn database_programs(supplies: &Supplies) -> String {
         stop_signal: "TERM",
         stop_seconds: 5,
     };
-    let reconcile = reconcile.text().replace("autorestart=true", "autorestart=unexpected");
+    let reconcile = reconcile
+        .text()
+        .replace("autorestart=true", "autorestart=unexpected");
     format!("{SUPERVISOR_MAIN}{}{reconcile}", mongod.text())
 }
 
@@ -268,12 +308,18 @@ fn database_programs(supplies: &Supplies) -> String {
 pub fn changed_files(old: &NodePlan, new: &NodePlan) -> Vec<String> {
     let mut paths: BTreeSet<&String> = old.etc.keys().collect();
     paths.extend(new.etc.keys());
-    paths.into_iter().filter(|path| old.etc.get(*path) != new.etc.get(*path)).cloned().collect()
+    paths
+        .into_iter()
+        .filter(|path| old.etc.get(*path) != new.etc.get(*path))
+        .cloned()
+        .collect()
 }
 
 /// Whether a node can't be changed while it runs, only booted anew.
 pub fn needs_reboot(old: &NodePlan, new: &NodePlan) -> bool {
-    let shell = |plan: &NodePlan| NodePlan { etc: BTreeMap::new(), ..plan.clone() };
+    let shell = |plan: &NodePlan| NodePlan {
+        etc: BTreeMap::new(),
+        ..plan.clone()
+    };
     shell(old) != shell(new)
 }
-

@@ -17,11 +17,11 @@ use serde::Serialize;
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
 use super::{Place, net};
+use crate::config::HAPROXY_SOCKET;
+use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
 use crate::topology::Tier;
-use crate::config::HAPROXY_SOCKET;
-use crate::exec;
 
 /// Something that happened to a node, for whoever watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,9 +72,16 @@ impl Lab {
     /// # Errors
     /// If it never was.
     pub fn open(place: &Place) -> anyhow::Result<Self> {
-        let text = fs::read_to_string(place.directory.join("plan.json"))
-            .with_context(|| format!("the lab {} was not brought up completely; run `gen-topology lab up`", place.name))?;
-        Self::with(place, serde_json::from_str(&text).context("reading the lab's plan")?)
+        let text = fs::read_to_string(place.directory.join("plan.json")).with_context(|| {
+            format!(
+                "the lab {} was not brought up completely; run `gen-topology lab up`",
+                place.name
+            )
+        })?;
+        Self::with(
+            place,
+            serde_json::from_str(&text).context("reading the lab's plan")?,
+        )
     }
 
     /// The lab at `place` as it should become.
@@ -83,7 +90,11 @@ impl Lab {
     /// If `ip` is missing.
     pub fn with(place: &Place, plan: LabPlan) -> anyhow::Result<Self> {
         let ip = exec::find("ip").context("ip is missing")?;
-        Ok(Self { place: place.clone(), plan, ip })
+        Ok(Self {
+            place: place.clone(),
+            plan,
+            ip,
+        })
     }
 
     /// What the lab consists of.
@@ -97,7 +108,11 @@ impl Lab {
     /// # Errors
     /// If a node can't be started. What was started before stays, and the next
     /// `up` goes on from there.
-    pub fn reconcile(&self, interrupted: &dyn Fn() -> bool, report: &mut dyn FnMut(Event)) -> anyhow::Result<()> {
+    pub fn reconcile(
+        &self,
+        interrupted: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Event),
+    ) -> anyhow::Result<()> {
         self.make_switch()?;
         for name in self.known_nodes() {
             if self.plan.node(&name).is_none() {
@@ -130,7 +145,9 @@ impl Lab {
             bail!("interrupted");
         }
         self.boot(&missing)?;
-        missing.into_iter().for_each(|node| report(Event::Started(node.name.clone())));
+        missing
+            .into_iter()
+            .for_each(|node| report(Event::Started(node.name.clone())));
         Ok(())
     }
 
@@ -139,8 +156,14 @@ impl Lab {
     /// # Errors
     /// If one is unknown or can't be started.
     pub fn start(&self, names: &[String]) -> anyhow::Result<()> {
-        let nodes: Vec<&NodePlan> = names.iter().map(|name| self.planned(name)).collect::<anyhow::Result<_>>()?;
-        let stopped: Vec<&NodePlan> = nodes.into_iter().filter(|node| self.pid(&node.name).is_none()).collect();
+        let nodes: Vec<&NodePlan> = names
+            .iter()
+            .map(|name| self.planned(name))
+            .collect::<anyhow::Result<_>>()?;
+        let stopped: Vec<&NodePlan> = nodes
+            .into_iter()
+            .filter(|node| self.pid(&node.name).is_none())
+            .collect();
         self.boot(&stopped)
     }
 
@@ -150,7 +173,9 @@ impl Lab {
     /// # Errors
     /// If it is unknown or can't be stopped.
     pub fn stop(&self, name: &str) -> anyhow::Result<()> {
-        let Some(pid) = self.pid(name) else { return Ok(()) };
+        let Some(pid) = self.pid(name) else {
+            return Ok(());
+        };
         signal(pid, Signal::TERM)?;
         let ended = exec::wait_until(Duration::from_secs(60), || {
             wake_supervisor(pid);
@@ -169,7 +194,9 @@ impl Lab {
     /// # Errors
     /// If it can't be stopped.
     pub fn power_off(&self, name: &str) -> anyhow::Result<()> {
-        let Some(pid) = self.pid(name) else { return Ok(()) };
+        let Some(pid) = self.pid(name) else {
+            return Ok(());
+        };
         self.connect(name, false)?;
         signal(pid, Signal::KILL)?;
         if !exec::wait_until(Duration::from_secs(10), || !is_alive(pid)) {
@@ -185,7 +212,9 @@ impl Lab {
     /// If it is unknown or not running.
     pub fn connect(&self, name: &str, connected: bool) -> anyhow::Result<()> {
         self.planned(name)?;
-        let pid = self.pid(name).with_context(|| format!("{name} is not running"))?;
+        let pid = self
+            .pid(name)
+            .with_context(|| format!("{name} is not running"))?;
         self.batch(&net::cable(pid, connected))
     }
 
@@ -203,7 +232,12 @@ impl Lab {
     /// If there is none.
     pub fn planned(&self, name: &str) -> anyhow::Result<&NodePlan> {
         self.plan.node(name).ok_or_else(|| {
-            let names: Vec<&str> = self.plan.nodes.iter().map(|node| node.name.as_str()).collect();
+            let names: Vec<&str> = self
+                .plan
+                .nodes
+                .iter()
+                .map(|node| node.name.as_str())
+                .collect();
             let meant = crate::topology::did_you_mean(name, names.iter().copied());
             match meant {
                 Some(meant) => anyhow!("there is no node `{name}`; did you mean `{meant}`?"),
@@ -218,7 +252,9 @@ impl Lab {
     /// If the node is unknown or not running.
     pub fn command(&self, name: &str, argv: &[String]) -> anyhow::Result<Command> {
         self.planned(name)?;
-        let pid = self.pid(name).with_context(|| format!("{name} is not running; `gen-topology lab start {name}` starts it"))?;
+        let pid = self.pid(name).with_context(|| {
+            format!("{name} is not running; `gen-topology lab start {name}` starts it")
+        })?;
         Ok(node_command(pid, argv))
     }
 
@@ -228,8 +264,12 @@ impl Lab {
     /// If the node is not running.
     pub fn kill(&self, name: &str, program: &str, with: Signal) -> anyhow::Result<usize> {
         let processes = self.processes(name)?;
-        let hit: Vec<_> = processes.into_iter().filter(|process| process.name == program).collect();
-        hit.iter().try_for_each(|process| self.signal(process, with))?;
+        let hit: Vec<_> = processes
+            .into_iter()
+            .filter(|process| process.name == program)
+            .collect();
+        hit.iter()
+            .try_for_each(|process| self.signal(process, with))?;
         Ok(hit.len())
     }
 
@@ -246,12 +286,17 @@ impl Lab {
     /// # Errors
     /// If the node is not running.
     pub fn processes(&self, name: &str) -> anyhow::Result<Vec<Process>> {
-        let first = self.pid(name).with_context(|| format!("{name} is not running"))?;
-        let namespace = fs::read_link(format!("/proc/{first}/ns/pid")).context("reading the node's namespace")?;
+        let first = self
+            .pid(name)
+            .with_context(|| format!("{name} is not running"))?;
+        let namespace = fs::read_link(format!("/proc/{first}/ns/pid"))
+            .context("reading the node's namespace")?;
         let mut found: Vec<Process> = fs::read_dir("/proc")?
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
-            .filter(|pid| fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|of| of == namespace))
+            .filter(|pid| {
+                fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|of| of == namespace)
+            })
             .filter_map(Process::read)
             .collect();
         found.sort_by_key(|process| process.pid);
@@ -274,7 +319,11 @@ impl Lab {
                 .collect();
             asked
                 .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
                 .collect()
         })
     }
@@ -283,21 +332,35 @@ impl Lab {
     pub fn is_ready(&self, node: &NodePlan) -> bool {
         let client = http::client(QUESTION);
         match node.tier {
-            Tier::LoadBalancer => http::get(&client, node.address, self.plan.internal_port, "/alive").is_ok_and(|a| a.status == 200),
-            Tier::App => {
-                http::get(&client, node.address, self.plan.app_port, &self.plan.health_path).is_ok_and(|a| a.status == 200)
+            Tier::LoadBalancer => {
+                http::get(&client, node.address, self.plan.internal_port, "/alive")
+                    .is_ok_and(|a| a.status == 200)
             }
-            Tier::Database => self.hello(node).is_ok_and(|hello| matches!(hello.role, mongo::Role::Primary | mongo::Role::Secondary)),
+            Tier::App => http::get(
+                &client,
+                node.address,
+                self.plan.app_port,
+                &self.plan.health_path,
+            )
+            .is_ok_and(|a| a.status == 200),
+            Tier::Database => self.hello(node).is_ok_and(|hello| {
+                matches!(hello.role, mongo::Role::Primary | mongo::Role::Secondary)
+            }),
         }
     }
 
     /// Load balancers that have the virtual IP: one, unless something is wrong.
     pub fn owners(&self) -> Vec<&str> {
         let owns = |node: &&NodePlan| {
-            self.pid(&node.name)
-                .is_some_and(|pid| vrrp::is_local_in(Path::new(&format!("/proc/{pid}/net")), self.plan.virtual_ip))
+            self.pid(&node.name).is_some_and(|pid| {
+                vrrp::is_local_in(Path::new(&format!("/proc/{pid}/net")), self.plan.virtual_ip)
+            })
         };
-        self.plan.tier(Tier::LoadBalancer).filter(owns).map(|node| node.name.as_str()).collect()
+        self.plan
+            .tier(Tier::LoadBalancer)
+            .filter(owns)
+            .map(|node| node.name.as_str())
+            .collect()
     }
 
     /// The app servers as the haproxy of `name` sees them.
@@ -305,8 +368,13 @@ impl Lab {
     /// # Errors
     /// If the node or its haproxy is not there.
     pub fn servers(&self, name: &str) -> anyhow::Result<Vec<ServerState>> {
-        let pid = self.pid(name).with_context(|| format!("{name} is not running"))?;
-        haproxy::servers(Path::new(&format!("/proc/{pid}/root{HAPROXY_SOCKET}")), "app")
+        let pid = self
+            .pid(name)
+            .with_context(|| format!("{name} is not running"))?;
+        haproxy::servers(
+            Path::new(&format!("/proc/{pid}/root{HAPROXY_SOCKET}")),
+            "app",
+        )
     }
 
     /// Waits until a request through the virtual IP is answered by an app that has
@@ -314,7 +382,11 @@ impl Lab {
     ///
     /// # Errors
     /// If it takes longer than `patience`, with what was seen last.
-    pub fn wait_for_answer(&self, patience: Duration, interrupted: &dyn Fn() -> bool) -> anyhow::Result<Duration> {
+    pub fn wait_for_answer(
+        &self,
+        patience: Duration,
+        interrupted: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let client = http::client(Duration::from_millis(1000));
         let mut last = anyhow!("nothing was asked yet");
@@ -322,10 +394,23 @@ impl Lab {
             if interrupted() {
                 bail!("interrupted");
             }
-            match http::get(&client, self.plan.virtual_ip, self.plan.port, &self.plan.health_path) {
-                Ok(answer) if answer.status == 200 && self.has_primary() => return Ok(begun.elapsed()),
+            match http::get(
+                &client,
+                self.plan.virtual_ip,
+                self.plan.port,
+                &self.plan.health_path,
+            ) {
+                Ok(answer) if answer.status == 200 && self.has_primary() => {
+                    return Ok(begun.elapsed());
+                }
                 Ok(answer) if answer.status == 200 => last = anyhow!("no database is primary"),
-                Ok(answer) => last = anyhow!("the app answers {} to {}", answer.status, self.plan.health_path),
+                Ok(answer) => {
+                    last = anyhow!(
+                        "the app answers {} to {}",
+                        answer.status,
+                        self.plan.health_path
+                    )
+                }
                 Err(error) => last = error,
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -346,7 +431,12 @@ impl Lab {
         report: &mut dyn FnMut(Event),
     ) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
-        let mut waiting: Vec<&NodePlan> = self.plan.nodes.iter().filter(|node| self.pid(&node.name).is_some()).collect();
+        let mut waiting: Vec<&NodePlan> = self
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| self.pid(&node.name).is_some())
+            .collect();
         while !waiting.is_empty() {
             waiting.retain(|node| {
                 let ready = self.is_ready(node);
@@ -360,7 +450,11 @@ impl Lab {
             }
             if Instant::now() > deadline && !waiting.is_empty() {
                 let names: Vec<&str> = waiting.iter().map(|node| node.name.as_str()).collect();
-                bail!("{} did not become ready; see `gen-topology lab logs {}`", names.join(", "), names.join(" "));
+                bail!(
+                    "{} did not become ready; see `gen-topology lab logs {}`",
+                    names.join(", "),
+                    names.join(" ")
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -368,7 +462,10 @@ impl Lab {
     }
 
     fn has_primary(&self) -> bool {
-        self.plan.tier(Tier::Database).any(|node| self.hello(node).is_ok_and(|hello| hello.role == mongo::Role::Primary))
+        self.plan.tier(Tier::Database).any(|node| {
+            self.hello(node)
+                .is_ok_and(|hello| hello.role == mongo::Role::Primary)
+        })
     }
 
     fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
@@ -376,14 +473,22 @@ impl Lab {
         Ok(mongo::Member::connect(&host, QUESTION)?.hello()?)
     }
 
-    fn node_state(&self, node: &NodePlan, connected: &BTreeMap<String, bool>, seen: &BTreeMap<String, Vec<String>>) -> NodeState {
+    fn node_state(
+        &self,
+        node: &NodePlan,
+        connected: &BTreeMap<String, bool>,
+        seen: &BTreeMap<String, Vec<String>>,
+    ) -> NodeState {
         let pid = self.pid(&node.name);
         let running = pid.is_some();
-        let plugged = pid.is_some_and(|pid| connected.get(&net::port(pid)).copied().unwrap_or(false));
+        let plugged =
+            pid.is_some_and(|pid| connected.get(&net::port(pid)).copied().unwrap_or(false));
         let mut notes = Vec::new();
         let mut ready = running && plugged && self.is_ready(node);
         match node.tier {
-            Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => notes.push("has the virtual IP".to_owned()),
+            Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => {
+                notes.push("has the virtual IP".to_owned())
+            }
             Tier::LoadBalancer => {}
             Tier::App => {
                 for (status, by) in group(seen.get(&node.name)) {
@@ -414,7 +519,9 @@ impl Lab {
         let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for balancer in self.plan.tier(Tier::LoadBalancer) {
             for server in self.servers(&balancer.name).unwrap_or_default() {
-                seen.entry(server.name).or_default().push(format!("{} {}", server.status, balancer.name));
+                seen.entry(server.name)
+                    .or_default()
+                    .push(format!("{} {}", server.status, balancer.name));
             }
         }
         seen
@@ -427,19 +534,29 @@ impl Lab {
             #[serde(default)]
             flags: Vec<String>,
         }
-        let links = exec::run(Command::new(&self.ip).args(["-json", "link", "show"]), None).unwrap_or_default();
+        let links = exec::run(Command::new(&self.ip).args(["-json", "link", "show"]), None)
+            .unwrap_or_default();
         let links: Vec<Link> = serde_json::from_str(&links).unwrap_or_default();
-        links.into_iter().map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP"))).collect()
+        links
+            .into_iter()
+            .map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP")))
+            .collect()
     }
 
     fn make_switch(&self) -> anyhow::Result<()> {
         if has_interface(net::SWITCH) {
-            let now = exec::run(Command::new(&self.ip).args(["-4", "-o", "addr", "show", net::SWITCH]), None)?;
+            let now = exec::run(
+                Command::new(&self.ip).args(["-4", "-o", "addr", "show", net::SWITCH]),
+                None,
+            )?;
             if now.contains(&format!(" {}/{} ", self.plan.client, self.plan.prefix)) {
                 return Ok(());
             }
             let address = format!("{}/{}", self.plan.client, self.plan.prefix);
-            self.batch(&format!("addr flush dev {0}\naddr add {address} dev {0}\n", net::SWITCH))?;
+            self.batch(&format!(
+                "addr flush dev {0}\naddr add {address} dev {0}\n",
+                net::SWITCH
+            ))?;
             return Ok(());
         }
         self.batch(&net::switch(self.plan.client, self.plan.prefix))
@@ -456,14 +573,19 @@ impl Lab {
 
     fn known_nodes(&self) -> Vec<String> {
         let entries = fs::read_dir(self.place.directory.join("nodes"));
-        let mut names: Vec<String> =
-            entries.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let mut names: Vec<String> = entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         names.sort();
         names
     }
 
     fn old_plan(&self, name: &str) -> Option<NodePlan> {
-        serde_json::from_str(&fs::read_to_string(self.place.node(name).join("plan.json")).ok()?).ok()
+        serde_json::from_str(&fs::read_to_string(self.place.node(name).join("plan.json")).ok()?)
+            .ok()
     }
 
     fn remove(&self, name: &str) -> anyhow::Result<()> {
@@ -480,7 +602,11 @@ impl Lab {
         for (path, text) in &node.etc {
             write(&etc.join(path), text)?;
         }
-        for gone in old.iter().flat_map(|old| old.etc.keys()).filter(|path| !node.etc.contains_key(*path)) {
+        for gone in old
+            .iter()
+            .flat_map(|old| old.etc.keys())
+            .filter(|path| !node.etc.contains_key(*path))
+        {
             let _ = fs::remove_file(etc.join(gone));
         }
         write(&directory.join("plan.json"), &serde_json::to_string(node)?)
@@ -511,7 +637,10 @@ impl Lab {
         if node.tier == Tier::Database && has("gen-topology/node.json") {
             commands.push(vec!["start", "reconcile-database"]);
         }
-        let control = exec::find("supervisorctl").context("supervisorctl is missing")?.display().to_string();
+        let control = exec::find("supervisorctl")
+            .context("supervisorctl is missing")?
+            .display()
+            .to_string();
         for command in commands {
             let argv: Vec<String> = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"]
                 .into_iter()
@@ -544,9 +673,13 @@ impl Lab {
         let mut asleep: Vec<i32> = ready.iter().map(|(_, _, pid)| *pid).collect();
         for (node, mut child, pid) in ready {
             let born = started_at(pid).with_context(|| self.why_not(node))?;
-            write(&self.place.node(&node.name).join("pid"), &format!("{pid} {born}\n"))?;
+            write(
+                &self.place.node(&node.name).join("pid"),
+                &format!("{pid} {born}\n"),
+            )?;
             if let Some(mut word) = child.stdin.take() {
-                word.write_all(b"plugged\n").with_context(|| self.why_not(node))?;
+                word.write_all(b"plugged\n")
+                    .with_context(|| self.why_not(node))?;
             }
         }
         exec::wait_until(Duration::from_secs(10), || {
@@ -562,7 +695,16 @@ impl Lab {
             .with_context(|| format!("creating {}", directory.join("console.log").display()))?;
         let mut command = Command::new(exec::find("setsid").context("setsid is missing")?);
         command
-            .args(["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--propagation=private", "--"])
+            .args([
+                "unshare",
+                "--mount",
+                "--net",
+                "--pid",
+                "--uts",
+                "--fork",
+                "--propagation=private",
+                "--",
+            ])
             .arg(self.place.program())
             .args(["lab", "boot"])
             .arg(&directory)
@@ -570,12 +712,15 @@ impl Lab {
             .stdin(Stdio::piped())
             .stdout(console.try_clone()?)
             .stderr(console);
-        command.spawn().with_context(|| format!("starting `{}`", exec::argv(&command)))
+        command
+            .spawn()
+            .with_context(|| format!("starting `{}`", exec::argv(&command)))
     }
 
     /// What a node that does not boot has said.
     fn why_not(&self, node: &NodePlan) -> String {
-        let said = fs::read_to_string(self.place.node(&node.name).join("console.log")).unwrap_or_default();
+        let said =
+            fs::read_to_string(self.place.node(&node.name).join("console.log")).unwrap_or_default();
         format!("{} does not boot: {}", node.name, said.trim())
     }
 }
@@ -595,11 +740,23 @@ pub struct Process {
 
 impl Process {
     fn read(pid: i32) -> Option<Self> {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim().to_owned();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"))
+            .ok()?
+            .trim()
+            .to_owned();
         let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned();
+        let command = String::from_utf8_lossy(&command)
+            .replace('\0', " ")
+            .trim()
+            .to_owned();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+        let resident = status.lines().find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        });
         Some(Self {
             pid,
             name,
@@ -612,7 +769,11 @@ impl Process {
 /// The same status for several load balancers in few words: `UP` → `lb-1, lb-2`.
 fn group(seen: Option<&Vec<String>>) -> BTreeMap<String, String> {
     let mut by_status: BTreeMap<String, String> = BTreeMap::new();
-    for (status, by) in seen.into_iter().flatten().filter_map(|entry| entry.rsplit_once(' ')) {
+    for (status, by) in seen
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.rsplit_once(' '))
+    {
         let list = by_status.entry(status.to_owned()).or_default();
         if !list.is_empty() {
             list.push_str(", ");
@@ -641,14 +802,22 @@ fn signal(pid: i32, with: Signal) -> anyhow::Result<()> {
 /// When a process was started, in clock ticks since boot: tells it from a later one with the same id.
 fn started_at(pid: i32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.split_whitespace().nth(19).map(str::to_owned)
+    stat.rsplit(')')
+        .next()?
+        .split_whitespace()
+        .nth(19)
+        .map(str::to_owned)
 }
 
 /// Whether this network namespace has an interface. Not by /sys, which shows the
 /// namespace that it was mounted in.
 fn has_interface(name: &str) -> bool {
     let list = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
-    list.lines().any(|line| line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))
+    list.lines().any(|line| {
+        line.trim_start()
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(':'))
+    })
 }
 
 /// supervisord looks at its programs once a second, or when somebody connects to
@@ -663,7 +832,10 @@ fn first_child(unshare: &Child) -> Option<i32> {
     let mut found = None;
     exec::wait_until(Duration::from_secs(5), || {
         let children = fs::read_to_string(&path);
-        found = children.as_ref().ok().and_then(|list| list.split_whitespace().next()?.parse().ok());
+        found = children
+            .as_ref()
+            .ok()
+            .and_then(|list| list.split_whitespace().next()?.parse().ok());
         found.is_some() || children.is_err() || !is_alive(i32::try_from(unshare.id()).unwrap_or(0))
     });
     found

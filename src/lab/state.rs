@@ -57,12 +57,19 @@ pub fn cache_directory() -> anyhow::Result<PathBuf> {
 }
 
 fn base(own: &str, xdg: &str, fallback: &str) -> anyhow::Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     if let Some(directory) = set(own) {
-        return std::path::absolute(&directory).with_context(|| format!("{own}={}", directory.display()));
+        return std::path::absolute(&directory)
+            .with_context(|| format!("{own}={}", directory.display()));
     }
     let parent = set(xdg).or_else(|| set("HOME").map(|home| home.join(fallback)));
-    parent.map(|parent| parent.join("gen-topology")).with_context(|| format!("set {own} or HOME"))
+    parent
+        .map(|parent| parent.join("gen-topology"))
+        .with_context(|| format!("set {own} or HOME"))
 }
 
 impl Place {
@@ -86,9 +93,15 @@ impl Place {
     /// If the directory of labs can't be read.
     pub fn all() -> anyhow::Result<Vec<Self>> {
         let labs = labs_directory()?;
-        let Ok(entries) = fs::read_dir(&labs) else { return Ok(Vec::new()) };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| labs.join(name).join("lab.json").is_file()).collect();
+        let Ok(entries) = fs::read_dir(&labs) else {
+            return Ok(Vec::new());
+        };
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names
+            .filter(|name| labs.join(name).join("lab.json").is_file())
+            .collect();
         names.sort();
         names.iter().map(|name| Self::of(name)).collect()
     }
@@ -137,15 +150,23 @@ impl Place {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => {
-                bail!("another command is changing the lab {}; try again when it is done", self.name)
+                bail!(
+                    "another command is changing the lab {}; try again when it is done",
+                    self.name
+                )
             }
-            Err(fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("locking {}", path.display()))
+            }
         }
     }
 
     /// The anchor's process id, if the lab runs.
     pub fn anchor(&self) -> Option<i32> {
-        anchors().into_iter().find(|(directory, _)| *directory == self.directory).map(|(_, pid)| pid)
+        anchors()
+            .into_iter()
+            .find(|(directory, _)| *directory == self.directory)
+            .map(|(_, pid)| pid)
     }
 
     /// The lab, if it runs.
@@ -171,9 +192,15 @@ impl Place {
 /// Each is a child of the `unshare` that made its namespaces, which has the same
 /// words in its command line; only the first process of a PID namespace counts.
 fn anchors() -> Vec<(PathBuf, i32)> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let mut found: Vec<(PathBuf, i32)> = pids.filter_map(|pid| Some((anchor_of(pid)?, pid))).collect();
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut found: Vec<(PathBuf, i32)> = pids
+        .filter_map(|pid| Some((anchor_of(pid)?, pid)))
+        .collect();
     found.sort();
     found
 }
@@ -183,7 +210,10 @@ fn anchor_of(pid: i32) -> Option<PathBuf> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let mut words = line.split(|byte| *byte == 0);
     let program = Path::new(std::ffi::OsStr::from_bytes(words.next()?));
-    if program.file_name()? != "gen-topology" || words.next()? != b"lab" || words.next()? != ANCHOR.as_bytes() {
+    if program.file_name()? != "gen-topology"
+        || words.next()? != b"lab"
+        || words.next()? != ANCHOR.as_bytes()
+    {
         return None;
     }
     let directory = PathBuf::from(std::ffi::OsStr::from_bytes(words.next()?));

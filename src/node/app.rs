@@ -28,7 +28,8 @@ pub fn drain_on_stop(say: &dyn Fn(&str)) -> anyhow::Result<()> {
         }
     }
     if let Some(directory) = Path::new(DRAIN_FILE).parent() {
-        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
     }
     fs::write(DRAIN_FILE, "").with_context(|| format!("writing {DRAIN_FILE}"))?;
     say("draining before the app ends");

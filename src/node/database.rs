@@ -30,14 +30,22 @@ const PAUSE: Duration = Duration::from_millis(25);
 /// If members stay silent or refuse for longer than `patience`, or this node's
 /// data belongs to another set.
 pub fn reconcile(facts: &NodeFacts, patience: Duration, say: &dyn Fn(&str)) -> anyhow::Result<()> {
-    let wanted = facts.database.as_deref().with_context(|| format!("{} is no database", facts.name))?;
-    let me = wanted.members.iter().find(|member| member.name == facts.name);
+    let wanted = facts
+        .database
+        .as_deref()
+        .with_context(|| format!("{} is no database", facts.name))?;
+    let me = wanted
+        .members
+        .iter()
+        .find(|member| member.name == facts.name);
     let me = me.with_context(|| format!("{} is not among the members", facts.name))?;
     let deadline = Instant::now() + patience;
     let own = loop {
         match mongo::Member::connect(&me.host, CONNECT) {
             Ok(member) => break member,
-            Err(error) if Instant::now() > deadline => return Err(error).context("waiting for this node's mongod"),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error).context("waiting for this node's mongod");
+            }
             Err(_) => std::thread::sleep(PAUSE),
         }
     };
@@ -70,7 +78,12 @@ enum Step {
     Wait(String),
 }
 
-fn step(wanted: &ReplicaSet, me: &Member, own: &mongo::Member, say: &dyn Fn(&str)) -> anyhow::Result<Step> {
+fn step(
+    wanted: &ReplicaSet,
+    me: &Member,
+    own: &mongo::Member,
+    say: &dyn Fn(&str),
+) -> anyhow::Result<Step> {
     let Ok(hello) = own.hello() else {
         return Ok(Step::Wait("this node's mongod does not answer".into()));
     };
@@ -83,34 +96,66 @@ fn step(wanted: &ReplicaSet, me: &Member, own: &mongo::Member, say: &dyn Fn(&str
         ),
         Role::Primary => reconfigure(wanted, own, say),
         _ => match hello.primary {
-            Some(primary) if primary != me.host => Ok(Step::Done(format!("{primary} is primary and looks after the set"))),
+            Some(primary) if primary != me.host => Ok(Step::Done(format!(
+                "{primary} is primary and looks after the set"
+            ))),
             _ => Ok(Step::Wait("there is no primary yet".into())),
         },
     }
 }
 
-fn initiate(wanted: &ReplicaSet, me: &Member, own: &mongo::Member, say: &dyn Fn(&str)) -> anyhow::Result<Step> {
+fn initiate(
+    wanted: &ReplicaSet,
+    me: &Member,
+    own: &mongo::Member,
+    say: &dyn Fn(&str),
+) -> anyhow::Result<Step> {
     for other in wanted.members.iter().filter(|member| *member != me) {
-        let answer = mongo::Member::connect(&other.host, CONNECT).and_then(|member| Ok(member.hello()?));
+        let answer =
+            mongo::Member::connect(&other.host, CONNECT).and_then(|member| Ok(member.hello()?));
         match answer {
             Ok(hello) if hello.role == Role::Uninitialized => {}
-            Ok(_) => return Ok(Step::Wait(format!("{} has a replica set; waiting to be added", other.name))),
-            Err(_) => return Ok(Step::Wait(format!("waiting for {}, before a set is made", other.name))),
+            Ok(_) => {
+                return Ok(Step::Wait(format!(
+                    "{} has a replica set; waiting to be added",
+                    other.name
+                )));
+            }
+            Err(_) => {
+                return Ok(Step::Wait(format!(
+                    "waiting for {}, before a set is made",
+                    other.name
+                )));
+            }
         }
     }
     let first = wanted.members.iter().find(|member| member.voting);
     if first != Some(me) {
-        return Ok(Step::Wait("waiting for the first member to make the set".into()));
+        return Ok(Step::Wait(
+            "waiting for the first member to make the set".into(),
+        ));
     }
-    let members: Vec<Bson> = wanted.members.iter().zip(0..).map(|(member, id)| Bson::Document(entry(id, member))).collect();
+    let members: Vec<Bson> = wanted
+        .members
+        .iter()
+        .zip(0..)
+        .map(|(member, id)| Bson::Document(entry(id, member)))
+        .collect();
     let config = doc! { "_id": &wanted.name, "members": members, "settings": settings(wanted) };
     match own.command(doc! { "replSetInitiate": config }) {
         Ok(_) => {
-            say(&format!("made the replica set {} of {} members", wanted.name, wanted.members.len()));
+            say(&format!(
+                "made the replica set {} of {} members",
+                wanted.name,
+                wanted.members.len()
+            ));
             step_up(own);
             Ok(Step::Again)
         }
-        Err(error) => Ok(Step::Wait(format!("the set could not be made yet: {}", short(&error)))),
+        Err(error) => Ok(Step::Wait(format!(
+            "the set could not be made yet: {}",
+            short(&error)
+        ))),
     }
 }
 
@@ -118,7 +163,9 @@ fn initiate(wanted: &ReplicaSet, me: &Member, own: &mongo::Member, say: &dyn Fn(
 fn step_up(own: &mongo::Member) {
     let deadline = Instant::now() + Duration::from_secs(2);
     while Instant::now() < deadline {
-        if own.hello().is_ok_and(|hello| hello.role == Role::Primary) || own.command(doc! { "replSetStepUp": 1 }).is_ok() {
+        if own.hello().is_ok_and(|hello| hello.role == Role::Primary)
+            || own.command(doc! { "replSetStepUp": 1 }).is_ok()
+        {
             return;
         }
         std::thread::sleep(PAUSE);
@@ -126,13 +173,23 @@ fn step_up(own: &mongo::Member) {
 }
 
 /// One step towards the wanted configuration, as the primary.
-fn reconfigure(wanted: &ReplicaSet, own: &mongo::Member, say: &dyn Fn(&str)) -> anyhow::Result<Step> {
+fn reconfigure(
+    wanted: &ReplicaSet,
+    own: &mongo::Member,
+    say: &dyn Fn(&str),
+) -> anyhow::Result<Step> {
     let Ok(answer) = own.command(doc! { "replSetGetConfig": 1 }) else {
         return Ok(Step::Wait("the configuration can't be read".into()));
     };
-    let current = answer.get_document("config").context("the answer holds no configuration")?;
+    let current = answer
+        .get_document("config")
+        .context("the answer holds no configuration")?;
     let Some((next, what)) = next_config(current, wanted)? else {
-        return Ok(Step::Done(format!("{} is as it should be: {} members", wanted.name, wanted.members.len())));
+        return Ok(Step::Done(format!(
+            "{} is as it should be: {} members",
+            wanted.name,
+            wanted.members.len()
+        )));
     };
     match own.command(doc! { "replSetReconfig": next, "maxTimeMS": 5000 }) {
         Ok(_) => {
@@ -147,24 +204,50 @@ fn reconfigure(wanted: &ReplicaSet, own: &mongo::Member, say: &dyn Fn(&str)) -> 
 /// The next configuration on the way to `wanted`, and what it changes; none when
 /// there is nothing to do. One voting change at a time, as MongoDB demands:
 /// settings, then a new member, then votes, then a member that leaves.
-fn next_config(current: &Document, wanted: &ReplicaSet) -> anyhow::Result<Option<(Document, String)>> {
+fn next_config(
+    current: &Document,
+    wanted: &ReplicaSet,
+) -> anyhow::Result<Option<(Document, String)>> {
     let mut next = current.clone();
     let version = number(current, "version").context("the configuration has no version")?;
     next.insert("version", i32::try_from(version + 1)?);
-    let members: Vec<Document> =
-        current.get_array("members").context("the configuration has no members")?.iter().filter_map(Bson::as_document).cloned().collect();
-    let mut set = current.get_document("settings").cloned().unwrap_or_default();
-    let differs = settings(wanted).iter().any(|(key, value)| number(&set, key) != value.as_i64().or_else(|| value.as_i32().map(i64::from)));
+    let members: Vec<Document> = current
+        .get_array("members")
+        .context("the configuration has no members")?
+        .iter()
+        .filter_map(Bson::as_document)
+        .cloned()
+        .collect();
+    let mut set = current
+        .get_document("settings")
+        .cloned()
+        .unwrap_or_default();
+    let differs = settings(wanted).iter().any(|(key, value)| {
+        number(&set, key) != value.as_i64().or_else(|| value.as_i32().map(i64::from))
+    });
     if differs {
         set.extend(settings(wanted));
         next.insert("settings", set);
-        return Ok(Some((next, "set the election time-out and the heartbeat".into())));
+        return Ok(Some((
+            next,
+            "set the election time-out and the heartbeat".into(),
+        )));
     }
     let host = |member: &Document| member.get_str("host").unwrap_or_default().to_owned();
-    let with = |members: Vec<Document>| members.into_iter().map(Bson::Document).collect::<Vec<Bson>>();
+    let with = |members: Vec<Document>| {
+        members
+            .into_iter()
+            .map(Bson::Document)
+            .collect::<Vec<Bson>>()
+    };
     for member in &wanted.members {
         let Some(position) = members.iter().position(|old| host(old) == member.host) else {
-            let id = members.iter().filter_map(|old| number(old, "_id")).max().unwrap_or(-1) + 1;
+            let id = members
+                .iter()
+                .filter_map(|old| number(old, "_id"))
+                .max()
+                .unwrap_or(-1)
+                + 1;
             let mut more = members.clone();
             more.push(entry(i32::try_from(id)?, member));
             next.insert("members", with(more));
@@ -172,14 +255,31 @@ fn next_config(current: &Document, wanted: &ReplicaSet) -> anyhow::Result<Option
         };
         let votes = i64::from(member.voting);
         let old = &members[position];
-        if number(old, "votes").unwrap_or(1) != votes || number(old, "priority").unwrap_or(1) != votes {
+        if number(old, "votes").unwrap_or(1) != votes
+            || number(old, "priority").unwrap_or(1) != votes
+        {
             let mut changed = members.clone();
-            changed[position].extend(doc! { "votes": i32::from(member.voting), "priority": i32::from(member.voting) });
+            changed[position].extend(
+                doc! { "votes": i32::from(member.voting), "priority": i32::from(member.voting) },
+            );
             next.insert("members", with(changed));
-            return Ok(Some((next, format!("{} {}", member.name, if member.voting { "votes" } else { "does not vote" }))));
+            return Ok(Some((
+                next,
+                format!(
+                    "{} {}",
+                    member.name,
+                    if member.voting {
+                        "votes"
+                    } else {
+                        "does not vote"
+                    }
+                ),
+            )));
         }
     }
-    let leaver = members.iter().position(|old| wanted.members.iter().all(|member| member.host != host(old)));
+    let leaver = members
+        .iter()
+        .position(|old| wanted.members.iter().all(|member| member.host != host(old)));
     if let Some(position) = leaver {
         let mut fewer = members;
         let gone = fewer.remove(position);
@@ -206,7 +306,10 @@ fn number(document: &Document, key: &str) -> Option<i64> {
     match document.get(key)? {
         Bson::Int32(n) => Some(i64::from(*n)),
         Bson::Int64(n) => Some(*n),
-        #[expect(clippy::cast_possible_truncation, reason = "priorities are small whole numbers")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "priorities are small whole numbers"
+        )]
         Bson::Double(n) => Some(*n as i64),
         _ => None,
     }
@@ -226,12 +329,26 @@ mod tests {
     use super::*;
 
     fn set(names: &[(&str, bool)]) -> ReplicaSet {
-        let members = names.iter().map(|(name, voting)| Member { name: (*name).into(), host: format!("{name}:1"), voting: *voting });
-        ReplicaSet { name: "rs0".into(), election_timeout_ms: 2000, heartbeat_interval_ms: 500, members: members.collect() }
+        let members = names.iter().map(|(name, voting)| Member {
+            name: (*name).into(),
+            host: format!("{name}:1"),
+            voting: *voting,
+        });
+        ReplicaSet {
+            name: "rs0".into(),
+            election_timeout_ms: 2000,
+            heartbeat_interval_ms: 500,
+            members: members.collect(),
+        }
     }
 
     fn config(wanted: &ReplicaSet) -> Document {
-        let members: Vec<Bson> = wanted.members.iter().zip(0..).map(|(m, id)| Bson::Document(entry(id, m))).collect();
+        let members: Vec<Bson> = wanted
+            .members
+            .iter()
+            .zip(0..)
+            .map(|(m, id)| Bson::Document(entry(id, m)))
+            .collect();
         doc! { "_id": "rs0", "version": 1, "members": members, "settings": settings(wanted) }
     }
 
@@ -242,10 +359,19 @@ mod tests {
         while let Some((next, what)) = next_config(&current, to).unwrap() {
             let voters = |c: &Document| {
                 let members = c.get_array("members").unwrap();
-                members.iter().filter(|m| number(m.as_document().unwrap(), "votes") == Some(1)).count()
+                members
+                    .iter()
+                    .filter(|m| number(m.as_document().unwrap(), "votes") == Some(1))
+                    .count()
             };
-            assert!(voters(&next).abs_diff(voters(&current)) <= 1, "{what}: more than one vote at a time");
-            assert_eq!(number(&next, "version"), Some(number(&current, "version").unwrap() + 1));
+            assert!(
+                voters(&next).abs_diff(voters(&current)) <= 1,
+                "{what}: more than one vote at a time"
+            );
+            assert_eq!(
+                number(&next, "version"),
+                Some(number(&current, "version").unwrap() + 1)
+            );
             current = next;
             steps.push(what);
             assert!(steps.len() < 50);
@@ -272,7 +398,13 @@ mod tests {
         let mut before = set(&[("a", true), ("b", true)]);
         before.election_timeout_ms = 10_000;
         let after = set(&[("a", true), ("b", false)]);
-        assert_eq!(way(&before, &after), ["set the election time-out and the heartbeat", "b does not vote"]);
+        assert_eq!(
+            way(&before, &after),
+            [
+                "set the election time-out and the heartbeat",
+                "b does not vote"
+            ]
+        );
     }
 
     #[test]
@@ -280,7 +412,12 @@ mod tests {
         let before = set(&[("a", true), ("b", true), ("c", true)]);
         let after = set(&[("a", true), ("c", true), ("d", true)]);
         let (next, _) = next_config(&config(&before), &after).unwrap().unwrap();
-        let ids: Vec<i64> = next.get_array("members").unwrap().iter().filter_map(|m| number(m.as_document()?, "_id")).collect();
+        let ids: Vec<i64> = next
+            .get_array("members")
+            .unwrap()
+            .iter()
+            .filter_map(|m| number(m.as_document()?, "_id"))
+            .collect();
         assert_eq!(ids, [0, 1, 2, 3]);
     }
 }

@@ -44,7 +44,12 @@ const MARK: u32 = 0x6774;
 const TABLE: u32 = 26484;
 
 /// Keeps the rules in step with who is alive, until `over`.
-pub(super) fn keep(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+pub(super) fn keep(
+    facts: &NodeFacts,
+    settings: &LoadBalancerFacts,
+    over: &AtomicBool,
+    say: &(dyn Fn(&str) + Sync),
+) {
     if settings.peers.is_empty() {
         return;
     }
@@ -56,7 +61,8 @@ pub(super) fn keep(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &Atomi
     let mut owner_since: Option<Instant> = None;
     while !over.load(Ordering::SeqCst) {
         let mut peers = alive(settings);
-        owner_since = vrrp::is_local(facts.virtual_ip).then(|| owner_since.unwrap_or_else(Instant::now));
+        owner_since =
+            vrrp::is_local(facts.virtual_ip).then(|| owner_since.unwrap_or_else(Instant::now));
         if let Some(since) = owner_since {
             // A peer that was dead in the meantime has no connections from before the move.
             let before = loaded.clone().unwrap_or_default();
@@ -85,12 +91,25 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     let (mark, table, address) = (MARK.to_string(), TABLE.to_string(), virtual_ip.to_string());
     let rules = exec::run(Command::new(&ip).args(["rule", "show"]), None)?;
     if !rules.contains(&format!("lookup {table}")) {
-        exec::run(Command::new(&ip).args(["rule", "add", "fwmark", &mark, "lookup", &table]), None)?;
+        exec::run(
+            Command::new(&ip).args(["rule", "add", "fwmark", &mark, "lookup", &table]),
+            None,
+        )?;
     }
-    exec::run(Command::new(&ip).args(["route", "replace", "local", &address, "dev", "lo", "table", &table]), None)?;
+    exec::run(
+        Command::new(&ip).args([
+            "route", "replace", "local", &address, "dev", "lo", "table", &table,
+        ]),
+        None,
+    )?;
     // Loaded once, so that the settings exist.
-    load("table ip gen_topology {\n chain tracked {\n  type filter hook prerouting priority mangle;\n  ct state established accept\n }\n}\n")?;
-    for (name, value) in [("nf_conntrack_tcp_loose", "0"), ("nf_conntrack_tcp_be_liberal", "1")] {
+    load(
+        "table ip gen_topology {\n chain tracked {\n  type filter hook prerouting priority mangle;\n  ct state established accept\n }\n}\n",
+    )?;
+    for (name, value) in [
+        ("nf_conntrack_tcp_loose", "0"),
+        ("nf_conntrack_tcp_be_liberal", "1"),
+    ] {
         let path = format!("/proc/sys/net/netfilter/{name}");
         std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
     }

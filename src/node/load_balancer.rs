@@ -17,8 +17,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -52,7 +52,12 @@ const AFTER_A_CRASH: Duration = Duration::from_millis(500);
 /// # Errors
 /// If it is not, with the reason.
 pub fn check_haproxy(facts: &NodeFacts) -> anyhow::Result<()> {
-    let answer = http::get(&http::client(Duration::from_millis(800)), Ipv4Addr::LOCALHOST, settings(facts)?.internal_port, "/alive")?;
+    let answer = http::get(
+        &http::client(Duration::from_millis(800)),
+        Ipv4Addr::LOCALHOST,
+        settings(facts)?.internal_port,
+        "/alive",
+    )?;
     anyhow::ensure!(answer.status == 200, "haproxy answers {}", answer.status);
     Ok(())
 }
@@ -61,7 +66,11 @@ pub fn check_haproxy(facts: &NodeFacts) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// If it can't be started or the state can't be written.
-pub fn run_haproxy(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<u8> {
+pub fn run_haproxy(
+    facts: &NodeFacts,
+    argv: &[String],
+    say: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<u8> {
     let settings = settings(facts)?;
     write_state(-254)?;
     let signals = listen()?;
@@ -80,7 +89,11 @@ pub fn run_haproxy(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + Syn
     Ok(code)
 }
 
-fn watch_haproxy(child: &mut Child, signals: &Receiver<i32>, over: &AtomicBool) -> anyhow::Result<u8> {
+fn watch_haproxy(
+    child: &mut Child,
+    signals: &Receiver<i32>,
+    over: &AtomicBool,
+) -> anyhow::Result<u8> {
     let mut ending = false;
     watch(child, signals, &mut |child, signal| {
         match signal {
@@ -111,7 +124,9 @@ fn watch(
         if let Some(status) = child.try_wait()? {
             return Ok(exit_code(status));
         }
-        let patience = deadline.map_or(Duration::from_secs(3600), |at| at.saturating_duration_since(Instant::now()));
+        let patience = deadline.map_or(Duration::from_secs(3600), |at| {
+            at.saturating_duration_since(Instant::now())
+        });
         match signals.recv_timeout(patience) {
             Ok(SIGCHLD) => {}
             Ok(signal) => {
@@ -128,7 +143,12 @@ fn watch(
 }
 
 /// Lets this node take part once haproxy answers, without breaking what others serve.
-fn join(facts: &NodeFacts, settings: &LoadBalancerFacts, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+fn join(
+    facts: &NodeFacts,
+    settings: &LoadBalancerFacts,
+    over: &AtomicBool,
+    say: &(dyn Fn(&str) + Sync),
+) {
     let is_over = || over.load(Ordering::SeqCst);
     let well = || check_haproxy(facts).is_ok();
     while !is_over() && !well() {
@@ -170,15 +190,24 @@ fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
     let mut down: BTreeMap<String, Option<Instant>> = BTreeMap::new();
     while !over.load(Ordering::SeqCst) {
         let servers = haproxy::servers(socket, "app").unwrap_or_default();
-        let now: Vec<&str> = servers.iter().filter(|s| s.status.starts_with("DOWN")).map(|s| s.name.as_str()).collect();
+        let now: Vec<&str> = servers
+            .iter()
+            .filter(|s| s.status.starts_with("DOWN"))
+            .map(|s| s.name.as_str())
+            .collect();
         down.retain(|name, _| now.contains(&name.as_str()));
         for name in now {
-            let since = down.entry(name.to_owned()).or_insert_with(|| Some(Instant::now()));
+            let since = down
+                .entry(name.to_owned())
+                .or_insert_with(|| Some(Instant::now()));
             if since.is_some_and(|since| since.elapsed() > CONNECTING) {
                 // None: done for this time.
                 *since = None;
                 for backend in ["app", "app_unsafe"] {
-                    if let Err(error) = haproxy::ask(socket, &format!("shutdown sessions server {backend}/{name}")) {
+                    if let Err(error) = haproxy::ask(
+                        socket,
+                        &format!("shutdown sessions server {backend}/{name}"),
+                    ) {
                         say(&format!("{error:#}"));
                     }
                 }
@@ -197,13 +226,23 @@ fn ask_to_drain(settings: &LoadBalancerFacts) -> bool {
             .map(|peer| scope.spawn(move || drain(*peer, settings.internal_port)))
             .collect();
         // All are asked before the first answer counts.
-        let answers: Vec<bool> = asked.into_iter().map(|thread| thread.join().unwrap_or(false)).collect();
+        let answers: Vec<bool> = asked
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(false))
+            .collect();
         answers.contains(&true)
     })
 }
 
 fn drain(load_balancer: Ipv4Addr, port: u16) -> bool {
-    let answer = http::post(&http::client(QUESTION), load_balancer, port, "/drain", "text/plain", "");
+    let answer = http::post(
+        &http::client(QUESTION),
+        load_balancer,
+        port,
+        "/drain",
+        "text/plain",
+        "",
+    );
     answer.is_ok_and(|answer| answer.status == 204)
 }
 
@@ -211,7 +250,11 @@ fn drain(load_balancer: Ipv4Addr, port: u16) -> bool {
 ///
 /// # Errors
 /// If it can't be started.
-pub fn run_keepalived(facts: &NodeFacts, argv: &[String], say: &(dyn Fn(&str) + Sync)) -> anyhow::Result<u8> {
+pub fn run_keepalived(
+    facts: &NodeFacts,
+    argv: &[String],
+    say: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<u8> {
     let settings = settings(facts)?;
     fs::create_dir_all("/run/keepalived").context("creating /run/keepalived")?;
     // A killed keepalived leaves its pid files, and a new one would believe them.
@@ -245,7 +288,9 @@ fn watch_keepalived(
         match signal {
             SIGTERM | SIGINT if !ending => {
                 ending = true;
-                if vrrp::is_local(facts.virtual_ip) && drain(Ipv4Addr::LOCALHOST, settings.internal_port) {
+                if vrrp::is_local(facts.virtual_ip)
+                    && drain(Ipv4Addr::LOCALHOST, settings.internal_port)
+                {
                     say("draining before the virtual IP moves");
                     std::thread::sleep(Duration::from_millis(settings.drain_time_ms));
                 }
@@ -263,18 +308,26 @@ fn watch_keepalived(
 }
 
 fn settings(facts: &NodeFacts) -> anyhow::Result<&LoadBalancerFacts> {
-    facts.load_balancer.as_ref().with_context(|| format!("{} is no load balancer", facts.name))
+    facts
+        .load_balancer
+        .as_ref()
+        .with_context(|| format!("{} is no load balancer", facts.name))
 }
 
 fn spawn(argv: &[String]) -> anyhow::Result<Child> {
     let (program, arguments) = argv.split_first().context("no command was given")?;
     let mut command = Command::new(program);
     command.args(arguments);
-    command.spawn().with_context(|| format!("starting `{}`", exec::argv(&command)))
+    command
+        .spawn()
+        .with_context(|| format!("starting `{}`", exec::argv(&command)))
 }
 
 fn send(child: &Child, signal: Signal) -> anyhow::Result<()> {
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("the daemon has no process id")?;
+    let pid = i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .context("the daemon has no process id")?;
     match kill_process(pid, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).context("signalling the daemon"),
@@ -284,7 +337,8 @@ fn send(child: &Child, signal: Signal) -> anyhow::Result<()> {
 fn write_state(value: i32) -> anyhow::Result<()> {
     let path = Path::new(HAPROXY_STATE);
     if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
     }
     // Written in place: keepalived watches this very file.
     fs::write(path, format!("{value}\n")).with_context(|| format!("writing {}", path.display()))
@@ -292,6 +346,9 @@ fn write_state(value: i32) -> anyhow::Result<()> {
 
 fn exit_code(status: std::process::ExitStatus) -> u8 {
     use std::os::unix::process::ExitStatusExt as _;
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
     u8::try_from(code).unwrap_or(1)
 }

@@ -16,8 +16,8 @@ use crate::config::NodeFacts;
 
 /// Signals that ask this process for something, and that of a child's end, from now on.
 fn listen() -> anyhow::Result<Receiver<i32>> {
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD]).context("listening for signals")?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD])
+        .context("listening for signals")?;
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || signals.forever().all(|signal| sender.send(signal).is_ok()));
     Ok(receiver)
@@ -28,6 +28,7 @@ fn listen() -> anyhow::Result<Receiver<i32>> {
 /// # Errors
 /// If the file is not there or not ours.
 pub fn facts(path: &Path) -> anyhow::Result<NodeFacts> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("reading {}", path.display()))
 }

@@ -25,7 +25,10 @@ pub fn keepalived(text: &str) -> String {
     if is_plain(text) {
         return text.to_owned();
     }
-    let inner: String = text.chars().filter(|c| *c != '"' && !c.is_control()).collect();
+    let inner: String = text
+        .chars()
+        .filter(|c| *c != '"' && !c.is_control())
+        .collect();
     format!("\"{inner}\"")
 }
 
@@ -69,7 +72,9 @@ pub fn python(text: &str) -> String {
 /// break the next key.
 pub fn supervisor(text: &str) -> String {
     let text = text.replace('%', "%%").replace(" ;", " ,");
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// A Nix string literal. Besides `\`, `"` and `${` the control characters CR, LF and
@@ -95,7 +100,10 @@ pub fn nix(text: &str) -> String {
 
 /// Letters, digits and signs that none of the syntaxes gives a meaning.
 fn is_plain(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./:,+@".contains(c))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./:,+@".contains(c))
 }
 
 #[cfg(test)]
@@ -107,11 +115,16 @@ mod tests {
     /// Reads one word as haproxy's tokenizer does.
     fn read_haproxy(word: &str) -> String {
         let inner = word.strip_prefix('"').and_then(|w| w.strip_suffix('"'));
-        let Some(inner) = inner else { return word.to_owned() };
+        let Some(inner) = inner else {
+            return word.to_owned();
+        };
         let mut chars = inner.chars();
         let mut text = String::new();
         while let Some(c) = chars.next() {
-            assert!(c != '"' && c != '$', "{c} would end the word or start a variable");
+            assert!(
+                c != '"' && c != '$',
+                "{c} would end the word or start a variable"
+            );
             text.push(if c == '\\' { chars.next().unwrap() } else { c });
         }
         text

@@ -62,7 +62,10 @@ const TEMPLATES: [(&str, &str); 6] = [
 /// Whether `text` begins as a generated file does.
 pub fn is_generated(text: &[u8]) -> bool {
     let start = String::from_utf8_lossy(&text[..text.len().min(200)]).into_owned();
-    start.lines().take(3).any(|line| line.contains("by gen-topology from the topology file"))
+    start
+        .lines()
+        .take(3)
+        .any(|line| line.contains("by gen-topology from the topology file"))
 }
 
 /// The files of every node.
@@ -99,7 +102,8 @@ impl Renderer {
                 value.as_str().map_or_else(|| value.to_string(), escape)
             });
         }
-        tera.add_raw_templates(TEMPLATES).map_err(|error| anyhow!("{error}"))?;
+        tera.add_raw_templates(TEMPLATES)
+            .map_err(|error| anyhow!("{error}"))?;
         Ok(Self {
             tera,
             shared: HashMap::new(),
@@ -109,7 +113,10 @@ impl Renderer {
 
     fn node(&mut self, node: &NodeConfig) -> anyhow::Result<Rendered> {
         let mut files = match &node.role {
-            Role::LoadBalancer { haproxy, keepalived } => BTreeMap::from([
+            Role::LoadBalancer {
+                haproxy,
+                keepalived,
+            } => BTreeMap::from([
                 self.file(HAPROXY, haproxy)?,
                 self.file(DRAIN_MAP, haproxy)?,
                 self.file(KEEPALIVED, keepalived)?,
@@ -118,7 +125,10 @@ impl Renderer {
             Role::Database(mongod) => self.database(mongod)?,
         };
         let facts = NodeFacts {
-            files: files.iter().map(|(path, text)| ((*path).to_owned(), self.digest(text))).collect(),
+            files: files
+                .iter()
+                .map(|(path, text)| ((*path).to_owned(), self.digest(text)))
+                .collect(),
             ..node.facts.clone()
         };
         files.insert(FACTS, to_json(&facts)?.into());
@@ -131,11 +141,19 @@ impl Renderer {
 
     /// SHA-256 in hexadecimal. A text that nodes share is read once.
     fn digest(&mut self, text: &Arc<str>) -> String {
-        let sum = || Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sum = || {
+            Sha256::digest(text.as_bytes())
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        };
         if Arc::strong_count(text) == 1 {
             return sum();
         }
-        self.digests.entry(Arc::as_ptr(text).cast::<u8>() as usize).or_insert_with(sum).clone()
+        self.digests
+            .entry(Arc::as_ptr(text).cast::<u8>() as usize)
+            .or_insert_with(sum)
+            .clone()
     }
 
     fn app(&mut self, server: &Arc<AppServer>) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {
@@ -152,7 +170,10 @@ impl Renderer {
         Ok(files)
     }
 
-    fn database(&mut self, mongod: &Arc<Mongod>) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {
+    fn database(
+        &mut self,
+        mongod: &Arc<Mongod>,
+    ) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {
         let key = Arc::as_ptr(mongod) as usize;
         if let Some(files) = self.shared.get(&key) {
             return Ok(files.clone());
@@ -163,10 +184,18 @@ impl Renderer {
         Ok(files)
     }
 
-    fn file(&self, name: &'static str, values: &impl Serialize) -> anyhow::Result<(&'static str, Arc<str>)> {
-        let mut context = tera::Context::from_serialize(values).map_err(|error| anyhow!("{name}: {error}"))?;
+    fn file(
+        &self,
+        name: &'static str,
+        values: &impl Serialize,
+    ) -> anyhow::Result<(&'static str, Arc<str>)> {
+        let mut context =
+            tera::Context::from_serialize(values).map_err(|error| anyhow!("{name}: {error}"))?;
         context.insert("mark", &format!("# {MARK}"));
-        let text = self.tera.render(name, &context).map_err(|error| anyhow!("{name}: {error}"))?;
+        let text = self
+            .tera
+            .render(name, &context)
+            .map_err(|error| anyhow!("{name}: {error}"))?;
         Ok((name, text.into()))
     }
 }
@@ -193,9 +222,16 @@ mod tests {
         ];
         for (name, text) in TEMPLATES {
             let filter = filters.iter().find(|(of, _)| *of == name).unwrap().1;
-            for value in text.split("{{").skip(1).map(|rest| rest.split("}}").next().unwrap().trim()) {
+            for value in text
+                .split("{{")
+                .skip(1)
+                .map(|rest| rest.split("}}").next().unwrap().trim())
+            {
                 let safe = value == "mark" || value.ends_with(&format!("| {filter}"));
-                assert!(safe, "{name}: {{{{ {value} }}}} does not end with `| {filter}`");
+                assert!(
+                    safe,
+                    "{name}: {{{{ {value} }}}} does not end with `| {filter}`"
+                );
             }
         }
     }

@@ -18,7 +18,10 @@ pub fn host(facts: &NodeFacts) -> anyhow::Result<String> {
         Tier::App => ("an app server", ["nginx", "app"].as_slice()),
         Tier::Database => ("a database", ["mongodb"].as_slice()),
     };
-    let enabled: String = services.iter().map(|service| format!("    {service}.enable = true;\n")).collect();
+    let enabled: String = services
+        .iter()
+        .map(|service| format!("    {service}.enable = true;\n"))
+        .collect();
     let text = format!(
         "# {MARK}\n\
          # {name}, {what} of the stack {stack}.\n\
@@ -57,6 +60,9 @@ mod tests {
     fn what_is_not_nix_does_not_leave() {
         assert!(parsed("{ a = 1; }\n".into()).is_ok());
         let refused = parsed("{ a = 1 }\n".into()).unwrap_err().to_string();
-        assert!(refused.starts_with("internal error: a host's default.nix would not be valid Nix"), "{refused}");
+        assert!(
+            refused.starts_with("internal error: a host's default.nix would not be valid Nix"),
+            "{refused}"
+        );
     }
 }

@@ -60,17 +60,22 @@ impl Allocator {
     /// The next free address of the tier's block, else of the whole subnet.
     pub(super) fn next(&mut self, tier: Tier) -> Option<Ipv4Addr> {
         let last = self.subnet.hostmask().to_bits();
-        self.first_free(Some(tier), block(self.subnet, tier)).or_else(|| self.first_free(None, 1..last))
+        self.first_free(Some(tier), block(self.subnet, tier))
+            .or_else(|| self.first_free(None, 1..last))
     }
 
     fn first_free(&mut self, search: Option<Tier>, offsets: Range<u32>) -> Option<Ipv4Addr> {
         let base = self.subnet.network().to_bits();
         let last = self.subnet.hostmask().to_bits();
-        let from = self.passed.get(&search).map_or(offsets.start, |passed| offsets.start.max(*passed));
-        let offset =
-            (from..offsets.end.min(last)).find(|offset| !self.used.contains(&Ipv4Addr::from_bits(base + offset)));
+        let from = self
+            .passed
+            .get(&search)
+            .map_or(offsets.start, |passed| offsets.start.max(*passed));
+        let offset = (from..offsets.end.min(last))
+            .find(|offset| !self.used.contains(&Ipv4Addr::from_bits(base + offset)));
         // Addresses are never given back, so the next search need not begin anew.
-        self.passed.insert(search, offset.map_or(u32::MAX, |offset| offset + 1));
+        self.passed
+            .insert(search, offset.map_or(u32::MAX, |offset| offset + 1));
         let free = Ipv4Addr::from_bits(base + offset?);
         self.used.insert(free);
         Some(free)

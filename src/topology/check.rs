@@ -19,7 +19,12 @@ const MAX_MEMBERS: usize = 50;
 /// Different VRRP priorities that a load balancer may have.
 const MAX_LOAD_BALANCERS: usize = 254;
 /// Environment variables that the rendered gunicorn configuration sets.
-pub(super) const OWN_VARIABLES: [&str; 4] = ["MONGODB_URI", "MONGODB_DATABASE", "DRAIN_FILE", "DATABASE_GRACE"];
+pub(super) const OWN_VARIABLES: [&str; 4] = [
+    "MONGODB_URI",
+    "MONGODB_DATABASE",
+    "DRAIN_FILE",
+    "DATABASE_GRACE",
+];
 
 /// The meaning of `raw`, and in `problems` what is wrong with it. With an error
 /// among the problems there is no topology.
@@ -29,7 +34,10 @@ pub(super) fn meaning(
     exists: &dyn Fn(&Path) -> bool,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Topology> {
-    let mut check = Check { raw: &raw, problems };
+    let mut check = Check {
+        raw: &raw,
+        problems,
+    };
     check.subnet();
     check.addresses();
     check.tiers();
@@ -51,11 +59,16 @@ struct Check<'c> {
 impl Check<'_> {
     fn add(&mut self, code: Code, at: Place, message: impl Into<String>) -> &mut Diagnostic {
         self.problems.push(Diagnostic::new(code, at, message));
-        self.problems.last_mut().unwrap_or_else(|| unreachable!("just pushed"))
+        self.problems
+            .last_mut()
+            .unwrap_or_else(|| unreachable!("just pushed"))
     }
 
     fn tier(&self, tier: Tier) -> impl Iterator<Item = (&String, &RawNode)> {
-        self.raw.nodes.iter().filter(move |(_, node)| node.tier == tier)
+        self.raw
+            .nodes
+            .iter()
+            .filter(move |(_, node)| node.tier == tier)
     }
 
     fn subnet(&mut self) {
@@ -63,7 +76,8 @@ impl Check<'_> {
         let place = || Place::value("/network/subnet");
         if subnet.trunc() != subnet {
             let message = format!("{subnet} has host bits");
-            self.add(Code::BadSubnet, place(), message).hint = Some(format!("write {}", subnet.trunc()));
+            self.add(Code::BadSubnet, place(), message).hint =
+                Some(format!("write {}", subnet.trunc()));
         }
         let first = subnet.network();
         if subnet.prefix_len() < 8
@@ -80,7 +94,10 @@ impl Check<'_> {
         let room = super::allocate::usable(subnet);
         if room < needed as u64 {
             let message = format!("{subnet} has {room} usable addresses, {needed} are needed");
-            let label = format!("{} nodes, the virtual IP and one for the lab's client", self.raw.nodes.len());
+            let label = format!(
+                "{} nodes, the virtual IP and one for the lab's client",
+                self.raw.nodes.len()
+            );
             let problem = self.add(Code::SubnetTooSmall, place(), message);
             problem.related.push((Place::key("/nodes"), label));
         }
@@ -102,7 +119,9 @@ impl Check<'_> {
                 let first = Place::value(format!("/nodes/{}/address", step(other)));
                 let free = super::allocate::next(raw, node.tier, &[]);
                 let problem = self.add(Code::DuplicateAddress, place(), message);
-                problem.related.push((first, format!("first use, by {other}")));
+                problem
+                    .related
+                    .push((first, format!("first use, by {other}")));
                 problem.hint = free.map(|free| format!("{free} is free"));
             }
             seen.entry(node.address).or_insert(name);
@@ -123,12 +142,18 @@ impl Check<'_> {
         if !subnet.contains(&address) {
             let message = format!("{address} is not in {subnet}");
             let problem = self.add(outside, place, message);
-            problem.related.push((Place::value("/network/subnet"), "the subnet".into()));
+            problem
+                .related
+                .push((Place::value("/network/subnet"), "the subnet".into()));
             return false;
         }
         let reserved = address == subnet.network() || address == subnet.broadcast();
         if reserved && subnet.prefix_len() < 31 {
-            let what = if address == subnet.network() { "first" } else { "last" };
+            let what = if address == subnet.network() {
+                "first"
+            } else {
+                "last"
+            };
             let message = format!("{address} is the {what} address of {subnet}, which is reserved");
             self.add(Code::AddressReserved, place, message);
         }
@@ -142,8 +167,8 @@ impl Check<'_> {
             match (tier, only) {
                 (_, None) => {
                     let message = format!("there is no {}", tier.noun(1));
-                    self.add(Code::EmptyTier, Place::key("/nodes"), message).hint =
-                        Some(format!("add a node with `\"tier\": \"{tier}\"`"));
+                    self.add(Code::EmptyTier, Place::key("/nodes"), message)
+                        .hint = Some(format!("add a node with `\"tier\": \"{tier}\"`"));
                 }
                 (Tier::LoadBalancer, Some(name)) if count == 1 => {
                     self.alone(Code::NoSpareLoadBalancer, tier, &name, "the virtual IP");
@@ -166,9 +191,12 @@ impl Check<'_> {
     }
 
     fn alone(&mut self, code: Code, tier: Tier, name: &str, what: &str) {
-        let message = format!("{name} is the only {}: without it nobody serves {what}", tier.noun(1));
-        self.add(code, Place::key(format!("/nodes/{}", step(name))), message).hint =
-            Some(format!("`gen-topology add {tier}` adds a second"));
+        let message = format!(
+            "{name} is the only {}: without it nobody serves {what}",
+            tier.noun(1)
+        );
+        self.add(code, Place::key(format!("/nodes/{}", step(name))), message)
+            .hint = Some(format!("`gen-topology add {tier}` adds a second"));
     }
 
     fn voters(&mut self) {
@@ -181,10 +209,17 @@ impl Check<'_> {
             .collect();
         for name in misplaced {
             let place = Place::key(format!("/nodes/{}/voting", step(&name)));
-            self.add(Code::MisplacedKey, place, format!("{name} is no database, so it can't vote"));
+            self.add(
+                Code::MisplacedKey,
+                place,
+                format!("{name} is no database, so it can't vote"),
+            );
         }
         let members: Vec<(&String, &RawNode)> = self.tier(Tier::Database).collect();
-        let asked = members.iter().filter(|(_, node)| node.voting == Some(true)).count();
+        let asked = members
+            .iter()
+            .filter(|(_, node)| node.voting == Some(true))
+            .count();
         let voters = voting(members.iter().map(|(_, node)| node.voting));
         let count = voters.iter().filter(|votes| **votes).count();
         let first = members.first().map(|(name, _)| (*name).clone());
@@ -200,13 +235,18 @@ impl Check<'_> {
             self.add(Code::EmptyTier, key(&first), message);
         } else if count % 2 == 0 {
             let place = key(&last.unwrap_or(first));
-            let message = format!("{count} databases vote: they survive the loss of {}, no more than {} would", count / 2 - 1, count - 1);
+            let message = format!(
+                "{count} databases vote: they survive the loss of {}, no more than {} would",
+                count / 2 - 1,
+                count - 1
+            );
             self.add(Code::EvenVoters, place, message).hint = Some(
                 "add a database, remove one, or give one `\"voting\": false` so that it only keeps a copy".into(),
             );
         } else if count == 1 {
             let name = last.unwrap_or(first);
-            let message = format!("{name} is the only database that votes: without it nothing can be stored");
+            let message =
+                format!("{name} is the only database that votes: without it nothing can be stored");
             self.add(Code::NoSpareDatabase, key(&name), message).hint =
                 Some("`gen-topology scale database=3` survives the loss of any one".into());
         }
@@ -215,21 +255,43 @@ impl Check<'_> {
     fn load_balancer(&mut self) {
         let settings = &self.raw.load_balancer;
         if settings.port == settings.internal_port {
-            let message = format!("port {} is already the port of the virtual IP", settings.port);
-            let problem = self.add(Code::PortClash, Place::value("/load_balancer/internal_port"), message);
-            problem.related.push((Place::value("/load_balancer/port"), "used here".into()));
+            let message = format!(
+                "port {} is already the port of the virtual IP",
+                settings.port
+            );
+            let problem = self.add(
+                Code::PortClash,
+                Place::value("/load_balancer/internal_port"),
+                message,
+            );
+            problem
+                .related
+                .push((Place::value("/load_balancer/port"), "used here".into()));
         }
         let advert = settings.advert_interval.get();
         if !(10..=40_950).contains(&advert) || advert % 10 != 0 {
             let message = format!("VRRP can't send adverts every {}", settings.advert_interval);
-            self.add(Code::BadAdvertInterval, Place::value("/load_balancer/advert_interval"), message)
-                .hint = Some("use steps of 10ms from 10ms to 40950ms; 100ms fails over in about 0.3 s".into());
+            self.add(
+                Code::BadAdvertInterval,
+                Place::value("/load_balancer/advert_interval"),
+                message,
+            )
+            .hint = Some(
+                "use steps of 10ms from 10ms to 40950ms; 100ms fails over in about 0.3 s".into(),
+            );
         }
         let minute = Millis::new(600_000);
-        for (key, value) in [("preempt_delay", settings.preempt_delay), ("drain_time", settings.drain_time)] {
+        for (key, value) in [
+            ("preempt_delay", settings.preempt_delay),
+            ("drain_time", settings.drain_time),
+        ] {
             if value > minute {
                 let message = format!("`{key}` goes up to {minute}, this is {value}");
-                self.add(Code::OutOfRange, Place::value(format!("/load_balancer/{key}")), message);
+                self.add(
+                    Code::OutOfRange,
+                    Place::value(format!("/load_balancer/{key}")),
+                    message,
+                );
             }
         }
     }
@@ -239,17 +301,37 @@ impl Check<'_> {
         let (election, heartbeat) = (settings.election_timeout, settings.heartbeat_interval);
         if !(100..=600_000).contains(&election.get()) {
             let message = format!("`election_timeout` goes from 100ms to 10m, this is {election}");
-            self.add(Code::OutOfRange, Place::value("/database/election_timeout"), message);
+            self.add(
+                Code::OutOfRange,
+                Place::value("/database/election_timeout"),
+                message,
+            );
         } else if heartbeat.get() == 0 || heartbeat.get().saturating_mul(4) > election.get() {
-            let message = format!("a heartbeat every {heartbeat} is too seldom for an election time-out of {election}");
-            let problem = self.add(Code::HeartbeatTooSlow, Place::value("/database/heartbeat_interval"), message);
-            problem.related.push((Place::value("/database/election_timeout"), "the time-out".into()));
+            let message = format!(
+                "a heartbeat every {heartbeat} is too seldom for an election time-out of {election}"
+            );
+            let problem = self.add(
+                Code::HeartbeatTooSlow,
+                Place::value("/database/heartbeat_interval"),
+                message,
+            );
+            problem.related.push((
+                Place::value("/database/election_timeout"),
+                "the time-out".into(),
+            ));
             problem.hint = Some(format!("use {} or less", Millis::new(election.get() / 4)));
         }
         // mongod refuses a WiredTiger cache below 0.25 GB (storage.wiredTiger.engineConfig.cacheSizeGB).
         if !(256 << 20..=10_000 << 30).contains(&settings.cache_size.get()) {
-            let message = format!("`cache_size` goes from 256MiB to 10000GiB, this is {}", settings.cache_size);
-            self.add(Code::OutOfRange, Place::value("/database/cache_size"), message);
+            let message = format!(
+                "`cache_size` goes from 256MiB to 10000GiB, this is {}",
+                settings.cache_size
+            );
+            self.add(
+                Code::OutOfRange,
+                Place::value("/database/cache_size"),
+                message,
+            );
         }
     }
 
@@ -259,12 +341,22 @@ impl Check<'_> {
         let requirements = source.join(&raw.app.requirements);
         if raw.app.source.is_empty() || !exists(&source) {
             let message = format!("there is no directory {}", quoted(&raw.app.source));
-            self.add(Code::MissingSource, Place::value("/app/source"), message).hint =
-                Some("paths are relative to the topology file".into());
+            self.add(Code::MissingSource, Place::value("/app/source"), message)
+                .hint = Some("paths are relative to the topology file".into());
         } else if !is_inside(&raw.app.requirements) || !exists(&requirements) {
-            let message = format!("there is no {} in {}", quoted(&raw.app.requirements), quoted(&raw.app.source));
-            self.add(Code::MissingSource, Place::value("/app/requirements"), message).hint =
-                Some("lock the app's packages, with gunicorn, by `pip-compile --generate-hashes`".into());
+            let message = format!(
+                "there is no {} in {}",
+                quoted(&raw.app.requirements),
+                quoted(&raw.app.source)
+            );
+            self.add(
+                Code::MissingSource,
+                Place::value("/app/requirements"),
+                message,
+            )
+            .hint = Some(
+                "lock the app's packages, with gunicorn, by `pip-compile --generate-hashes`".into(),
+            );
         }
         for (name, value) in &raw.app.env {
             let place = || Place::key(format!("/app/env/{}", step(name)));
@@ -272,12 +364,19 @@ impl Check<'_> {
                 let message = format!("{name} is set by the stack itself");
                 self.add(Code::ReservedVariable, place(), message);
             } else if !is_variable(name) {
-                let message = format!("{} can't be the name of an environment variable", quoted(name));
+                let message = format!(
+                    "{} can't be the name of an environment variable",
+                    quoted(name)
+                );
                 self.add(Code::ReservedVariable, place(), message).hint =
                     Some("use letters, digits and `_`, and no digit first".into());
             } else if value.contains('\0') {
                 let place = Place::value(format!("/app/env/{}", step(name)));
-                self.add(Code::BadValue, place, format!("{name} can't hold a NUL character"));
+                self.add(
+                    Code::BadValue,
+                    place,
+                    format!("{name} can't hold a NUL character"),
+                );
             }
         }
     }
@@ -285,7 +384,10 @@ impl Check<'_> {
 
 /// Whether a relative path stays below where it starts.
 fn is_inside(path: &str) -> bool {
-    !path.is_empty() && Path::new(path).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+    !path.is_empty()
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 fn is_variable(name: &str) -> bool {
@@ -309,7 +411,12 @@ fn voting(asked: impl Iterator<Item = Option<bool>> + Clone) -> Vec<bool> {
 }
 
 fn build(raw: RawTopology) -> Option<Topology> {
-    let voters = voting(raw.nodes.values().filter(|n| n.tier == Tier::Database).map(|n| n.voting));
+    let voters = voting(
+        raw.nodes
+            .values()
+            .filter(|n| n.tier == Tier::Database)
+            .map(|n| n.voting),
+    );
     let mut voters = voters.into_iter();
     let nodes: Option<Vec<Node>> = raw
         .nodes
@@ -319,7 +426,11 @@ fn build(raw: RawTopology) -> Option<Topology> {
                 name: name.parse::<Name>().ok()?,
                 tier: node.tier,
                 address: node.address,
-                voting: if node.tier == Tier::Database { voters.next() } else { None },
+                voting: if node.tier == Tier::Database {
+                    voters.next()
+                } else {
+                    None
+                },
             })
         })
         .collect();
@@ -363,4 +474,3 @@ fn build(raw: RawTopology) -> Option<Topology> {
         nodes: nodes?,
     })
 }
-

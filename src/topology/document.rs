@@ -11,8 +11,8 @@ use jsonc_parser::common::Ranged;
 use jsonc_parser::errors::{ParseError, ParseErrorKind};
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::diagnostic::{Diagnostic, Place, step};
 use super::Code;
+use super::diagnostic::{Diagnostic, Place, step};
 
 /// Strict JSON: what Nix's `fromJSON` accepts too.
 pub(super) fn strict() -> ParseOptions {
@@ -38,7 +38,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<&str, Box<Diagnostic>> {
         ))
     };
     if bytes.starts_with(b"\xef\xbb\xbf") {
-        return problem(0..0, "the file begins with a byte order mark", "save it as UTF-8 without one");
+        return problem(
+            0..0,
+            "the file begins with a byte order mark",
+            "save it as UTF-8 without one",
+        );
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text),
@@ -57,13 +61,18 @@ pub(super) fn parse(text: &str) -> Result<Value<'_>, Box<Diagnostic>> {
     match parse_to_ast(text, &options, &strict()) {
         Ok(parsed) => {
             let tree = parsed.value.ok_or_else(|| {
-                let empty = Diagnostic::new(Code::EmptyFile, Place::text(0..0), "the file is empty");
+                let empty =
+                    Diagnostic::new(Code::EmptyFile, Place::text(0..0), "the file is empty");
                 Box::new(empty.hint("`gen-topology init` writes a topology to start from"))
             })?;
             match control_character(text, &tree) {
                 Some(at) => Err(Box::new(
-                    Diagnostic::new(Code::Syntax, Place::text(at..at + 1), "a control character can't stand in a string")
-                        .hint("write a line break as `\\n`, a tab as `\\t` and others as `\\u001f`"),
+                    Diagnostic::new(
+                        Code::Syntax,
+                        Place::text(at..at + 1),
+                        "a control character can't stand in a string",
+                    )
+                    .hint("write a line break as `\\n`, a tab as `\\t` and others as `\\u001f`"),
                 )),
                 None => Ok(tree),
             }
@@ -75,16 +84,21 @@ pub(super) fn parse(text: &str) -> Result<Value<'_>, Box<Diagnostic>> {
 /// Where a string holds a character that JSON wants escaped; the parser lets it through.
 fn control_character(text: &str, value: &Value<'_>) -> Option<usize> {
     let within = |range: Range<usize>| {
-        let at = text.as_bytes()[range.clone()].iter().position(|byte| *byte < b' ');
+        let at = text.as_bytes()[range.clone()]
+            .iter()
+            .position(|byte| *byte < b' ');
         at.map(|at| range.start + at)
     };
     match value {
         Value::StringLit(literal) => within(range(literal.range)),
-        Value::Object(object) => object
-            .properties
+        Value::Object(object) => object.properties.iter().find_map(|property| {
+            within(range(property.name.range()))
+                .or_else(|| control_character(text, &property.value))
+        }),
+        Value::Array(array) => array
+            .elements
             .iter()
-            .find_map(|property| within(range(property.name.range())).or_else(|| control_character(text, &property.value))),
-        Value::Array(array) => array.elements.iter().find_map(|element| control_character(text, element)),
+            .find_map(|element| control_character(text, element)),
         _ => None,
     }
 }
@@ -92,11 +106,19 @@ fn control_character(text: &str, value: &Value<'_>) -> Option<usize> {
 /// What serde has to say against a text that is of the right shape: an escape
 /// that stands for no character.
 pub(super) fn unreadable(text: &str, error: &serde_json::Error) -> Diagnostic {
-    let line = text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum::<usize>();
+    let line = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum::<usize>();
     let at = floor(text, line + error.column().saturating_sub(1));
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
-    Diagnostic::new(Code::Syntax, Place::text(at..at), format!("this can't be read: {message}"))
+    Diagnostic::new(
+        Code::Syntax,
+        Place::text(at..at),
+        format!("this can't be read: {message}"),
+    )
 }
 
 fn syntax(text: &str, error: &ParseError) -> Diagnostic {
@@ -104,9 +126,11 @@ fn syntax(text: &str, error: &ParseError) -> Diagnostic {
     let start = floor(text, range.start);
     let span = start..floor(text, range.end.max(range.start + 1)).max(start);
     let (code, message, hint) = match error.kind() {
-        ParseErrorKind::NestingDepthExceeded => {
-            (Code::NestedTooDeep, "nested deeper than 512 levels".to_owned(), None)
-        }
+        ParseErrorKind::NestingDepthExceeded => (
+            Code::NestedTooDeep,
+            "nested deeper than 512 levels".to_owned(),
+            None,
+        ),
         ParseErrorKind::CommentsNotAllowed => (
             Code::Syntax,
             "comments are not JSON".to_owned(),
@@ -153,7 +177,8 @@ fn floor(text: &str, index: usize) -> usize {
 pub(super) fn duplicate_keys(root: &Value<'_>) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     visit_objects(root, &mut String::new(), &mut |pointer, object| {
-        let mut first: HashMap<&str, Range<usize>> = HashMap::with_capacity(object.properties.len());
+        let mut first: HashMap<&str, Range<usize>> =
+            HashMap::with_capacity(object.properties.len());
         for property in &object.properties {
             let name = property.name.as_str();
             let span = range(property.name.range());
@@ -169,7 +194,10 @@ pub(super) fn duplicate_keys(root: &Value<'_>) -> Vec<Diagnostic> {
                         Place::key(pointer_of.clone()).at(span),
                         format!("{what} {} is written twice", quoted(name)),
                     )
-                    .related(Place::key(pointer_of).at(earlier.clone()), "first written here")
+                    .related(
+                        Place::key(pointer_of).at(earlier.clone()),
+                        "first written here",
+                    )
                     .hint("remove or rename one of them"),
                 );
             } else {
@@ -220,16 +248,25 @@ pub(super) fn locate(root: &Value<'_>, problems: &mut [Diagnostic]) {
         let mut pointer: Cow<'_, str> = Cow::Borrowed(&place.pointer);
         while place.span.is_none() {
             place.span = spans.get(pointer.as_ref()).map(|(key, value)| {
-                let whole = if place.key || pointer.len() < place.pointer.len() { key } else { value };
+                let whole = if place.key || pointer.len() < place.pointer.len() {
+                    key
+                } else {
+                    value
+                };
                 whole.clone()
             });
-            let Some(slash) = pointer.rfind('/') else { break };
+            let Some(slash) = pointer.rfind('/') else {
+                break;
+            };
             pointer = Cow::Owned(pointer[..slash].to_owned());
         }
     };
     for problem in problems {
         find(&mut problem.at);
-        problem.related.iter_mut().for_each(|(place, _)| find(place));
+        problem
+            .related
+            .iter_mut()
+            .for_each(|(place, _)| find(place));
     }
 }
 

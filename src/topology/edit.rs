@@ -87,7 +87,12 @@ pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<E
             Some(name) if names.contains(name) => return Err(EditError::NameTaken(name.into())),
             Some(name) => match name.parse::<Name>() {
                 Ok(name) => name.to_string(),
-                Err(why) => return Err(EditError::BadName { name: name.into(), why }),
+                Err(why) => {
+                    return Err(EditError::BadName {
+                        name: name.into(),
+                        why,
+                    });
+                }
             },
             None => match numbers.next() {
                 // Only when the numbers have reached their end.
@@ -96,10 +101,16 @@ pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<E
             },
         };
         let subnet = raw.network.subnet;
-        let address = addresses.next(tier).ok_or(EditError::SubnetFull { subnet, tier })?;
+        let address = addresses
+            .next(tier)
+            .ok_or(EditError::SubnetFull { subnet, tier })?;
         numbers.see(&name);
         names.insert(name.clone());
-        added.push(Addition { name, tier, address });
+        added.push(Addition {
+            name,
+            tier,
+            address,
+        });
     }
     Ok(Edit {
         text: insert(text, &raw, &added).ok_or(EditError::Unreadable)?,
@@ -131,11 +142,16 @@ pub fn remove(text: &str, names: &[String]) -> Result<Edit, EditError> {
             return Err(EditError::WouldEmptyTier(tier));
         }
     }
-    let nodes = root.object_value().and_then(|root| root.object_value("nodes"));
+    let nodes = root
+        .object_value()
+        .and_then(|root| root.object_value("nodes"));
     let nodes = nodes.ok_or(EditError::Unreadable)?;
     let gone: HashSet<&str> = removed.iter().map(|(name, _)| name.as_str()).collect();
     for property in nodes.properties() {
-        if property.decoded_name().is_some_and(|name| gone.contains(name.as_str())) {
+        if property
+            .decoded_name()
+            .is_some_and(|name| gone.contains(name.as_str()))
+        {
             property.remove();
         }
     }
@@ -156,7 +172,12 @@ pub fn scale(text: &str, wanted: &BTreeMap<Tier, usize>) -> Result<Edit, EditErr
         removed: Vec::new(),
     };
     for (tier, wanted) in wanted {
-        let members: Vec<&String> = raw.nodes.iter().filter(|(_, n)| n.tier == *tier).map(|(name, _)| name).collect();
+        let members: Vec<&String> = raw
+            .nodes
+            .iter()
+            .filter(|(_, n)| n.tier == *tier)
+            .map(|(name, _)| name)
+            .collect();
         if *wanted == 0 {
             return Err(EditError::WouldEmptyTier(*tier));
         }
@@ -165,7 +186,11 @@ pub fn scale(text: &str, wanted: &BTreeMap<Tier, usize>) -> Result<Edit, EditErr
             edit.text = step.text;
             edit.added.extend(step.added);
         } else if *wanted < members.len() {
-            let last: Vec<String> = members[*wanted..].iter().rev().map(|name| (*name).clone()).collect();
+            let last: Vec<String> = members[*wanted..]
+                .iter()
+                .rev()
+                .map(|name| (*name).clone())
+                .collect();
             let step = remove(&edit.text, &last)?;
             edit.text = step.text;
             edit.removed.extend(step.removed);
@@ -194,9 +219,20 @@ impl Names {
     fn after(raw: &RawTopology, tier: Tier) -> Self {
         let last = raw.nodes.iter().rev().find(|(_, node)| node.tier == tier);
         let model = last.and_then(|(name, _)| numbered(name));
-        let (stem, digits) = model.map_or_else(|| (format!("{}-", tier.stem()), ""), |(stem, digits, _)| (stem.to_owned(), digits));
-        let width = if digits.starts_with('0') { digits.len() } else { 0 };
-        let mut names = Self { stem, width, highest: 0 };
+        let (stem, digits) = model.map_or_else(
+            || (format!("{}-", tier.stem()), ""),
+            |(stem, digits, _)| (stem.to_owned(), digits),
+        );
+        let width = if digits.starts_with('0') {
+            digits.len()
+        } else {
+            0
+        };
+        let mut names = Self {
+            stem,
+            width,
+            highest: 0,
+        };
         raw.nodes.keys().for_each(|name| names.see(name));
         names
     }
@@ -225,37 +261,57 @@ fn numbered(name: &str) -> Option<(&str, &str, u64)> {
 /// The text with the new nodes behind the last one of their tier, written as the
 /// neighbours are: on one line each or over several, with the same blanks.
 fn insert(text: &str, raw: &RawTopology, added: &[Addition]) -> Option<String> {
-    let Some(first) = added.first() else { return Some(text.to_owned()) };
+    let Some(first) = added.first() else {
+        return Some(text.to_owned());
+    };
     let tree = document::parse(text).ok()?;
     let nodes = tree.as_object()?.get_object("nodes")?;
     let neighbour = raw.nodes.values().rposition(|node| node.tier == first.tier);
-    let Some(neighbour) = nodes.properties.get(neighbour.unwrap_or(raw.nodes.len().saturating_sub(1))) else {
+    let Some(neighbour) = nodes
+        .properties
+        .get(neighbour.unwrap_or(raw.nodes.len().saturating_sub(1)))
+    else {
         let lines: Vec<String> = added.iter().map(|node| one_line(node)).collect();
         let (before, after) = text.split_at(nodes.range.start + 1);
         return Some(format!("{before} {} {after}", lines.join(", ")));
     };
     let separator = separator(text, nodes)?;
-    let model = std::iter::once(neighbour).chain(&nodes.properties).find_map(|property| Model::of(text, property));
+    let model = std::iter::once(neighbour)
+        .chain(&nodes.properties)
+        .find_map(|property| Model::of(text, property));
     let (before, after) = text.split_at(neighbour.range.end);
     let mut changed = before.to_owned();
     for node in added {
         changed.push_str(&separator);
-        changed.push_str(&model.as_ref().map_or_else(|| one_line(node), |model| model.write(node)));
+        changed.push_str(
+            &model
+                .as_ref()
+                .map_or_else(|| one_line(node), |model| model.write(node)),
+        );
     }
     Some(changed + after)
 }
 
 /// What stands between two nodes: the shortest, where blank lines part groups.
 fn separator(text: &str, nodes: &Object<'_>) -> Option<String> {
-    let between = nodes.properties.windows(2).map(|pair| &text[pair[0].range.end..pair[1].range.start]);
+    let between = nodes
+        .properties
+        .windows(2)
+        .map(|pair| &text[pair[0].range.end..pair[1].range.start]);
     match between.min_by_key(|between| between.len()) {
         Some(shortest) => Some(shortest.to_owned()),
-        None => Some(format!(",{}", &text[nodes.range.start + 1..nodes.properties.first()?.range.start])),
+        None => Some(format!(
+            ",{}",
+            &text[nodes.range.start + 1..nodes.properties.first()?.range.start]
+        )),
     }
 }
 
 fn one_line(node: &Addition) -> String {
-    format!("\"{}\": {{ \"tier\": \"{}\", \"address\": \"{}\" }}", node.name, node.tier, node.address)
+    format!(
+        "\"{}\": {{ \"tier\": \"{}\", \"address\": \"{}\" }}",
+        node.name, node.tier, node.address
+    )
 }
 
 /// A node's text, and where in it the words are that another node has in their places.

@@ -41,7 +41,9 @@ pub struct Source {
 }
 
 /// What a node does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
     /// haproxy and Keepalived: owns or waits for the virtual IP.
@@ -92,12 +94,13 @@ impl std::str::FromStr for Tier {
 
     fn from_str(name: &str) -> Result<Self, String> {
         let names = Tier::ALL.map(Tier::name);
-        Tier::ALL.into_iter().find(|tier| tier.name() == name).ok_or_else(|| {
-            match did_you_mean(name, names) {
+        Tier::ALL
+            .into_iter()
+            .find(|tier| tier.name() == name)
+            .ok_or_else(|| match did_you_mean(name, names) {
                 Some(meant) => format!("there is no tier `{name}`; did you mean `{meant}`?"),
                 None => format!("there is no tier `{name}`; there are {}", names.join(", ")),
-            }
-        })
+            })
     }
 }
 

@@ -11,8 +11,8 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 use super::Tier;
+use super::values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -218,7 +218,8 @@ fn fixed<T: std::str::FromStr>(text: &str) -> T {
 
 /// JSON schema of a topology file. Every object also takes keys that begin with `x-`.
 pub(super) fn schema() -> serde_json::Value {
-    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let settings = schemars::generate::SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true);
     let mut schema = settings
         .with_transform(schemars::transform::RecursiveTransform(allow_x_keys))
         .into_generator()
@@ -233,6 +234,9 @@ pub(super) fn schema() -> serde_json::Value {
 
 fn allow_x_keys(schema: &mut Schema) {
     if schema.get("additionalProperties") == Some(&false.into()) {
-        schema.insert("patternProperties".into(), serde_json::json!({ "^x-": true }));
+        schema.insert(
+            "patternProperties".into(),
+            serde_json::json!({ "^x-": true }),
+        );
     }
 }

@@ -29,16 +29,26 @@ impl Walk {
         let kinds = kinds(schema);
         let kind = kind_of(value);
         if !kinds.is_empty() && !kinds.contains(&kind) {
-            let wanted: Vec<&str> = kinds.iter().filter(|k| **k != "null").map(|k| noun(k)).collect();
+            let wanted: Vec<&str> = kinds
+                .iter()
+                .filter(|k| **k != "null")
+                .map(|k| noun(k))
+                .collect();
             let problem = Diagnostic::new(
                 Code::WrongType,
                 place(),
-                format!("{} needs {}, this is {}", name_of(pointer), wanted.join(" or "), noun(kind)),
+                format!(
+                    "{} needs {}, this is {}",
+                    name_of(pointer),
+                    wanted.join(" or "),
+                    noun(kind)
+                ),
             );
-            self.found.push(match schema.get("description").and_then(Schema::as_str) {
-                Some(meaning) => problem.hint(meaning.trim_end_matches('.')),
-                None => problem,
-            });
+            self.found
+                .push(match schema.get("description").and_then(Schema::as_str) {
+                    Some(meaning) => problem.hint(meaning.trim_end_matches('.')),
+                    None => problem,
+                });
             return;
         }
         match value {
@@ -73,26 +83,39 @@ impl Walk {
             if let Some(known) = properties.and_then(|known| known.get(name)) {
                 self.value(&property.value, known, &below);
             } else if let Some(Schema::Object(_)) = other {
-                let format = schema.pointer("/propertyNames/format").and_then(Schema::as_str);
+                let format = schema
+                    .pointer("/propertyNames/format")
+                    .and_then(Schema::as_str);
                 if let Some(message) = format.and_then(|format| values::refuse(format, name)) {
                     self.found.push(
-                        Diagnostic::new(Code::BadName, key(), format!("{} can't be a node's name", quoted(name)))
-                            .hint(message),
+                        Diagnostic::new(
+                            Code::BadName,
+                            key(),
+                            format!("{} can't be a node's name", quoted(name)),
+                        )
+                        .hint(message),
                     );
                 }
                 self.value(&property.value, &schema["additionalProperties"], &below);
             } else if !name.starts_with("x-") && other == Some(&Schema::Bool(false)) {
-                self.found.push(unknown_key(name, properties, pointer, key()));
+                self.found
+                    .push(unknown_key(name, properties, pointer, key()));
             }
         }
         let required = schema.get("required").and_then(Schema::as_array);
         for key in required.into_iter().flatten().filter_map(Schema::as_str) {
-            if object.properties.iter().all(|property| property.name.as_str() != key) {
+            if object
+                .properties
+                .iter()
+                .all(|property| property.name.as_str() != key)
+            {
                 let whole = match pointer {
                     "" => "the topology".to_owned(),
                     _ => name_of(pointer),
                 };
-                let meaning = properties.and_then(|p| p.get(key)).and_then(|s| s.get("description"));
+                let meaning = properties
+                    .and_then(|p| p.get(key))
+                    .and_then(|s| s.get("description"));
                 let problem = Diagnostic::new(
                     Code::MissingKey,
                     Place::value(format!("{pointer}/{key}")).at(opening(object)),
@@ -118,12 +141,19 @@ fn unknown_key(
     pointer: &str,
     at: Place,
 ) -> Diagnostic {
-    let known: Vec<&str> = known.into_iter().flat_map(|map| map.keys().map(String::as_str)).collect();
+    let known: Vec<&str> = known
+        .into_iter()
+        .flat_map(|map| map.keys().map(String::as_str))
+        .collect();
     let whole = match pointer {
         "" => "a topology".to_owned(),
         _ => name_of(pointer),
     };
-    let problem = Diagnostic::new(Code::UnknownKey, at, format!("{whole} has no key {}", quoted(name)));
+    let problem = Diagnostic::new(
+        Code::UnknownKey,
+        at,
+        format!("{whole} has no key {}", quoted(name)),
+    );
     match did_you_mean(name, known.iter().copied()) {
         Some(meant) => problem.hint(format!("did you mean `{meant}`?")),
         None => problem.hint(format!("known here: {}", known.join(", "))),
@@ -136,25 +166,54 @@ fn refuse_text(text: &str, schema: &Schema) -> Option<(String, Option<String>)> 
         .and_then(Schema::as_array)
         .into_iter()
         .flatten()
-        .chain(schema.get("oneOf").and_then(Schema::as_array).into_iter().flatten().filter_map(|one| one.get("const")))
+        .chain(
+            schema
+                .get("oneOf")
+                .and_then(Schema::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|one| one.get("const")),
+        )
         .filter_map(Schema::as_str)
         .collect();
     if !words.is_empty() && !words.contains(&text) {
-        let hint = did_you_mean(text, words.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
-        return Some((format!("{} is none of: {}", quoted(text), words.join(", ")), hint));
+        let hint = did_you_mean(text, words.iter().copied())
+            .map(|meant| format!("did you mean `{meant}`?"));
+        return Some((
+            format!("{} is none of: {}", quoted(text), words.join(", ")),
+            hint,
+        ));
     }
     let format = schema.get("format").and_then(Schema::as_str)?;
-    values::refuse(format, text).map(|why| (format!("{} can't be used here", quoted(text)), Some(why)))
+    values::refuse(format, text)
+        .map(|why| (format!("{} can't be used here", quoted(text)), Some(why)))
 }
 
 fn refuse_number(number: &str, schema: &Schema) -> Option<(Code, String)> {
-    let minimum = schema.get("minimum").and_then(Schema::as_i64).unwrap_or(i64::MIN);
-    let maximum = schema.get("maximum").and_then(Schema::as_i64).unwrap_or(i64::MAX);
+    let minimum = schema
+        .get("minimum")
+        .and_then(Schema::as_i64)
+        .unwrap_or(i64::MIN);
+    let maximum = schema
+        .get("maximum")
+        .and_then(Schema::as_i64)
+        .unwrap_or(i64::MAX);
     match number.parse::<i64>() {
-        _ if number.contains(['.', 'e', 'E']) => Some((Code::WrongType, "needs a whole number".into())),
+        _ if number.contains(['.', 'e', 'E']) => {
+            Some((Code::WrongType, "needs a whole number".into()))
+        }
         Ok(n) if (minimum..=maximum).contains(&n) => None,
-        _ if minimum == maximum => Some((Code::UnsupportedVersion, format!("is {}; this program knows {maximum}", quoted(number)))),
-        _ => Some((Code::OutOfRange, format!("goes from {minimum} to {maximum}, this is {}", quoted(number)))),
+        _ if minimum == maximum => Some((
+            Code::UnsupportedVersion,
+            format!("is {}; this program knows {maximum}", quoted(number)),
+        )),
+        _ => Some((
+            Code::OutOfRange,
+            format!(
+                "goes from {minimum} to {maximum}, this is {}",
+                quoted(number)
+            ),
+        )),
     }
 }
 
@@ -215,8 +274,23 @@ mod tests {
 
     /// Keywords of the schema that this walker, or the reader of the schema, gives a meaning.
     const KNOWN: &[&str] = &[
-        "$schema", "title", "description", "type", "format", "properties", "required", "additionalProperties",
-        "patternProperties", "propertyNames", "minProperties", "minimum", "maximum", "default", "enum", "oneOf", "const",
+        "$schema",
+        "title",
+        "description",
+        "type",
+        "format",
+        "properties",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+        "propertyNames",
+        "minProperties",
+        "minimum",
+        "maximum",
+        "default",
+        "enum",
+        "oneOf",
+        "const",
     ];
 
     #[test]
@@ -225,15 +299,27 @@ mod tests {
             let Schema::Object(map) = schema else { return };
             for (key, below) in map {
                 if !is_map {
-                    assert!(KNOWN.contains(&key.as_str()), "schema keyword {key} is not checked by anyone");
-                    if key == "format" && !matches!(below.as_str(), Some("uint8" | "uint16" | "uint32")) {
-                        assert!(values::FORMATS.contains(&below.as_str().unwrap()), "format {below} is unknown");
+                    assert!(
+                        KNOWN.contains(&key.as_str()),
+                        "schema keyword {key} is not checked by anyone"
+                    );
+                    if key == "format"
+                        && !matches!(below.as_str(), Some("uint8" | "uint16" | "uint32"))
+                    {
+                        assert!(
+                            values::FORMATS.contains(&below.as_str().unwrap()),
+                            "format {below} is unknown"
+                        );
                     }
                 }
                 match key.as_str() {
                     "properties" | "patternProperties" if !is_map => walk(below, true),
                     "default" | "enum" | "required" if !is_map => {}
-                    "oneOf" => below.as_array().unwrap().iter().for_each(|one| walk(one, false)),
+                    "oneOf" => below
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .for_each(|one| walk(one, false)),
                     _ => walk(below, false),
                 }
             }

@@ -42,7 +42,11 @@ macro_rules! text_value {
 #[serde(try_from = "String", into = "String")]
 pub struct Name(String);
 
-text_value!(Name, "host-name", "1 to 63 lower-case letters, digits and hyphens");
+text_value!(
+    Name,
+    "host-name",
+    "1 to 63 lower-case letters, digits and hyphens"
+);
 
 impl Name {
     /// The name as text.
@@ -60,7 +64,10 @@ impl FromStr for Name {
             return Err("a name must not be empty".into());
         }
         if text.len() > 63 {
-            return Err(format!("a name has at most 63 characters, this has {}", text.len()));
+            return Err(format!(
+                "a name has at most 63 characters, this has {}",
+                text.len()
+            ));
         }
         if let Some(c) = text.chars().find(|c| !allowed(*c)) {
             return Err(format!(
@@ -85,14 +92,21 @@ impl fmt::Display for Name {
 #[serde(try_from = "String", into = "String")]
 pub struct Interface(String);
 
-text_value!(Interface, "interface-name", "name of a network interface, such as \"eth0\"");
+text_value!(
+    Interface,
+    "interface-name",
+    "name of a network interface, such as \"eth0\""
+);
 
 impl FromStr for Interface {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.@".contains(c);
-        if (1..=15).contains(&text.len()) && text.chars().all(allowed) && !matches!(text, "." | "..") {
+        if (1..=15).contains(&text.len())
+            && text.chars().all(allowed)
+            && !matches!(text, "." | "..")
+        {
             Ok(Self(text.to_owned()))
         } else {
             Err("an interface name has 1 to 15 letters, digits, `-`, `_` and `.`".into())
@@ -111,7 +125,11 @@ impl fmt::Display for Interface {
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(String);
 
-text_value!(DatabaseName, "database-name", "1 to 38 letters, digits, `-` and `_`");
+text_value!(
+    DatabaseName,
+    "database-name",
+    "1 to 38 letters, digits, `-` and `_`"
+);
 
 impl FromStr for DatabaseName {
     type Err = String;
@@ -137,7 +155,11 @@ impl fmt::Display for DatabaseName {
 #[serde(try_from = "String", into = "String")]
 pub struct Entry(String);
 
-text_value!(Entry, "wsgi-entry", "module and WSGI callable, such as \"app:app\"");
+text_value!(
+    Entry,
+    "wsgi-entry",
+    "module and WSGI callable, such as \"app:app\""
+);
 
 impl FromStr for Entry {
     type Err = String;
@@ -145,8 +167,12 @@ impl FromStr for Entry {
     fn from_str(text: &str) -> Result<Self, String> {
         let dotted = |path: &str| path.split('.').all(is_identifier);
         match text.split_once(':') {
-            Some((module, callable)) if dotted(module) && dotted(callable) => Ok(Self(text.to_owned())),
-            _ => Err("write it as `module:callable`, such as \"app:app\" for `app` in app.py".into()),
+            Some((module, callable)) if dotted(module) && dotted(callable) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => {
+                Err("write it as `module:callable`, such as \"app:app\" for `app` in app.py".into())
+            }
         }
     }
 }
@@ -185,7 +211,9 @@ impl fmt::Display for UrlPath {
 
 fn is_identifier(word: &str) -> bool {
     let mut chars = word.chars();
-    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+    chars
+        .next()
+        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
         && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
@@ -194,7 +222,11 @@ fn is_identifier(word: &str) -> bool {
 #[serde(try_from = "String", into = "String")]
 pub struct Millis(u64);
 
-text_value!(Millis, "duration", "duration with a unit: \"100ms\", \"2s\", \"5m\", \"1h\"");
+text_value!(
+    Millis,
+    "duration",
+    "duration with a unit: \"100ms\", \"2s\", \"5m\", \"1h\""
+);
 
 impl Millis {
     /// That many milliseconds.
@@ -223,9 +255,9 @@ impl FromStr for Millis {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
-        with_unit(text, &units)
-            .map(Self)
-            .ok_or_else(|| "write a whole number and a unit: \"100ms\", \"2s\", \"5m\" or \"1h\"".into())
+        with_unit(text, &units).map(Self).ok_or_else(|| {
+            "write a whole number and a unit: \"100ms\", \"2s\", \"5m\" or \"1h\"".into()
+        })
     }
 }
 
@@ -246,7 +278,11 @@ impl fmt::Display for Millis {
 #[serde(try_from = "String", into = "String")]
 pub struct Bytes(u64);
 
-text_value!(Bytes, "size", "size with a unit: \"64KiB\", \"256MiB\", \"2GiB\"");
+text_value!(
+    Bytes,
+    "size",
+    "size with a unit: \"64KiB\", \"256MiB\", \"2GiB\""
+);
 
 impl Bytes {
     /// That many mebibytes.
@@ -264,10 +300,15 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
-        with_unit(text, &units)
-            .map(Self)
-            .ok_or_else(|| "write a whole number and a unit: \"64KiB\", \"256MiB\" or \"2GiB\"".into())
+        let units = [
+            ("KiB", 1 << 10),
+            ("MiB", 1 << 20),
+            ("GiB", 1 << 30),
+            ("TiB", 1 << 40),
+        ];
+        with_unit(text, &units).map(Self).ok_or_else(|| {
+            "write a whole number and a unit: \"64KiB\", \"256MiB\" or \"2GiB\"".into()
+        })
     }
 }
 
@@ -305,11 +346,15 @@ pub(super) fn refuse(format: &str, text: &str) -> Option<String> {
         "size" => text.parse::<Bytes>().err(),
         "ipv4" => {
             let parsed = text.parse::<std::net::Ipv4Addr>();
-            parsed.err().map(|_| "write an IPv4 address, such as \"10.20.0.10\"".into())
+            parsed
+                .err()
+                .map(|_| "write an IPv4 address, such as \"10.20.0.10\"".into())
         }
         "ipv4-subnet" => {
             let parsed = text.parse::<Ipv4Net>();
-            parsed.err().map(|_| "write an IPv4 subnet, such as \"10.20.0.0/24\"".into())
+            parsed
+                .err()
+                .map(|_| "write an IPv4 subnet, such as \"10.20.0.0/24\"".into())
         }
         _ => None,
     }
