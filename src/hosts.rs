@@ -133,10 +133,9 @@ fn diff_node(directory: &Path, node: &Rendered) -> anyhow::Result<Changes> {
                 same_facts |= *path == FACTS;
             }
             Ok(old) if is_generated(&old) => changes.changed.push(relative),
-            Ok(_) => changes.foreign.push(relative),
             Err(error) if error.kind() == io::ErrorKind::NotFound => changes.created.push(relative),
-            // A directory, a device or a file that we may not read stands where ours belongs.
-            Err(_) => changes.foreign.push(relative),
+            // Somebody else's, or a directory or a device stands where ours belongs.
+            Ok(_) | Err(_) => changes.foreign.push(relative),
         }
     }
     let below: BTreeSet<&Path> = changes

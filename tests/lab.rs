@@ -3,6 +3,8 @@
 //!
 //! The tests share two processors, so they take turns.
 
+#![expect(clippy::expect_used, reason = "a test may stop")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,7 +1,6 @@
 //! `demo`: the stack up, broken in five ways, and what visitors noticed.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -31,11 +30,7 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
     };
     lab::run(file, up, ui)?;
     let place = Place::of(&name)?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .context("listening for Ctrl-C")?;
-    }
+    let interrupted = lab::listen_for_interrupts()?;
     let outcome = tour_of(
         &place,
         topology.load_balancer().advert_interval.get(),

@@ -114,7 +114,7 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let took = spent + begun.elapsed();
     if wait && waited.is_ok() {
         lab.wait_for_all(PATIENCE, &interrupted, &mut |event| {
-            progress.tell(&event, ui)
+            progress.tell(&event, ui);
         })?;
     }
     progress.end(ui);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -136,21 +136,29 @@ pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Fai
     let path = source::find(file)
         .ok()
         .and_then(|path| std::path::absolute(path).ok());
+    let mut candidates = all;
     if let Some(path) = &path {
-        let of_file = all
-            .iter()
-            .find(|place| place.about().is_some_and(|about| about.topology == *path));
-        if let Some(place) = of_file {
-            return Ok(place.clone());
-        }
         let named = source::read(file)
             .ok()
-            .and_then(|source| source::checked(&source).topology);
-        if let Some(topology) = named {
-            return Ok(Place::of(topology.name().as_str())?);
+            .and_then(|source| source::checked(&source).topology)
+            .map(|topology| topology.name().to_string());
+        let is_of_file =
+            |place: &&Place| place.about().is_some_and(|about| about.topology == *path);
+        let of_file: Vec<Place> = candidates.iter().filter(is_of_file).cloned().collect();
+        let has_name = |place: &&Place| Some(&place.name) == named.as_ref();
+        if let Some(place) = of_file.iter().find(has_name) {
+            return Ok(place.clone());
+        }
+        if of_file.is_empty()
+            && let Some(name) = named
+        {
+            return Ok(Place::of(&name)?);
+        }
+        if !of_file.is_empty() {
+            candidates = of_file;
         }
     }
-    match all.as_slice() {
+    match candidates.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(anyhow!("there is no lab; `gen-topology lab up` starts one").into()),
         many => {
@@ -211,17 +219,13 @@ pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Res
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .context("listening for Ctrl-C")?;
-    }
+    let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
     let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
     let place = Place::of(&name)?;
     let rendered = generate::rendered(&topology)?;
     let supplies = supplies::gather(&topology, &source.base, place.program(), &mut |line| {
-        ui.say(&line)
+        ui.say(&line);
     })?;
     let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
     if dry_run {
@@ -289,6 +293,16 @@ fn bring_up(
     imitate(status)
 }
 
+/// Set when Ctrl-C was pressed, or this process was told to end.
+pub(super) fn listen_for_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))
+            .context("listening for Ctrl-C")?;
+    }
+    Ok(interrupted)
+}
+
 /// Waits for a command inside the lab, and passes an interrupt on to it: `nsenter`
 /// stands between and would not.
 pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::Result<ExitStatus> {
@@ -344,6 +358,7 @@ fn down(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outcome {
         return Ok(());
     }
     remove(&place)?;
+    place.forget_lock();
     ui.say(&format!(
         "{} is down in {:.2} s; nothing is left of it",
         place.name,
@@ -404,10 +419,15 @@ fn forward(place: &Place, listen: SocketAddr, ui: &mut Ui) -> Outcome {
         paint(Tone::Strong, &format!("http://{address}/"))
     ));
     // The socket stays in this machine's network; the process that serves it goes into the lab's.
-    let status = inner(&lab, &Request::Forward, ui)?
+    let interrupted = listen_for_interrupts()?;
+    let mut child = inner(&lab, &Request::Forward, ui)?
         .stdin(Stdio::from(OwnedFd::from(listener)))
-        .status()
+        .spawn()
         .context("entering the lab")?;
+    let status = wait_for(&mut child, &interrupted)?;
+    if interrupted.load(Ordering::SeqCst) {
+        return Err(Failure::Interrupted("the page is no longer offered".into()));
+    }
     imitate(status)
 }
 
@@ -447,7 +467,12 @@ fn logs(place: &Place, nodes: &[String], follow: bool, lines: usize, ui: &mut Ui
         .filter(|node| !known.iter().any(|name| name == node))
         .collect();
     if !unknown.is_empty() {
-        return Err(no_such_node(&unknown, &known).unwrap_err().into());
+        return Err(anyhow!(
+            "there is no node {}; there are {}",
+            unknown.join(", "),
+            known.join(", ")
+        )
+        .into());
     }
     let chosen = if nodes.is_empty() { &known } else { nodes };
     let mut offsets: BTreeMap<PathBuf, u64> = BTreeMap::new();
@@ -477,14 +502,6 @@ fn logs(place: &Place, nodes: &[String], follow: bool, lines: usize, ui: &mut Ui
         }
     }
     Ok(())
-}
-
-fn no_such_node(unknown: &[&str], known: &[String]) -> anyhow::Result<()> {
-    bail!(
-        "there is no node {}; there are {}",
-        unknown.join(", "),
-        known.join(", ")
-    )
 }
 
 /// Whole lines that were added since `offset`, which moves on. A file that became shorter was rotated.

@@ -1,10 +1,6 @@
 //! Standard output is for data, standard error for talk. Readable without colour.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the place for it"
-)]
+#![expect(clippy::print_stdout, reason = "this is the place for it")]
 
 use std::io::Write as _;
 

@@ -54,9 +54,9 @@ pub enum Role {
     /// haproxy and keepalived.
     LoadBalancer {
         /// Takes the requests.
-        haproxy: Haproxy,
+        haproxy: Box<Haproxy>,
         /// Passes the virtual IP on.
-        keepalived: Keepalived,
+        keepalived: Box<Keepalived>,
     },
     /// nginx, gunicorn and supervisord; the same on each app node.
     App(Arc<AppServer>),
@@ -230,8 +230,8 @@ impl Shared {
             Tier::LoadBalancer => {
                 facts.load_balancer = Some(load_balancer_facts(topology, node));
                 Role::LoadBalancer {
-                    haproxy: Haproxy::of(topology, node, &self.servers),
-                    keepalived: Keepalived::of(topology, node),
+                    haproxy: Box::new(Haproxy::of(topology, node, &self.servers)),
+                    keepalived: Box::new(Keepalived::of(topology, node)),
                 }
             }
             Tier::App => {
@@ -272,7 +272,7 @@ fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {
 }
 
 /// Upper bound of an election after the primary's death: the time-out plus the
-/// random 0 to 15 % that MongoDB adds (`replElectionTimeoutOffsetLimitFraction`),
+/// random 0 to 15 % that `MongoDB` adds (`replElectionTimeoutOffsetLimitFraction`),
 /// plus 50 ms for the vote itself.
 pub fn longest_election(election_timeout: Millis) -> Millis {
     Millis::new(election_timeout.get() * 115 / 100 + 50)

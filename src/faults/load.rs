@@ -189,7 +189,7 @@ fn pace(
                 let sender = sender.clone();
                 let builder = thread::Builder::new().stack_size(256 << 10);
                 let started = builder.spawn_scoped(scope, move || {
-                    request.send(&http::client(PATIENCE), target, begun, &sender)
+                    request.send(&http::client(PATIENCE), target, begun, &sender);
                 });
                 drop(started);
             }
@@ -311,7 +311,7 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
     good.sort();
     summary.longest_gap_ms = good
         .windows(2)
-        .map(|pair| milliseconds(pair[1] - pair[0]))
+        .map(|pair| milliseconds(pair[1].saturating_sub(pair[0])))
         .fold(0.0, f64::max);
     latencies.sort_by(f64::total_cmp);
     summary.slowest_ms = latencies.last().copied().unwrap_or(0.0);

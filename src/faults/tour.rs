@@ -89,7 +89,7 @@ const HANDOVER_MS: f64 = 50.0;
 /// How long anything may take to be as before.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Load before something is done, so that a gap at the start is seen as one.
-const WARM_UP: Duration = Duration::from_millis(1000);
+const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Shows that the page and its data come through the virtual IP, and which app
 /// servers answer different visitors. Returns a sentence for each.

@@ -114,12 +114,6 @@ impl Lab {
         report: &mut dyn FnMut(Event),
     ) -> anyhow::Result<()> {
         self.make_switch()?;
-        for name in self.known_nodes() {
-            if self.plan.node(&name).is_none() {
-                self.remove(&name)?;
-                report(Event::Stopped(name));
-            }
-        }
         let mut missing = Vec::new();
         for node in &self.plan.nodes {
             match self.old_plan(&node.name) {
@@ -148,6 +142,13 @@ impl Lab {
         missing
             .into_iter()
             .for_each(|node| report(Event::Started(node.name.clone())));
+        // Last, when no load balancer sends them anything any more.
+        for name in self.known_nodes() {
+            if self.plan.node(&name).is_none() {
+                self.remove(&name)?;
+                report(Event::Stopped(name));
+            }
+        }
         Ok(())
     }
 
@@ -388,7 +389,7 @@ impl Lab {
         interrupted: &dyn Fn() -> bool,
     ) -> anyhow::Result<Duration> {
         let begun = Instant::now();
-        let client = http::client(Duration::from_millis(1000));
+        let client = http::client(Duration::from_secs(1));
         let mut last = anyhow!("nothing was asked yet");
         while begun.elapsed() < patience {
             if interrupted() {
@@ -409,7 +410,7 @@ impl Lab {
                         "the app answers {} to {}",
                         answer.status,
                         self.plan.health_path
-                    )
+                    );
                 }
                 Err(error) => last = error,
             }
@@ -487,7 +488,7 @@ impl Lab {
         let mut ready = running && plugged && self.is_ready(node);
         match node.tier {
             Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => {
-                notes.push("has the virtual IP".to_owned())
+                notes.push("has the virtual IP".to_owned());
             }
             Tier::LoadBalancer => {}
             Tier::App => {

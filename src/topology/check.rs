@@ -269,7 +269,7 @@ impl Check<'_> {
                 .push((Place::value("/load_balancer/port"), "used here".into()));
         }
         let advert = settings.advert_interval.get();
-        if !(10..=40_950).contains(&advert) || advert % 10 != 0 {
+        if !(10..=40_950).contains(&advert) || !advert.is_multiple_of(10) {
             let message = format!("VRRP can't send adverts every {}", settings.advert_interval);
             self.add(
                 Code::BadAdvertInterval,

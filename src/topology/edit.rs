@@ -271,7 +271,7 @@ fn insert(text: &str, raw: &RawTopology, added: &[Addition]) -> Option<String> {
         .properties
         .get(neighbour.unwrap_or(raw.nodes.len().saturating_sub(1)))
     else {
-        let lines: Vec<String> = added.iter().map(|node| one_line(node)).collect();
+        let lines: Vec<String> = added.iter().map(one_line).collect();
         let (before, after) = text.split_at(nodes.range.start + 1);
         return Some(format!("{before} {} {after}", lines.join(", ")));
     };

@@ -50,7 +50,7 @@ pub enum Tier {
     LoadBalancer,
     /// nginx and gunicorn, kept up by supervisord: runs the application.
     App,
-    /// MongoDB, a member of the replica set.
+    /// `MongoDB`, a member of the replica set.
     Database,
 }
 
@@ -171,7 +171,7 @@ pub struct App {
     pub health_path: UrlPath,
     /// Port of nginx.
     pub port: u16,
-    /// gunicorn processes on each node that share one listening socket.
+    /// gunicorn processes on each node, each with a socket of its own.
     pub instances: u16,
     /// Worker processes of each instance.
     pub workers: u16,

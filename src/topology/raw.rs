@@ -35,7 +35,7 @@ pub(super) struct RawTopology {
     pub load_balancer: RawLoadBalancer,
     /// The application that is served.
     pub app: RawApp,
-    /// Settings of the databases: a MongoDB replica set.
+    /// Settings of the databases: a `MongoDB` replica set.
     #[serde(default)]
     pub database: RawDatabase,
     /// Every node, by host name. Order matters: the first load balancer is the preferred owner of the virtual IP.
@@ -120,7 +120,7 @@ pub(super) struct RawApp {
     #[serde(default = "app_port")]
     #[schemars(range(min = 1))]
     pub port: u16,
-    /// gunicorn processes on each app node that share one listening socket; with two, one can restart unnoticed.
+    /// gunicorn processes on each app node, each with a socket of its own; with two, one can restart unnoticed.
     #[serde(default = "instances")]
     #[schemars(range(min = 1, max = 32))]
     pub instances: u16,
@@ -134,7 +134,7 @@ pub(super) struct RawApp {
     pub threads: u16,
 }
 
-/// Settings of the databases: a MongoDB replica set.
+/// Settings of the databases: a `MongoDB` replica set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]

@@ -120,7 +120,7 @@ impl fmt::Display for Interface {
     }
 }
 
-/// A word that names something inside MongoDB: a replica set or a database.
+/// A word that names something inside `MongoDB`: a replica set or a database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DatabaseName(String);
