@@ -230,7 +230,7 @@ fn insert(text: &str, raw: &RawTopology, added: &[Addition]) -> Option<String> {
     let nodes = tree.as_object()?.get_object("nodes")?;
     let neighbour = raw.nodes.values().rposition(|node| node.tier == first.tier);
     let Some(neighbour) = nodes.properties.get(neighbour.unwrap_or(raw.nodes.len().saturating_sub(1))) else {
-        let lines: Vec<String> = added.iter().map(|node| one_line(node)).collect();
+        let lines: Vec<String> = added.iter().map(one_line).collect();
         let (before, after) = text.split_at(nodes.range.start + 1);
         return Some(format!("{before} {} {after}", lines.join(", ")));
     };
