@@ -423,28 +423,43 @@ fn permissions_stay() {
     assert_eq!(others.len(), 2, "{others:?}");
 }
 
+/// Makes the current directory read-only, for root too, and runs the rest of the arguments in it.
+const READ_ONLY: &str =
+    r#"mount --bind . . && mount -o remount,bind,ro . && cd "$PWD" && exec "$@""#;
+
 #[test]
 fn a_directory_that_can_not_be_written() {
-    use std::os::unix::fs::PermissionsExt as _;
-    let environment = TestEnvironment::new();
-    environment.write("closed/topology.json", TOPOLOGY);
-    environment.write("closed/app/requirements.txt", "");
-    let closed = environment.path("closed");
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o555)).unwrap();
-    let is_closed = fs::write(closed.join("probe"), "").is_err();
-    let output = environment.run(&["add", "app", "-f", "closed/topology.json"]);
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
-    if !is_closed {
-        // Root may write anywhere; where that is so, the kernel's `/proc` is the directory to be refused by.
-        return crate::common::not_run("root writes to read-only directories too");
+    let environment = TestEnvironment::with(TOPOLOGY);
+    let run = |command: &[&str]| {
+        let mut room = assert_cmd::Command::new("unshare");
+        room.args([
+            "--mount",
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            READ_ONLY,
+            "room",
+        ]);
+        environment.finish(
+            room.args(command)
+                .env("NO_COLOR", "1")
+                .current_dir(environment.path("")),
+        )
+    };
+    let probe = run(&["true"]);
+    if probe.code != 0 {
+        return crate::common::not_run(&format!("no namespaces: {}", probe.stderr.trim()));
     }
-    let output = output.exits(1);
+    let output = run(&[crate::common::PROGRAM, "add", "app", "-f", "topology.json"]).exits(1);
     assert!(
-        output.stderr.contains("writing closed/topology.json: "),
+        output
+            .stderr
+            .contains("writing topology.json: Read-only file system"),
         "{}",
         output.text()
     );
-    assert_eq!(environment.read("closed/topology.json"), TOPOLOGY);
+    assert_eq!(environment.read("topology.json"), TOPOLOGY);
 }
 
 #[test]
