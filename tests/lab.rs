@@ -641,7 +641,7 @@ fn a_changed_topology_reaches_a_running_lab() {
         "{said}"
     );
     assert!(
-        said.contains("node-1: changed haproxy/haproxy.cfg"),
+        said.lines().any(|line| line.starts_with("node-1: changed") && line.contains("haproxy/haproxy.cfg")),
         "{said}"
     );
     assert!(
@@ -768,14 +768,13 @@ fn the_demonstration_keeps_its_promises() {
             .filter_map(Value::as_u64)
             .sum();
         assert_eq!(finding["writes_lost"], 0, "{finding:#}");
-        let writes_only = seen["failures"]
-            .as_array()
-            .expect("failures")
-            .iter()
-            .all(|failure| failure["write"] == true);
+        let in_hand = |failure: &Value| {
+            failure["write"] == true || failure["why"] == "unexpected end of file"
+        };
+        let failures = seen["failures"].as_array().expect("failures");
         match finding["promise"]["lost"].as_str() {
             Some("none") => assert_eq!(lost, 0, "{finding:#}"),
-            Some("writes-in-hand") => assert!(writes_only && lost < 20, "{finding:#}"),
+            Some("in-hand") => assert!(failures.iter().all(in_hand) && lost < 16, "{finding:#}"),
             Some("in-flight") => assert!(lost < 40, "{finding:#}"),
             other => unreachable!("{other:?}"),
         }

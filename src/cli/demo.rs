@@ -160,7 +160,7 @@ fn report(findings: &[Finding]) -> String {
                 .map_or("-".into(), |most| format!("≤ {most:.0} ms"));
             let lost = match promise.lost {
                 Lost::None => "0",
-                Lost::WritesInHand => "only writes in hand",
+                Lost::InHand => "in hand",
                 Lost::InFlight => "in flight",
             };
             vec![

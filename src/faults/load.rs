@@ -19,6 +19,8 @@ use ureq::Agent;
 
 use crate::health::http;
 
+/// Why a request failed whose answer ended before it was complete.
+pub const CUT_SHORT: &str = "unexpected end of file";
 /// How long a client waits for an answer before it gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections that are kept alive.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 use serde::Serialize;
 
-use super::load::{Load, Sample, Summary, Target, summary};
+use super::load::{self, Load, Sample, Summary, Target, summary};
 use crate::exec;
 use crate::health::http;
 use crate::lab::{Lab, NodePlan};
@@ -28,8 +28,9 @@ pub struct Promise {
 pub enum Lost {
     /// None at all.
     None,
-    /// Writes that the dead app had in hand: nobody can know whether to repeat them.
-    WritesInHand,
+    /// What the dead app had in hand: writes, because nobody can know whether to repeat
+    /// them, and answers that it had begun.
+    InHand,
     /// What was in flight on the dead load balancer.
     InFlight,
 }
@@ -39,8 +40,9 @@ impl Lost {
     fn covers(self, seen: &Summary) -> bool {
         match self {
             Lost::None => seen.lost() == 0,
-            Lost::WritesInHand => {
-                seen.failures.len() == seen.lost() && seen.failures.iter().all(|lost| lost.write)
+            Lost::InHand => {
+                let in_hand = |lost: &load::Lost| lost.write || lost.why == load::CUT_SHORT;
+                seen.failures.len() == seen.lost() && seen.failures.iter().all(in_hand)
             }
             Lost::InFlight => true,
         }
@@ -288,7 +290,7 @@ fn kill_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         format!("gunicorn killed on {app}, every process"),
         Promise {
             gap_ms: None,
-            lost: Lost::WritesInHand,
+            lost: Lost::InHand,
         },
         samples,
     )
@@ -312,7 +314,7 @@ fn power_off_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         format!("app server {app} powered off"),
         Promise {
             gap_ms: None,
-            lost: Lost::WritesInHand,
+            lost: Lost::InHand,
         },
         samples,
     )
