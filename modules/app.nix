@@ -1,7 +1,8 @@
 # The application on an app server: gunicorn under supervisord.
 #
-# supervisord holds the listening socket, as in the lab, so gunicorn can be replaced
-# one instance at a time while requests go on. It is an ordinary service of systemd.
+# The same tree of processes as in the lab: supervisord runs the instances of gunicorn,
+# each with a socket of its own, and the program that drains the node before they end.
+# supervisord itself is an ordinary service of systemd.
 {
   config,
   lib,
@@ -16,8 +17,8 @@ let
   supervisorConfig = "/etc/supervisor/supervisord.conf";
 
   # `update` takes over a changed supervisord.conf and leaves what has not changed
-  # alone. Restarting one instance at a time gives the others the app's new code,
-  # packages and configuration; supervisorctl waits until each one runs.
+  # alone. Then each instance gets the app's new code, packages and configuration, one
+  # after the other; supervisorctl waits until it runs, and nginx takes the others meanwhile.
   reload = pkgs.writeShellApplication {
     name = "gen-topology-reload-app";
     runtimeInputs = [
@@ -28,7 +29,7 @@ let
       control() { supervisorctl --configuration ${supervisorConfig} "$@"; }
       control update
       # Not `|| exit`: status ends with 3 when some instance does not run, which is no reason to stop.
-      { control status || true; } | awk '{ print $1 }' | while read -r instance; do
+      { control status "gunicorn:*" || true; } | awk '{ print $1 }' | while read -r instance; do
         control restart "$instance"
       done
     '';
@@ -136,10 +137,11 @@ in
           "--pidfile=/run/supervisor/supervisord.pid"
         ];
         ExecReload = lib.getExe reload;
-        # TERM to supervisord only, which ends gunicorn gracefully (stopwaitsecs=25);
-        # KILL to what is left, so that no gunicorn outlives a supervisord that was killed.
+        # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
+        # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn
+        # outlives a supervisord that was killed.
         KillMode = "mixed";
-        TimeoutStopSec = 40;
+        TimeoutStopSec = 45;
         Restart = "always";
         RestartSec = "1s";
 
@@ -184,7 +186,7 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged"
-          # supervisord gives each socket to its owner, who has it already.
+          # supervisord and gunicorn give their sockets to their owner, who has them already.
           "@chown"
         ];
         UMask = "0077";

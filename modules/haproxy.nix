@@ -134,8 +134,9 @@ in
         RuntimeDirectoryMode = "0750";
         ReadWritePaths = [ "/run/gen-topology" ];
 
-        # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN:
-        # the lesser of the two.
+        # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the
+        # lesser of the two. Without either haproxy starts all the same, with IP_FREEBIND,
+        # and open connections end when the virtual IP moves.
         AmbientCapabilities = [
           "CAP_NET_BIND_SERVICE"
           "CAP_NET_RAW"

@@ -63,6 +63,12 @@ in
         "network-online.target"
       ];
 
+      # Its supervisor hands open connections over when the virtual IP moves.
+      path = [
+        pkgs.iproute2
+        pkgs.nftables
+      ];
+
       reloadTriggers = [ cfg.configFile ];
       # What the supervisor has read when it started; the rest of the facts is not its matter.
       restartTriggers = [
@@ -102,9 +108,9 @@ in
         RuntimeDirectory = "keepalived";
         RuntimeDirectoryMode = "0755";
 
-        # Root, but with no more of root's powers than these: addresses, raw sockets for
-        # VRRP and ARP, a real-time priority, locked memory, and becoming the (same) user
-        # of a script.
+        # Root, but with no more of root's powers than these: addresses and nftables, raw
+        # sockets for VRRP and ARP, a real-time priority, locked memory, and becoming the
+        # (same) user of a script.
         CapabilityBoundingSet = [
           "CAP_IPC_LOCK"
           "CAP_NET_ADMIN"
@@ -126,8 +132,8 @@ in
         ProtectHostname = true;
         ProtectKernelLogs = true;
         ProtectKernelModules = true;
-        # No ProtectKernelTunables and no ProtectProc: it reads and sets arp_ignore and
-        # the like below /proc/sys/net.
+        # No ProtectKernelTunables: keepalived sets arp_ignore and the like below
+        # /proc/sys/net, its supervisor how connections are tracked.
         ProtectSystem = "strict";
         # All of /run: what is wrong with a new configuration is written to /run/keepalived-check.log.
         ReadWritePaths = [ "/run" ];

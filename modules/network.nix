@@ -89,6 +89,8 @@ in
     ];
 
     networking = {
+      hostName = lib.mkDefault facts.name;
+
       # One node, one interface, one address that never changes. networkd makes
       # network-online.target mean that the address is there, which the scripted
       # back end does not.

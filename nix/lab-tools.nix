@@ -4,6 +4,7 @@ pkgs: [
   pkgs.iproute2
   pkgs.keepalived
   pkgs.mongodb-ce
+  pkgs.nftables
   pkgs.nginx
   pkgs.python3
   pkgs.python3Packages.supervisor

@@ -101,8 +101,9 @@ let
   # What makes a node, without the machine below it: for nixosSystem and for VM tests.
   nixosModules = lib.mapAttrs (
     name: node:
+    # First whether it fits, then the import, which would end with a sentence of Nix's own.
     assert imported;
-    {
+    builtins.seq node {
       imports = [ (hosts + "/${name}") ] ++ modules ++ nodeModules.${name} or [ ];
       services.gen-topology.app.source = lib.mkIf (node.tier == "app") (lib.mkDefault app);
     }

@@ -8,3 +8,4 @@ mod edit;
 mod generate;
 mod lab;
 mod layering;
+mod nix;

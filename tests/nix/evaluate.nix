@@ -2,25 +2,7 @@
 # what else can be said of the flake's outputs. Read by tests/nix.rs as JSON.
 let
   root = ../..;
-  lib = import ./nixpkgs/lib.nix;
-
-  nixpkgs = {
-    outPath = toString ./nixpkgs;
-    inherit lib;
-    legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (
-      system:
-      import ./nixpkgs {
-        inherit system;
-        config.allowUnfreePredicate = _: false;
-      }
-    );
-  };
-  flake = (import (root + "/flake.nix")).outputs {
-    self = flake // {
-      outPath = toString root;
-    };
-    inherit nixpkgs;
-  };
+  inherit (import ./flake.nix) flake lib;
 
   toplevels = lib.mapAttrs (_: machine: machine.config.system.build.toplevel.name);
   perSystem = output: lib.mapAttrs (_: lib.attrNames) flake.${output};

@@ -31,6 +31,7 @@ let
       before = option (types.listOf unitName) [ ];
       description = option types.singleLineStr "";
       documentation = option (types.listOf types.str) [ ];
+      path = option (types.listOf (types.either types.package types.str)) [ ];
       reloadTriggers = option (types.listOf unitOption) [ ];
       restartTriggers = option (types.listOf types.unspecified) [ ];
       serviceConfig = option (types.addCheck (types.attrsOf unitOption) (

@@ -18,14 +18,14 @@ _: {
         )
 
     with subtest("a node without gunicorn gets no requests"):
-        node_2.succeed(f"{supervisorctl} stop gunicorn:")
+        node_2.succeed(f"{supervisorctl} stop 'gunicorn:*'")
         node_2.succeed("systemctl is-active nginx")
         for number in range(20):
             client.succeed(f"{ANSWER}/")
         assert {served_by() for _ in range(10)} == {"node-4"}
 
     with subtest("and gets some once it has one again"):
-        node_2.succeed(f"{supervisorctl} start gunicorn:")
+        node_2.succeed(f"{supervisorctl} start 'gunicorn:*'")
 
 
         def serves_again(_last):

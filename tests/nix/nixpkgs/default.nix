@@ -103,6 +103,7 @@ let
     "iproute2"
     "jq"
     "keepalived"
+    "nftables"
     "nginx"
     "nixfmt"
     "nixfmt-tree"

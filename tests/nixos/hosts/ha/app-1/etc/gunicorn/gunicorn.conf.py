@@ -3,9 +3,7 @@
 wsgi_app = "app:app"
 chdir = "/etc/gen-topology/app"
 
-# The socket that supervisord holds and hands over as standard input.
-bind = ["fd://0"]
-
+# The socket is on the command line: each instance has its own.
 worker_class = "gthread"
 workers = 1
 threads = 8
@@ -28,8 +26,3 @@ raw_env = [
     "DRAIN_FILE=/run/gen-topology/drain",
     "DATABASE_GRACE=4.35",
 ]
-
-
-def when_ready(server):
-    """Leaves the socket's file alone on exit, as under systemd: it is supervisord's, and other instances use it."""
-    server.systemd = True

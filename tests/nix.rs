@@ -1,0 +1,428 @@
+//! The Nix files: their syntax and format, the flake's outputs evaluated with a
+//! stand-in for nixpkgs (`tests/nix/`), what is said to those whose files don't fit
+//! together, and the scripts of the VM tests. Nothing is built and no store is used.
+
+#![expect(clippy::expect_used, reason = "a test may stop")]
+
+mod project;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gen_topology::exec;
+use gen_topology::render::escape;
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::common::{REPOSITORY, TestEnvironment, not_run};
+
+/// The modules that `hosts/` and `docs/nixos.md` use.
+const OWN_UNITS: [&str; 5] = [
+    "haproxy",
+    "keepalived",
+    "supervisord",
+    "mongod",
+    "reconcile-database",
+];
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(REPOSITORY).join(path)
+}
+
+/// Every file of the repository that ends with `.nix`.
+fn nix_files() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::from(REPOSITORY)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).expect("a directory").flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if !name.starts_with('.') && name != "target" {
+                    directories.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "nix") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 40, "only {} Nix files", found.len());
+    found
+}
+
+/// `nix-instantiate` with a store that holds nothing, or says why not.
+fn nix() -> Option<Command> {
+    let Some(program) = exec::find("nix-instantiate") else {
+        not_run("nix-instantiate is not here (Debian package nix-bin)");
+        return None;
+    };
+    let mut command = Command::new(program);
+    command.args(["--store", "dummy://", "--readonly-mode"]);
+    Some(command)
+}
+
+/// The same for evaluating with the library of nixpkgs, which is no part of this repository.
+fn nix_with_library() -> Option<Command> {
+    let mut command = nix()?;
+    let named = std::env::var_os("GEN_TOPOLOGY_NIXPKGS_LIB").map(PathBuf::from);
+    let library = named.or_else(|| {
+        let found = nix()?.args(["--find-file", "nixpkgs/lib"]).output().ok()?;
+        let path = String::from_utf8(found.stdout).ok()?;
+        found.status.success().then(|| PathBuf::from(path.trim()))
+    });
+    match library {
+        Some(library) if library.join("modules.nix").is_file() => {
+            command
+                .args(["--eval", "--strict", "--json"])
+                .env("GEN_TOPOLOGY_NIXPKGS_LIB", library);
+            Some(command)
+        }
+        _ => {
+            not_run(
+                "the library of nixpkgs is not here; set GEN_TOPOLOGY_NIXPKGS_LIB to nixpkgs' lib, or NIX_PATH",
+            );
+            None
+        }
+    }
+}
+
+#[track_caller]
+fn json(output: &Output) -> Value {
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// What `tests/nix/evaluate.nix` says of the flake.
+fn outputs() -> Option<Value> {
+    let output = nix_with_library()?
+        .arg(repository("tests/nix/evaluate.nix"))
+        .output()
+        .expect("Nix starts");
+    Some(json(&output))
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+fn read_json(path: &str) -> Value {
+    serde_json::from_str(&fs::read_to_string(repository(path)).expect(path)).expect(path)
+}
+
+#[test]
+fn every_file_is_nix() {
+    let files = nix_files();
+    for path in &files {
+        let text = fs::read_to_string(path).expect("a file");
+        let errors = rnix::Root::parse(&text);
+        assert!(
+            errors.errors().is_empty(),
+            "{}: {:?}",
+            path.display(),
+            errors.errors()
+        );
+    }
+    let Some(mut command) = nix() else { return };
+    let output = command
+        .arg("--parse")
+        .args(&files)
+        .output()
+        .expect("Nix starts");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// RFC 166, by a port of the official formatter.
+#[test]
+fn every_file_is_formatted() {
+    for path in nix_files() {
+        let text = fs::read_to_string(&path).expect("a file");
+        let formatted = nixfmt_rs::format(&text).expect("a file that can be formatted");
+        assert!(text == formatted, "{}: run `nix fmt`", path.display());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Real Nix reads back what the escaping function has written. Nix has no NUL in strings.
+    #[test]
+    fn strings_read_back(
+        plain in prop::collection::vec("(?s)[^\0]{0,30}", 40),
+        tricky in prop::collection::vec(r#"[\r\n\t"'$\{\}\\ aä€😀]{0,20}"#, 80),
+    ) {
+        let texts: Vec<String> = plain.into_iter().chain(tricky).collect();
+        let list: Vec<String> = texts.iter().map(|text| escape::nix(text)).collect();
+        let Some(mut command) = nix() else { return Ok(()) };
+        let output = command.args(["--eval", "--strict", "--json", "--expr"]).arg(format!("[ {} ]", list.join(" ")));
+        let read = json(&output.output().expect("Nix starts"));
+        prop_assert_eq!(read, serde_json::to_value(texts).expect("JSON"));
+    }
+}
+
+#[test]
+fn the_flake_has_what_it_promises() {
+    let Some(outputs) = outputs() else { return };
+    let nodes = read_json("topology.json");
+    let nodes = keys(&nodes["nodes"]);
+    assert_eq!(keys(&outputs["toplevels"]), nodes, "nixosConfigurations");
+    for system in ["x86_64-linux", "aarch64-linux"] {
+        let apps = &outputs["apps"][system];
+        assert_eq!(
+            keys(apps),
+            BTreeSet::from(["default", "deploy", "gen-topology", "lab", "vms"])
+        );
+        for name in keys(apps) {
+            // `nix flake check` refuses any other attribute.
+            assert_eq!(
+                keys(&apps[name]),
+                BTreeSet::from(["meta", "program", "type"]),
+                "{name}"
+            );
+            assert_eq!(apps[name]["type"], "app");
+        }
+        assert_eq!(keys(&outputs["images"][system]), nodes, "images");
+        for (node, images) in outputs["images"][system].as_object().expect("images") {
+            assert_eq!(
+                keys(images),
+                BTreeSet::from(["openstack", "qemu", "virtualbox"]),
+                "{node}"
+            );
+        }
+    }
+    let checks: Vec<&str> = outputs["checks"]["x86_64-linux"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    let tests: BTreeSet<String> = fs::read_dir(repository("tests/nixos"))
+        .expect("tests")
+        .flatten()
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".nix")?.to_owned()))
+        .filter(|name| !["default", "node", "container-haproxy-dies"].contains(&name.as_str()))
+        .map(|name| format!("vm-{name}"))
+        .collect();
+    let vm_checks: BTreeSet<String> = checks
+        .iter()
+        .filter(|name| name.starts_with("vm-"))
+        .map(|name| (*name).to_owned())
+        .collect();
+    assert_eq!(vm_checks, tests);
+    for name in [
+        "formatting",
+        "haproxy",
+        "hosts-shipped",
+        "nginx",
+        "package",
+        "test-scripts",
+    ] {
+        assert!(checks.contains(&name), "{name} is no check");
+    }
+    assert_eq!(outputs["virtualbox"]["node-1"]["nic1"], "intnet");
+    assert_eq!(outputs["template"], true);
+}
+
+#[test]
+fn machines_get_every_rendered_file() {
+    let Some(outputs) = outputs() else { return };
+    for (node, host) in outputs["hosts"].as_object().expect("hosts") {
+        let facts = read_json(&format!("hosts/{node}/node.json"));
+        let etc = keys(&host["etc"]);
+        for file in keys(&facts["files"]) {
+            let path = file.strip_prefix("etc/").expect("a path below etc/");
+            assert!(etc.contains(path), "{node}: {path} is not deployed");
+            let source = host["etc"][path].as_str().expect("a path");
+            assert!(
+                source.ends_with(&format!("hosts/{node}/{file}")),
+                "{node}: {path} is {source}"
+            );
+        }
+        for path in ["gen-topology/node.json", "gen-topology/gen-topology"] {
+            assert!(etc.contains(path), "{node}: {path} is not there");
+        }
+    }
+    let app = &outputs["hosts"]["node-2"];
+    assert!(
+        keys(&app["etc"]).is_superset(&BTreeSet::from(["gen-topology/app", "gen-topology/python"]))
+    );
+    assert_eq!(app["nginx"]["enableReload"], true);
+    assert_eq!(app["nginx"]["virtualHosts"], serde_json::json!({}));
+}
+
+#[test]
+fn services_are_ordered_supervised_and_confined() {
+    let Some(outputs) = outputs() else { return };
+    let mut seen = BTreeSet::new();
+    for (node, host) in outputs["hosts"].as_object().expect("hosts") {
+        for (name, unit) in host["units"].as_object().expect("units") {
+            let service = &unit["serviceConfig"];
+            assert!(OWN_UNITS.contains(&name.as_str()), "{node}: {name}");
+            seen.insert(name.as_str());
+            let text = |key: &str| service[key].as_str().unwrap_or_default().to_owned();
+            assert_eq!(text("Type"), "exec", "{name}");
+            assert!(
+                ["always", "on-failure"].contains(&text("Restart").as_str()),
+                "{name}"
+            );
+            assert_eq!(
+                unit["unitConfig"]["StartLimitIntervalSec"], 0,
+                "{name} would be given up"
+            );
+            assert_eq!(text("ProtectSystem"), "strict", "{name}");
+            assert_eq!(service["NoNewPrivileges"], true, "{name}");
+            assert!(
+                !service["CapabilityBoundingSet"].is_null(),
+                "{name} has every capability"
+            );
+            assert!(!service["SystemCallFilter"].is_null(), "{name}");
+            assert!(
+                unit["after"].to_string().contains("network-online.target"),
+                "{name}"
+            );
+            assert!(
+                unit["wants"].to_string().contains("network-online.target"),
+                "{name}"
+            );
+            assert!(
+                unit["wantedBy"].to_string().contains("multi-user.target"),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(seen, BTreeSet::from(OWN_UNITS));
+    let unit = |node: &str, name: &str| outputs["hosts"][node]["units"][name].clone();
+    // After haproxy when starting, so before it when stopping.
+    assert!(
+        unit("node-1", "keepalived")["after"]
+            .to_string()
+            .contains("haproxy.service")
+    );
+    for (node, name) in [
+        ("node-1", "haproxy"),
+        ("node-1", "keepalived"),
+        ("node-2", "supervisord"),
+    ] {
+        assert_ne!(
+            unit(node, name)["reloadTriggers"],
+            serde_json::json!([]),
+            "{name} does not reload"
+        );
+        assert!(
+            !unit(node, name)["serviceConfig"]["ExecReload"].is_null(),
+            "{name} can't reload"
+        );
+    }
+    let mongod = unit("node-3", "mongod");
+    assert!(mongod["serviceConfig"]["TimeoutStopSec"].as_u64() >= Some(60));
+    assert!(
+        unit("node-3", "reconcile-database")["after"]
+            .to_string()
+            .contains("mongod.service")
+    );
+}
+
+#[test]
+fn firewalls_let_only_the_subnet_in() {
+    let Some(outputs) = outputs() else { return };
+    for (node, host) in outputs["hosts"].as_object().expect("hosts") {
+        let facts = read_json(&format!("hosts/{node}/node.json"));
+        let is_public = facts["tier"] == "load-balancer";
+        let public = if is_public {
+            serde_json::json!([80])
+        } else {
+            serde_json::json!([])
+        };
+        assert_eq!(host["firewall"]["allowedTCPPorts"], public, "{node}");
+        let rules = host["firewall"]["extraCommands"].as_str().expect("rules");
+        let address = facts["address"].as_str().expect("an address");
+        assert!(
+            rules
+                .lines()
+                .all(|rule| rule.contains(&format!("-s {address}/24 "))),
+            "{node}: {rules}"
+        );
+        assert_eq!(rules.contains("-p 112 "), is_public, "{node}: VRRP");
+    }
+}
+
+/// What the VM tests' machines are made from is what the topology files say today.
+#[test]
+fn hosts_of_the_vm_tests_are_fresh() {
+    let work = TestEnvironment::new();
+    for (topology, hosts) in [
+        ("examples/ha.json", "tests/nixos/hosts/ha"),
+        (
+            "tests/nixos/topologies/three.json",
+            "tests/nixos/hosts/three",
+        ),
+    ] {
+        let topology = repository(topology).display().to_string();
+        let hosts = repository(hosts).display().to_string();
+        work.run(&["-f", &topology, "generate", "--check", "--output", &hosts])
+            .exits(0);
+    }
+}
+
+/// The driver's build type-checks and lints the scripts; the same here, where the tools are.
+#[test]
+fn scripts_of_the_vm_tests_are_sound() {
+    let Some(outputs) = outputs() else { return };
+    let tools: Vec<_> = ["mypy", "pyflakes"]
+        .into_iter()
+        .filter_map(|name| Some((name, exec::find(name)?)))
+        .collect();
+    if tools.len() < 2 {
+        return not_run("mypy or pyflakes is not here (pip install mypy pyflakes)");
+    }
+    let work = TestEnvironment::new();
+    let stubs = fs::read_to_string(repository("tests/nix/stubs.py")).expect("stubs");
+    for kind in ["tests", "containerTests"] {
+        for (name, test) in outputs[kind].as_object().expect("tests") {
+            let machines: Vec<String> = keys(&test["machines"])
+                .iter()
+                .map(|name| name.replace('-', "_"))
+                .collect();
+            let hints: String = machines
+                .iter()
+                .fold(String::new(), |all, name| all + name + ": QemuMachine\n");
+            let script = test["script"].as_str().expect("a script");
+            work.write("typed.py", format!("{stubs}\n\n{hints}\n{script}"));
+            work.write("script.py", script);
+            for (tool, program) in &tools {
+                let mut command = Command::new(program);
+                command.current_dir(work.path(""));
+                match *tool {
+                    "mypy" => command.args([
+                        "--no-implicit-optional",
+                        "--cache-dir",
+                        "/dev/null",
+                        "typed.py",
+                    ]),
+                    _ => command.arg("script.py").env(
+                        "PYFLAKES_BUILTINS",
+                        machines.join(",") + ",start_all,subtest,retry",
+                    ),
+                };
+                let output = command.output().expect("the tool starts");
+                let said = String::from_utf8_lossy(&output.stdout);
+                assert!(output.status.success(), "{name}: {tool}: {said}");
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Projects of others: what our template makes, what is said when their files don't
+//! fit together, and our modules without the generator.
+
+use std::fs;
+use std::process::Output;
+
+use super::{json, keys, nix_with_library, repository};
+use crate::common::{TOPOLOGY, TestEnvironment};
+
+/// A project made from the template: its flake and the files of [`TOPOLOGY`].
+fn project() -> TestEnvironment {
+    let project = TestEnvironment::with(TOPOLOGY);
+    for file in ["flake.nix", "modules/default.nix"] {
+        let text = fs::read(repository("templates/default").join(file)).expect("the template");
+        project.write(file, text);
+    }
+    project.run(&["generate"]).exits(0);
+    project
+}
+
+fn evaluate_project(project: &TestEnvironment) -> Option<Output> {
+    let mut command = nix_with_library()?;
+    let work = project.path("").display().to_string();
+    command.arg(repository("tests/nix/project.nix")).args([
+        "--arg",
+        "work",
+        work.trim_end_matches('/'),
+    ]);
+    Some(command.output().expect("Nix starts"))
+}
+
+#[test]
+fn the_template_is_a_whole_project() {
+    let project = project();
+    let Some(output) = evaluate_project(&project) else {
+        return;
+    };
+    let seen = json(&output);
+    assert_eq!(keys(&seen["toplevels"]).len(), 7);
+    assert_eq!(
+        seen["apps"],
+        serde_json::json!(["gen-topology", "lab", "vms"])
+    );
+    assert_eq!(
+        seen["images"]["db-1"],
+        serde_json::json!(["openstack", "qemu", "virtualbox"])
+    );
+}
+
+/// What is said when files don't fit together: what is wrong, where, and the command to run.
+#[test]
+fn what_does_not_fit_is_said_in_one_sentence() {
+    type Harm = fn(&TestEnvironment);
+    let cases: [(&str, Harm, &str); 8] = [
+        (
+            "a file edited by hand",
+            |p| p.write("hosts/lb-1/etc/haproxy/haproxy.cfg", "global\n"),
+            "lb-1/etc/haproxy/haproxy.cfg was changed by hand; change the topology file, then run `gen-topology generate`.",
+        ),
+        (
+            "a missing file",
+            |p| fs::remove_file(p.path("hosts/db-1/etc/mongod.conf")).expect("a file"),
+            "db-1/etc/mongod.conf is missing; run `gen-topology generate`",
+        ),
+        (
+            "a missing host",
+            |p| fs::remove_dir_all(p.path("hosts/app-2")).expect("a directory"),
+            "hosts/app-2 is missing, and topology.json has the node app-2; run `gen-topology generate`",
+        ),
+        (
+            "a host too many",
+            |p| {
+                let app = "\"app-2\": { \"tier\": \"app\", \"address\": \"10.20.0.65\" },";
+                p.write("topology.json", TOPOLOGY.replace(app, ""));
+            },
+            "hosts/app-2 belongs to no node of topology.json; run `gen-topology generate`",
+        ),
+        (
+            "another address",
+            |p| {
+                p.write(
+                    "topology.json",
+                    TOPOLOGY.replace("10.20.0.65", "10.20.0.99"),
+                );
+            },
+            "hosts/app-2/node.json says address 10.20.0.65, and topology.json says 10.20.0.99; run `gen-topology generate`",
+        ),
+        (
+            "no modules",
+            |p| fs::remove_file(p.path("modules/default.nix")).expect("a file"),
+            "modules/default.nix is missing beside hosts",
+        ),
+        (
+            "no topology",
+            |p| fs::remove_file(p.path("topology.json")).expect("a file"),
+            "topology.json is missing; run `gen-topology init`",
+        ),
+        (
+            "an unknown system",
+            |p| {
+                let flake = p
+                    .read("flake.nix")
+                    .replace("\"x86_64-linux\"", "\"riscv64-linux\"");
+                // The project's own outputs keep their system: only the stack's is unknown.
+                p.write("flake.nix", flake.replace("${system}", "x86_64-linux"));
+            },
+            "mkStack: unknown system riscv64-linux; use one of aarch64-linux, x86_64-linux",
+        ),
+    ];
+    for (what, harm, sentence) in cases {
+        let project = project();
+        harm(&project);
+        let Some(output) = evaluate_project(&project) else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{what} went unnoticed");
+        assert!(said.contains(sentence), "{what}: {said}");
+    }
+}
+
+/// The example of using our modules without the generator.
+#[test]
+fn the_example_of_the_documentation_evaluates() {
+    let page = fs::read_to_string(repository("docs/nixos.md")).expect("docs/nixos.md");
+    let blocks = page
+        .split("```nix\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next());
+    let example = blocks
+        .into_iter()
+        .find(|block| block.contains("facts = {"))
+        .expect("an example with facts");
+    let work = TestEnvironment::new();
+    work.write("module.nix", example);
+    work.write("mongod.conf", "net:\n  port: 27017\n");
+    let Some(mut command) = nix_with_library() else {
+        return;
+    };
+    let module = work.path("module.nix").display().to_string();
+    let output = command
+        .arg(repository("tests/nix/module.nix"))
+        .args(["--arg", "module", &module])
+        .output();
+    let seen = json(&output.expect("Nix starts"));
+    assert_eq!(seen["name"], "nixos-system-db");
+    assert_eq!(
+        seen["units"],
+        serde_json::json!(["mongod", "reconcile-database"])
+    );
+}
