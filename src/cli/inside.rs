@@ -104,14 +104,28 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let flag = interrupts()?;
     let interrupted = || flag.load(Ordering::SeqCst);
     let mut progress = Progress::new(lab.plan().nodes.len());
-    if let Err(error) = lab.reconcile(&interrupted, &mut |event| progress.tell(&event, ui)) {
+    // The first answer may come before the last node is started.
+    let given_up = AtomicBool::new(false);
+    let (started, waited, took) = std::thread::scope(|scope| {
+        let stop = || flag.load(Ordering::SeqCst) || given_up.load(Ordering::SeqCst);
+        let lab = &lab;
+        let waiting = scope.spawn(move || {
+            let waited = lab.wait_for_answer(PATIENCE, &stop);
+            (waited, spent + begun.elapsed())
+        });
+        let started = lab.reconcile(&interrupted, &mut |event| progress.tell(&event, ui));
+        given_up.store(started.is_err(), Ordering::SeqCst);
+        let (waited, took) = waiting
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (started, waited, took)
+    });
+    if let Err(error) = started {
         if !interrupted() {
             ui.error(&error);
         }
         return Err(unusable());
     }
-    let waited = lab.wait_for_answer(PATIENCE, &interrupted);
-    let took = spent + begun.elapsed();
     if wait && waited.is_ok() {
         lab.wait_for_all(PATIENCE, &interrupted, &mut |event| {
             progress.tell(&event, ui);

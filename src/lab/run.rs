@@ -63,6 +63,8 @@ pub struct Lab {
     ip: PathBuf,
 }
 
+/// App nodes that are booted at the same time.
+const WAVE: usize = 6;
 /// How long one question to a node may take.
 const QUESTION: Duration = Duration::from_millis(500);
 
@@ -138,10 +140,7 @@ impl Lab {
         if interrupted() {
             bail!("interrupted");
         }
-        self.boot(&missing)?;
-        missing
-            .into_iter()
-            .for_each(|node| report(Event::Started(node.name.clone())));
+        self.boot_in_waves(&missing, interrupted, report)?;
         // Last, when no load balancer sends them anything any more.
         for name in self.known_nodes() {
             if self.plan.node(&name).is_none() {
@@ -649,6 +648,43 @@ impl Lab {
                 .map(str::to_owned)
                 .collect();
             exec::run(&mut self.command(&node.name, &argv)?, None)?;
+        }
+        Ok(())
+    }
+
+    /// Boots nodes: all at once when they are few, else first what apps need, and
+    /// then apps a wave at a time. Dozens of apps that start together would keep a
+    /// small machine from electing a primary, and each other from becoming ready.
+    fn boot_in_waves(
+        &self,
+        nodes: &[&NodePlan],
+        interrupted: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Event),
+    ) -> anyhow::Result<()> {
+        let mut boot = |wave: &[&NodePlan]| {
+            self.boot(wave)?;
+            wave.iter()
+                .for_each(|node| report(Event::Started(node.name.clone())));
+            anyhow::Ok(())
+        };
+        let (apps, others): (Vec<&NodePlan>, Vec<&NodePlan>) =
+            nodes.iter().partition(|node| node.tier == Tier::App);
+        if apps.len() <= WAVE {
+            return boot(nodes);
+        }
+        boot(&others)?;
+        exec::wait_until(Duration::from_secs(30), || {
+            interrupted() || self.has_primary()
+        });
+        for wave in apps.chunks(WAVE) {
+            if interrupted() {
+                bail!("interrupted");
+            }
+            boot(wave)?;
+            // A wave that is not ready in time does not hold up the next one.
+            exec::wait_until(Duration::from_secs(10), || {
+                interrupted() || wave.iter().all(|node| self.is_ready(node))
+            });
         }
         Ok(())
     }
