@@ -215,18 +215,22 @@ let
     };
     "nixos/modules/services/logging/logrotate.nix" = {
       services.logrotate.settings = option (types.attrsOf (
-        types.submodule {
-          freeformType = types.attrsOf (
-            types.nullOr (
-              types.oneOf [
-                (types.listOf types.str)
-                types.bool
-                types.int
-                types.str
-              ]
-            )
-          );
-        }
+        types.submodule (
+          { name, ... }:
+          {
+            options.files = option (types.either types.str (types.listOf types.str)) name;
+            options.frequency = option (types.nullOr types.str) null;
+            freeformType = types.attrsOf (
+              types.nullOr (
+                types.oneOf [
+                  types.int
+                  types.bool
+                  types.str
+                ]
+              )
+            );
+          }
+        )
       )) { };
     };
     "nixos/modules/services/web-servers/nginx/default.nix" = {
