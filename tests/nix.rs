@@ -64,29 +64,27 @@ fn nix() -> Option<Command> {
     Some(command)
 }
 
-/// The same for evaluating with the library of nixpkgs, which is no part of this repository.
-fn nix_with_library() -> Option<Command> {
+/// The same for evaluating: with the library of nixpkgs where `GEN_TOPOLOGY_NIXPKGS_LIB` or
+/// `NIX_PATH` say where it is, else with a stand-in for it, too.
+fn evaluation() -> Option<Command> {
+    let library = library();
     let mut command = nix()?;
+    command
+        .args(["--eval", "--strict", "--json"])
+        .env("GEN_TOPOLOGY_NIXPKGS_LIB", library.unwrap_or_default());
+    Some(command)
+}
+
+/// `lib` of nixpkgs, if it is here.
+fn library() -> Option<PathBuf> {
     let named = std::env::var_os("GEN_TOPOLOGY_NIXPKGS_LIB").map(PathBuf::from);
     let library = named.or_else(|| {
-        let found = nix()?.args(["--find-file", "nixpkgs/lib"]).output().ok()?;
+        let mut command = Command::new(exec::find("nix-instantiate")?);
+        let found = command.args(["--find-file", "nixpkgs/lib"]).output().ok()?;
         let path = String::from_utf8(found.stdout).ok()?;
         found.status.success().then(|| PathBuf::from(path.trim()))
     });
-    match library {
-        Some(library) if library.join("modules.nix").is_file() => {
-            command
-                .args(["--eval", "--strict", "--json"])
-                .env("GEN_TOPOLOGY_NIXPKGS_LIB", library);
-            Some(command)
-        }
-        _ => {
-            not_run(
-                "the library of nixpkgs is not here; set GEN_TOPOLOGY_NIXPKGS_LIB to nixpkgs' lib, or NIX_PATH",
-            );
-            None
-        }
-    }
+    library.filter(|library| library.join("modules.nix").is_file())
 }
 
 #[track_caller]
@@ -101,11 +99,29 @@ fn json(output: &Output) -> Value {
 
 /// What `tests/nix/evaluate.nix` says of the flake.
 fn outputs() -> Option<Value> {
-    let output = nix_with_library()?
+    let output = evaluation()?
         .arg(repository("tests/nix/evaluate.nix"))
         .output()
         .expect("Nix starts");
     Some(json(&output))
+}
+
+/// Without the real library the rest of these tests relies on the stand-in.
+#[test]
+fn the_stand_in_agrees_with_the_library_of_nixpkgs() {
+    let (Some(real), Some(mut command)) = (outputs(), evaluation()) else {
+        return;
+    };
+    if library().is_none() {
+        return not_run(
+            "the library of nixpkgs is not here; set GEN_TOPOLOGY_NIXPKGS_LIB to nixpkgs' lib",
+        );
+    }
+    command
+        .arg(repository("tests/nix/evaluate.nix"))
+        .env("GEN_TOPOLOGY_NIXPKGS_LIB", "");
+    let stand_in = json(&command.output().expect("Nix starts"));
+    assert!(real == stand_in, "the stand-in evaluates something else");
 }
 
 fn keys(value: &Value) -> BTreeSet<&str> {
@@ -383,15 +399,15 @@ fn hosts_of_the_vm_tests_are_fresh() {
 #[test]
 fn scripts_of_the_vm_tests_are_sound() {
     let Some(outputs) = outputs() else { return };
-    let tools: Vec<_> = ["mypy", "pyflakes"]
-        .into_iter()
-        .filter_map(|name| Some((name, exec::find(name)?)))
-        .collect();
-    if tools.len() < 2 {
+    let (Some(mypy), Some(pyflakes)) = (exec::find("mypy"), exec::find("pyflakes")) else {
         return not_run("mypy or pyflakes is not here (pip install mypy pyflakes)");
-    }
+    };
     let work = TestEnvironment::new();
     let stubs = fs::read_to_string(repository("tests/nix/stubs.py")).expect("stubs");
+    let mut types = Command::new(mypy);
+    types
+        .current_dir(work.path(""))
+        .args(["--no-implicit-optional", "--cache-dir", "/dev/null"]);
     for kind in ["tests", "containerTests"] {
         for (name, test) in outputs[kind].as_object().expect("tests") {
             let machines: Vec<String> = keys(&test["machines"])
@@ -402,27 +418,23 @@ fn scripts_of_the_vm_tests_are_sound() {
                 .iter()
                 .fold(String::new(), |all, name| all + name + ": QemuMachine\n");
             let script = test["script"].as_str().expect("a script");
-            work.write("typed.py", format!("{stubs}\n\n{hints}\n{script}"));
-            work.write("script.py", script);
-            for (tool, program) in &tools {
-                let mut command = Command::new(program);
-                command.current_dir(work.path(""));
-                match *tool {
-                    "mypy" => command.args([
-                        "--no-implicit-optional",
-                        "--cache-dir",
-                        "/dev/null",
-                        "typed.py",
-                    ]),
-                    _ => command.arg("script.py").env(
-                        "PYFLAKES_BUILTINS",
-                        machines.join(",") + ",start_all,subtest,retry",
-                    ),
-                };
-                let output = command.output().expect("the tool starts");
-                let said = String::from_utf8_lossy(&output.stdout);
-                assert!(output.status.success(), "{name}: {tool}: {said}");
-            }
+            let typed = name.replace('-', "_") + ".py";
+            work.write(&typed, format!("{stubs}\n\n{hints}\n{script}"));
+            types.arg(typed);
+            work.write("script", script);
+            let lint = Command::new(&pyflakes)
+                .arg(work.path("script"))
+                .env(
+                    "PYFLAKES_BUILTINS",
+                    machines.join(",") + ",start_all,subtest,retry",
+                )
+                .output()
+                .expect("pyflakes starts");
+            let said = String::from_utf8_lossy(&lint.stdout);
+            assert!(lint.status.success(), "{name}: {said}");
         }
     }
+    let output = types.output().expect("mypy starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Output;
 
-use super::{json, keys, nix_with_library, repository};
+use super::{evaluation, json, keys, repository};
 use crate::common::{TOPOLOGY, TestEnvironment};
 
 /// A project made from the template: its flake and the files of [`TOPOLOGY`].
@@ -19,7 +19,7 @@ fn project() -> TestEnvironment {
 }
 
 fn evaluate_project(project: &TestEnvironment) -> Option<Output> {
-    let mut command = nix_with_library()?;
+    let mut command = evaluation()?;
     let work = project.path("").display().to_string();
     command.arg(repository("tests/nix/project.nix")).args([
         "--arg",
@@ -134,7 +134,7 @@ fn the_example_of_the_documentation_evaluates() {
     let work = TestEnvironment::new();
     work.write("module.nix", example);
     work.write("mongod.conf", "net:\n  port: 27017\n");
-    let Some(mut command) = nix_with_library() else {
+    let Some(mut command) = evaluation() else {
         return;
     };
     let module = work.path("module.nix").display().to_string();

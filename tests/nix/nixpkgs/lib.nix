@@ -1,7 +1,8 @@
-# The real library of nixpkgs, and the one function that the flake of nixpkgs adds to it.
+# The real library of nixpkgs where GEN_TOPOLOGY_NIXPKGS_LIB says where it is, a stand-in
+# elsewhere; and the one function that the flake of nixpkgs adds to it.
 let
   named = builtins.getEnv "GEN_TOPOLOGY_NIXPKGS_LIB";
-  lib = import (if named != "" then /. + named else <nixpkgs/lib>);
+  lib = if named != "" then import (/. + named) else import ./library.nix;
 
   # lib.fileset needs Nix 2.14. Here it is enough that each file it is given exists.
   filesets = {
@@ -16,4 +17,4 @@ lib
 // {
   nixosSystem = import ./nixos.nix { inherit lib; };
 }
-// (if builtins ? readFileType then { } else { fileset = filesets; })
+// (if builtins ? readFileType && named != "" then { } else { fileset = filesets; })
