@@ -248,7 +248,28 @@ let
       internal = tree null [ ] { inherit (options) _module; } (
         map (set: if set ? _module then { inherit (set) _module; } else { }) values
       );
-      config = tree internal._module.freeformType [ ] options values;
+      config = builtins.seq (known [ ] options values) (
+        tree internal._module.freeformType [ ] options values
+      );
+
+      # Every name, also where nobody looks.
+      known =
+        loc: options: values:
+        let
+          sets = concatMap pushDown values;
+          check =
+            name:
+            if options ? ${name} then
+              kind options.${name} == "option"
+              || known (loc ++ [ name ]) options.${name} (
+                concatMap (set: if set ? ${name} then [ set.${name} ] else [ ]) sets
+              )
+            else if loc == [ ] && internal._module.freeformType != null then
+              true
+            else
+              throw "The option `${showOption (loc ++ [ name ])}' does not exist.";
+        in
+        all check (concatMap attrNames sets);
     in
     {
       inherit config options extendModules;
