@@ -109,6 +109,7 @@ pub fn look(lab: &Lab) -> anyhow::Result<Vec<String>> {
     wait("the first load balancer to have the virtual IP", || {
         lab.owners() == [first.name.as_str()]
     })?;
+    apps_in_use(lab)?;
     let entry = "stored through the virtual IP";
     let body = serde_json::json!({ "text": entry }).to_string();
     let stored = http::post(
@@ -389,11 +390,7 @@ fn under_load(
     wait("every node to be ready", || {
         lab.plan().nodes.iter().all(|node| lab.is_ready(node))
     })?;
-    wait("every app server to be in use", || {
-        lab.plan()
-            .tier(Tier::App)
-            .all(|app| server_is(lab, &app.name, "UP"))
-    })?;
+    apps_in_use(lab)?;
     // Ids are for this run only: the lab may have seen a demonstration before.
     let since = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -474,6 +471,14 @@ fn an_app(lab: &Lab) -> anyhow::Result<&NodePlan> {
         .tier(Tier::App)
         .next()
         .context("there is no app server")
+}
+
+fn apps_in_use(lab: &Lab) -> anyhow::Result<()> {
+    wait("every app server to be in use", || {
+        lab.plan()
+            .tier(Tier::App)
+            .all(|app| server_is(lab, &app.name, "UP"))
+    })
 }
 
 /// Whether the haproxy that serves the virtual IP sees a server in a state.

@@ -420,7 +420,8 @@ impl Lab {
         })
     }
 
-    /// Waits until every node is ready, and tells of each as it becomes so.
+    /// Waits until every node is ready, apps in the eyes of each haproxy too, and tells
+    /// of each as it becomes so.
     ///
     /// # Errors
     /// If it takes longer than `patience`, with the nodes that are not.
@@ -438,8 +439,13 @@ impl Lab {
             .filter(|node| self.pid(&node.name).is_some())
             .collect();
         while !waiting.is_empty() {
+            let seen = self.seen_by_haproxy();
+            let in_use = |node: &NodePlan| {
+                let by = seen.get(&node.name).into_iter().flatten();
+                by.into_iter().all(|status| status.starts_with("UP "))
+            };
             waiting.retain(|node| {
-                let ready = self.is_ready(node);
+                let ready = self.is_ready(node) && in_use(node);
                 if ready {
                     report(Event::Ready(node.name.clone()));
                 }
