@@ -19,7 +19,7 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
                     node::load_balancer::run_haproxy(&facts, &command, &say)?
                 }
                 LoadBalancerDaemon::Keepalived => {
-                    node::load_balancer::run_keepalived(&facts, &command, &say)?
+                    node::load_balancer::run_keepalived(&args.facts, &facts, &command, &say)?
                 }
             };
             if code == 0 {

@@ -21,6 +21,7 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -45,14 +46,11 @@ const TABLE: u32 = 26484;
 
 /// Keeps the rules in step with who is alive, until `over`.
 pub(super) fn keep(
+    facts_file: &Path,
     facts: &NodeFacts,
-    settings: &LoadBalancerFacts,
     over: &AtomicBool,
     say: &(dyn Fn(&str) + Sync),
 ) {
-    if settings.peers.is_empty() {
-        return;
-    }
     if let Err(error) = prepare(facts.virtual_ip) {
         say(&format!("open connections can't be handed over: {error:#}"));
         return;
@@ -60,6 +58,12 @@ pub(super) fn keep(
     let mut loaded: Option<BTreeSet<Ipv4Addr>> = None;
     let mut owner_since: Option<Instant> = None;
     while !over.load(Ordering::SeqCst) {
+        // Read anew each time: load balancers come and go while this one serves.
+        let now = super::facts(facts_file).ok();
+        let Some(settings) = now.as_ref().and_then(|facts| facts.load_balancer.as_ref()) else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
         let mut peers = alive(settings);
         owner_since =
             vrrp::is_local(facts.virtual_ip).then(|| owner_since.unwrap_or_else(Instant::now));

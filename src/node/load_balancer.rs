@@ -246,11 +246,13 @@ fn drain(load_balancer: Ipv4Addr, port: u16) -> bool {
     answer.is_ok_and(|answer| answer.status == 204)
 }
 
-/// Runs keepalived until it ends, and returns its exit code.
+/// Runs keepalived until it ends, and returns its exit code. `facts` were read from
+/// `facts_file`, which is read again while keepalived runs.
 ///
 /// # Errors
 /// If it can't be started.
 pub fn run_keepalived(
+    facts_file: &Path,
     facts: &NodeFacts,
     argv: &[String],
     say: &(dyn Fn(&str) + Sync),
@@ -264,7 +266,7 @@ pub fn run_keepalived(
     let signals = listen()?;
     let over = AtomicBool::new(false);
     let code = std::thread::scope(|scope| {
-        scope.spawn(|| handover::keep(facts, settings, &over, say));
+        scope.spawn(|| handover::keep(facts_file, facts, &over, say));
         let code = watch_keepalived(facts, settings, argv, &signals, say);
         over.store(true, Ordering::SeqCst);
         code
