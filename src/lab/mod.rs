@@ -16,10 +16,11 @@
 //!
 //! [`plan`] says what a lab consists of and touches nothing. [`state`] finds labs.
 //! [`supplies`] gets what a lab needs from outside. [`enter`] leads from this machine into
-//! the lab, where [`run`] works with [`net`]. [`boot`] turns a fresh set of
+//! the lab, where [`run`] works with [`net`] and [`ask`] looks. [`boot`] turns a fresh set of
 //! namespaces into a node.
 
 pub mod anchor;
+pub mod ask;
 pub mod boot;
 pub mod enter;
 pub mod net;
@@ -28,6 +29,7 @@ pub mod run;
 pub mod state;
 pub mod supplies;
 
+pub use ask::NodeState;
 pub use plan::{LabPlan, NodePlan};
-pub use run::{Event, Lab, NodeState};
+pub use run::{Event, Lab};
 pub use state::{Place, RunningLab};

@@ -1,0 +1,307 @@
+//! A lab from inside, asked: who runs, who is well, who has the virtual IP, what the
+//! haproxies think of the apps, and waiting until all of that is as it should be.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use serde::Serialize;
+
+use super::net;
+use super::plan::NodePlan;
+use super::run::{Event, Lab};
+use crate::config::HAPROXY_SOCKET;
+use crate::exec;
+use crate::health::haproxy::{self, ServerState};
+use crate::health::{http, mongo, vrrp};
+use crate::topology::Tier;
+
+/// How long one question to a node may take.
+const QUESTION: Duration = Duration::from_millis(500);
+
+/// A node as `status` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeState {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub tier: Tier,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Whether its first process runs.
+    pub running: bool,
+    /// Whether it is plugged into the switch.
+    pub connected: bool,
+    /// Whether it answers as a node of its tier should.
+    pub ready: bool,
+    /// What it is at the moment: owner of the virtual IP, primary, what haproxy thinks of it.
+    pub notes: Vec<String>,
+}
+
+impl Lab {
+    /// Every node's state. Nodes are asked at the same time.
+    pub fn status(&self) -> Vec<NodeState> {
+        let connected = self.connected_ports();
+        let seen = self.seen_by_haproxy();
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = self
+                .plan
+                .nodes
+                .iter()
+                .map(|node| {
+                    let (connected, seen) = (&connected, &seen);
+                    scope.spawn(move || self.node_state(node, connected, seen))
+                })
+                .collect();
+            asked
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                })
+                .collect()
+        })
+    }
+
+    /// Whether a node answers as one of its tier should.
+    pub fn is_ready(&self, node: &NodePlan) -> bool {
+        let client = http::client(QUESTION);
+        match node.tier {
+            Tier::LoadBalancer => {
+                http::get(&client, node.address, self.plan.internal_port, "/alive")
+                    .is_ok_and(|a| a.status == 200)
+            }
+            Tier::App => http::get(
+                &client,
+                node.address,
+                self.plan.app_port,
+                &self.plan.health_path,
+            )
+            .is_ok_and(|a| a.status == 200),
+            Tier::Database => self.hello(node).is_ok_and(|hello| {
+                matches!(hello.role, mongo::Role::Primary | mongo::Role::Secondary)
+            }),
+        }
+    }
+
+    /// Load balancers that have the virtual IP: one, unless something is wrong.
+    pub fn owners(&self) -> Vec<&str> {
+        let owns = |node: &&NodePlan| {
+            self.pid(&node.name).is_some_and(|pid| {
+                vrrp::is_local_in(Path::new(&format!("/proc/{pid}/net")), self.plan.virtual_ip)
+            })
+        };
+        self.plan
+            .tier(Tier::LoadBalancer)
+            .filter(owns)
+            .map(|node| node.name.as_str())
+            .collect()
+    }
+
+    /// The app servers as the haproxy of `name` sees them.
+    ///
+    /// # Errors
+    /// If the node or its haproxy is not there.
+    pub fn servers(&self, name: &str) -> anyhow::Result<Vec<ServerState>> {
+        let pid = self
+            .pid(name)
+            .with_context(|| format!("{name} is not running"))?;
+        haproxy::servers(
+            Path::new(&format!("/proc/{pid}/root{HAPROXY_SOCKET}")),
+            "app",
+        )
+    }
+
+    /// Waits until a request through the virtual IP is answered by an app that has
+    /// reached a replica set with a primary. Returns how long it took.
+    ///
+    /// # Errors
+    /// If it takes longer than `patience`, with what was seen last.
+    pub fn wait_for_answer(
+        &self,
+        patience: Duration,
+        interrupted: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let client = http::client(Duration::from_secs(1));
+        let mut last = anyhow!("nothing was asked yet");
+        while begun.elapsed() < patience {
+            if interrupted() {
+                bail!("interrupted");
+            }
+            match http::get(
+                &client,
+                self.plan.virtual_ip,
+                self.plan.port,
+                &self.plan.health_path,
+            ) {
+                Ok(answer) if answer.status == 200 && self.has_primary() => {
+                    return Ok(begun.elapsed());
+                }
+                Ok(answer) if answer.status == 200 => last = anyhow!("no database is primary"),
+                Ok(answer) => {
+                    last = anyhow!(
+                        "the app answers {} to {}",
+                        answer.status,
+                        self.plan.health_path
+                    );
+                }
+                Err(error) => last = error,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(last).with_context(|| {
+            format!("no answer through the virtual IP within {} s; see `gen-topology lab status` and `gen-topology lab logs`", patience.as_secs())
+        })
+    }
+
+    /// Waits until every node is ready, apps in the eyes of each haproxy too, and tells
+    /// of each as it becomes so.
+    ///
+    /// # Errors
+    /// If it takes longer than `patience`, with the nodes that are not.
+    pub fn wait_for_all(
+        &self,
+        patience: Duration,
+        interrupted: &dyn Fn() -> bool,
+        report: &mut dyn FnMut(Event),
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut waiting: Vec<&NodePlan> = self
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| self.pid(&node.name).is_some())
+            .collect();
+        while !waiting.is_empty() {
+            let seen = self.seen_by_haproxy();
+            let in_use = |node: &NodePlan| {
+                let by = seen.get(&node.name).into_iter().flatten();
+                by.into_iter().all(|status| status.starts_with("UP "))
+            };
+            waiting.retain(|node| {
+                let ready = self.is_ready(node) && in_use(node);
+                if ready {
+                    report(Event::Ready(node.name.clone()));
+                }
+                !ready
+            });
+            if interrupted() {
+                bail!("interrupted");
+            }
+            if Instant::now() > deadline && !waiting.is_empty() {
+                let names: Vec<&str> = waiting.iter().map(|node| node.name.as_str()).collect();
+                bail!(
+                    "{} did not become ready; see `gen-topology lab logs {}`",
+                    names.join(", "),
+                    names.join(" ")
+                );
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_primary(&self) -> bool {
+        self.plan.tier(Tier::Database).any(|node| {
+            self.hello(node)
+                .is_ok_and(|hello| hello.role == mongo::Role::Primary)
+        })
+    }
+
+    fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
+        let host = format!("{}:{}", node.address, self.plan.database_port);
+        Ok(mongo::Member::connect(&host, QUESTION)?.hello()?)
+    }
+
+    fn node_state(
+        &self,
+        node: &NodePlan,
+        connected: &BTreeMap<String, bool>,
+        seen: &BTreeMap<String, Vec<String>>,
+    ) -> NodeState {
+        let pid = self.pid(&node.name);
+        let running = pid.is_some();
+        let plugged =
+            pid.is_some_and(|pid| connected.get(&net::port(pid)).copied().unwrap_or(false));
+        let mut notes = Vec::new();
+        let mut ready = running && plugged && self.is_ready(node);
+        match node.tier {
+            Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => {
+                notes.push("has the virtual IP".to_owned());
+            }
+            Tier::LoadBalancer => {}
+            Tier::App => {
+                for (status, by) in group(seen.get(&node.name)) {
+                    notes.push(format!("{status} for {by}"));
+                }
+            }
+            Tier::Database => match self.hello(node).map(|hello| hello.role) {
+                Ok(mongo::Role::Primary) => notes.push("primary".to_owned()),
+                Ok(mongo::Role::Secondary) => notes.push("secondary".to_owned()),
+                Ok(mongo::Role::Uninitialized) => notes.push("in no replica set yet".to_owned()),
+                Ok(mongo::Role::Other) => notes.push("starting or syncing".to_owned()),
+                Err(_) => ready = false,
+            },
+        }
+        NodeState {
+            name: node.name.clone(),
+            tier: node.tier,
+            address: node.address,
+            running,
+            connected: plugged,
+            ready,
+            notes,
+        }
+    }
+
+    /// For each app server, what each haproxy thinks of it: `STATUS NODE`.
+    fn seen_by_haproxy(&self) -> BTreeMap<String, Vec<String>> {
+        let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for balancer in self.plan.tier(Tier::LoadBalancer) {
+            for server in self.servers(&balancer.name).unwrap_or_default() {
+                seen.entry(server.name)
+                    .or_default()
+                    .push(format!("{} {}", server.status, balancer.name));
+            }
+        }
+        seen
+    }
+
+    fn connected_ports(&self) -> BTreeMap<String, bool> {
+        #[derive(serde::Deserialize)]
+        struct Link {
+            ifname: String,
+            #[serde(default)]
+            flags: Vec<String>,
+        }
+        let links = exec::run(Command::new(&self.ip).args(["-json", "link", "show"]), None)
+            .unwrap_or_default();
+        let links: Vec<Link> = serde_json::from_str(&links).unwrap_or_default();
+        links
+            .into_iter()
+            .map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP")))
+            .collect()
+    }
+}
+
+/// The same status for several load balancers in few words: `UP` → `lb-1, lb-2`.
+fn group(seen: Option<&Vec<String>>) -> BTreeMap<String, String> {
+    let mut by_status: BTreeMap<String, String> = BTreeMap::new();
+    for (status, by) in seen
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.rsplit_once(' '))
+    {
+        let list = by_status.entry(status.to_owned()).or_default();
+        if !list.is_empty() {
+            list.push_str(", ");
+        }
+        list.push_str(by);
+    }
+    by_status
+}
