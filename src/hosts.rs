@@ -241,7 +241,7 @@ pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// A unified diff of what [`write`] would do, for people.
+/// A unified diff of what `write` would do, for people.
 pub fn unified(directory: &Path, rendered: &[Rendered], changes: &Changes) -> String {
     let wanted: BTreeMap<PathBuf, &str> = rendered
         .iter()

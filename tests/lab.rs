@@ -357,6 +357,46 @@ fn up_answers_shows_itself_and_leaves_nothing() {
     assert!(!bench.labs().join("web-stack").exists());
 }
 
+/// The smallest stack, and an application of the user's own with a name, an entry, a
+/// health path and an environment unlike the demo's.
+#[test]
+fn one_of_each_serves_an_application_of_ones_own() {
+    let test = "one_of_each_serves_an_application_of_ones_own";
+    let Some(bench) = Bench::new(test, "examples/single.json") else {
+        return;
+    };
+    let site = bench.directory.path().join("site");
+    fs::create_dir(&site).expect("a directory");
+    fs::write(
+        site.join("web.py"),
+        "import os\n\ndef create(environ, start):\n    start('200 OK', [('Content-Type', 'text/plain')])\n    \
+         return [os.environ['GREETING'].encode()]\n",
+    )
+    .expect("an application");
+    let requirements = Path::new(REPOSITORY).join("app/requirements.txt");
+    fs::copy(requirements, site.join("locked.txt")).expect("a lock file");
+    let text = fs::read_to_string(bench.topology()).expect("the topology");
+    let mut topology: Value = serde_json::from_str(&text).expect("JSON");
+    let greeting = "it's \"100%\" $HOME \\ ünïcode";
+    topology["app"] = serde_json::json!({
+        "source": "./site", "entry": "web:create", "requirements": "locked.txt",
+        "health_path": "/health", "env": { "GREETING": greeting },
+    });
+    fs::write(bench.topology(), topology.to_string()).expect("a topology");
+    bench.expect(&["lab", "up", "--wait"], 0);
+    let argv = [
+        "lab",
+        "exec",
+        "app-1",
+        "--",
+        "/etc/gen-topology/python/bin/python",
+        "-c",
+    ];
+    let ask = "import urllib.request as r; print(r.urlopen('http://10.20.0.10/').read().decode())";
+    let said = bench.run(&[argv.as_slice(), &[ask]].concat());
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim_end(), greeting);
+}
+
 #[test]
 fn nodes_stop_start_and_are_cut_off() {
     let Some(bench) = Bench::new("nodes_stop_start_and_are_cut_off", "topology.json") else {
