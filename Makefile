@@ -3,7 +3,7 @@
 .PHONY: help demo test bench fmt lint tools rust
 
 help:
-	@echo "make demo    install what is missing, build, and show the stack surviving five failures"
+	@echo "make demo    install what is missing, build, and show the stack surviving seven failures"
 	@echo "make test    install what is missing and run every test"
 	@echo "make bench   run the benchmarks"
 	@echo "make fmt     format the code"

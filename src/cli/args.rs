@@ -83,7 +83,7 @@ pub(super) enum Command {
     Generate(GenerateArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
-    /// Bring the stack up, break it in five ways, and tell what visitors noticed
+    /// Bring the stack up, break it in seven ways, and tell what visitors noticed
     Demo(DemoArgs),
     /// Tell what this machine lacks and how to get it
     Doctor(FormatArgs),

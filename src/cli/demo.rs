@@ -1,4 +1,4 @@
-//! `demo`: the stack up, broken in five ways, and what visitors noticed.
+//! `demo`: the stack up, broken in seven ways, and what visitors noticed.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
