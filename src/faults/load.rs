@@ -160,7 +160,7 @@ fn pace(
                 let (due, requests) = channel::<Request>();
                 let sender = sender.clone();
                 scope.spawn(move || {
-                    let client = keeping();
+                    let client = http::keeping_client(PATIENCE);
                     requests
                         .iter()
                         .for_each(|request| request.send(&client, target, begun, &sender));
@@ -197,19 +197,6 @@ fn pace(
             }
         }
     });
-}
-
-/// A client that keeps its connection.
-fn keeping() -> Agent {
-    Agent::config_builder()
-        .timeout_global(Some(PATIENCE))
-        .max_idle_connections(1)
-        .max_idle_connections_per_host(1)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        .build()
-        .into()
 }
 
 struct Request {

@@ -181,9 +181,7 @@ fn reboot_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         );
         mark(load.now());
         lab.start(std::slice::from_ref(&owner))?;
-        wait("the virtual IP to come back", || {
-            lab.owners() == [owner.as_str()]
-        })?;
+        back_at(lab, &owner)?;
         settle();
         Ok(format!("{owner} → {heir}"))
     })?;
@@ -224,9 +222,7 @@ fn reboot_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
     let (samples, _) = under_load(lab, pace, "app", |_, _| {
         lab.stop(&app)?;
         lab.start(std::slice::from_ref(&app))?;
-        wait("the app server to be in use again", || {
-            server_is(lab, &app, "UP")
-        })?;
+        back_in_use(lab, &app)?;
         Ok(String::new())
     })?;
     whole(
@@ -253,9 +249,7 @@ fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
             .any(|process| process.name == "nginx");
         ensure!(nginx, "nginx should have lived");
         supervisorctl(lab, &app, &["start", "gunicorn:*"])?;
-        wait("the app server to be in use again", || {
-            server_is(lab, &app, "UP")
-        })?;
+        back_in_use(lab, &app)?;
         Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
     })?;
     whole(
@@ -305,9 +299,7 @@ fn power_off_app(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
         wait("haproxy to notice", || server_is(lab, &app, "DOWN"))?;
         let noticed = load.now().saturating_sub(begun);
         lab.start(std::slice::from_ref(&app))?;
-        wait("the app server to be in use again", || {
-            server_is(lab, &app, "UP")
-        })?;
+        back_in_use(lab, &app)?;
         Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
     })?;
     whole(
@@ -328,9 +320,7 @@ fn kill_haproxy(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
             lab.kill(&owner, "haproxy", Signal::KILL)? > 0,
             "there was no haproxy to kill"
         );
-        wait("the virtual IP to come back", || {
-            lab.owners() == [owner.as_str()]
-        })?;
+        back_at(lab, &owner)?;
         settle();
         Ok("only what was in flight on it".into())
     })?;
@@ -352,9 +342,7 @@ fn power_off_load_balancer(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>
         wait("another to take the virtual IP", || lab.owners().len() == 1)?;
         settle();
         lab.start(std::slice::from_ref(&owner))?;
-        wait("the virtual IP to come back", || {
-            lab.owners() == [owner.as_str()]
-        })?;
+        back_at(lab, &owner)?;
         settle();
         Ok("only what was in flight on it".into())
     })?;
@@ -512,6 +500,16 @@ fn wait(what: &str, ready: impl FnMut() -> bool) -> anyhow::Result<()> {
         PATIENCE.as_secs()
     );
     Ok(())
+}
+
+fn back_in_use(lab: &Lab, app: &str) -> anyhow::Result<()> {
+    wait("the app server to be in use again", || {
+        server_is(lab, app, "UP")
+    })
+}
+
+fn back_at(lab: &Lab, owner: &str) -> anyhow::Result<()> {
+    wait("the virtual IP to come back", || lab.owners() == [owner])
 }
 
 /// Time for a client to notice what has just happened.

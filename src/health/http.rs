@@ -19,9 +19,19 @@ pub struct Answer {
 
 /// A client that opens a connection for each request and waits no longer than `patience` for an answer.
 pub fn client(patience: Duration) -> Agent {
+    keeping(patience, 0)
+}
+
+/// A client like [`client`] that keeps its connection for the next request.
+pub fn keeping_client(patience: Duration) -> Agent {
+    keeping(patience, 1)
+}
+
+fn keeping(patience: Duration, connections: usize) -> Agent {
     Agent::config_builder()
         .timeout_global(Some(patience))
-        .max_idle_connections(0)
+        .max_idle_connections(connections)
+        .max_idle_connections_per_host(connections)
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
