@@ -4,12 +4,14 @@
 use std::fs;
 use std::process::Output;
 
-use super::{evaluation, json, keys, repository};
+use serde_json::Value;
+
+use super::{evaluation, json, keys, read, repository};
 use crate::common::{TOPOLOGY, TestEnvironment};
 
-/// A project made from the template: its flake and the files of [`TOPOLOGY`].
-fn project() -> TestEnvironment {
-    let project = TestEnvironment::with(TOPOLOGY);
+/// A project made from the template: its flake and the files of a topology.
+fn project(topology: &str) -> TestEnvironment {
+    let project = TestEnvironment::with(topology);
     for file in ["flake.nix", "modules/default.nix"] {
         let text = fs::read(repository("templates/default").join(file)).expect("the template");
         project.write(file, text);
@@ -31,7 +33,7 @@ fn evaluate_project(project: &TestEnvironment) -> Option<Output> {
 
 #[test]
 fn the_template_is_a_whole_project() {
-    let project = project();
+    let project = project(TOPOLOGY);
     let Some(output) = evaluate_project(&project) else {
         return;
     };
@@ -45,6 +47,21 @@ fn the_template_is_a_whole_project() {
         seen["images"]["db-1"],
         serde_json::json!(["openstack", "qemu", "virtualbox"])
     );
+}
+
+/// The topologies that we ship and that no other test evaluates.
+#[test]
+fn every_example_is_a_whole_project() {
+    for name in ["large", "single"] {
+        let topology = read(&format!("examples/{name}.json"));
+        let project = project(&topology.replace("\"../app\"", "\"./app\""));
+        let Some(output) = evaluate_project(&project) else {
+            return;
+        };
+        let wanted: Value = serde_json::from_str(&topology).expect("JSON");
+        let seen = json(&output);
+        assert_eq!(keys(&seen["toplevels"]), keys(&wanted["nodes"]), "{name}");
+    }
 }
 
 /// What is said when files don't fit together: what is wrong, where, and the command to run.
@@ -108,7 +125,7 @@ fn what_does_not_fit_is_said_in_one_sentence() {
         ),
     ];
     for (what, harm, sentence) in cases {
-        let project = project();
+        let project = project(TOPOLOGY);
         harm(&project);
         let Some(output) = evaluate_project(&project) else {
             return;
