@@ -68,7 +68,7 @@ fn every_example_is_a_whole_project() {
 #[test]
 fn what_does_not_fit_is_said_in_one_sentence() {
     type Harm = fn(&TestEnvironment);
-    let cases: [(&str, Harm, &str); 8] = [
+    let cases: [(&str, Harm, &str); 12] = [
         (
             "a file edited by hand",
             |p| p.write("hosts/lb-1/etc/haproxy/haproxy.cfg", "global\n"),
@@ -101,6 +101,41 @@ fn what_does_not_fit_is_said_in_one_sentence() {
                 );
             },
             "hosts/app-2/node.json says address 10.20.0.65, and topology.json says 10.20.0.99; run `gen-topology generate`",
+        ),
+        (
+            "another virtual IP",
+            |p| {
+                p.write(
+                    "topology.json",
+                    TOPOLOGY.replace("10.20.0.10\"", "10.20.0.11\""),
+                );
+            },
+            "/node.json says virtual IP 10.20.0.10, and topology.json says 10.20.0.11; run `gen-topology generate`",
+        ),
+        (
+            "another tier",
+            |p| {
+                let node = "\"db-3\": { \"tier\": \"database\"";
+                p.write(
+                    "topology.json",
+                    TOPOLOGY.replace(node, "\"db-3\": { \"tier\": \"app\""),
+                );
+            },
+            "hosts/db-3/node.json says tier database, and topology.json says app; run `gen-topology generate`",
+        ),
+        (
+            "a host without its Nix file",
+            |p| fs::remove_file(p.path("hosts/db-2/default.nix")).expect("a file"),
+            "hosts/db-2/default.nix is missing; run `gen-topology generate`",
+        ),
+        (
+            "modules for nobody",
+            |p| {
+                let flake = p.read("flake.nix");
+                let line = "hosts = ./hosts;\n        nodeModules.lb-9 = [ ];";
+                p.write("flake.nix", flake.replace("hosts = ./hosts;", line));
+            },
+            "mkStack: nodeModules names lb-9, which is no node of topology.json; correct it in flake.nix.",
         ),
         (
             "no modules",
