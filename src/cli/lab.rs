@@ -43,12 +43,12 @@ pub(super) enum Request {
     Connect { nodes: Vec<String>, connected: bool },
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
-    /// The demonstration.
-    Demo {
-        rate: u32,
-        advert_ms: u64,
-        json: bool,
-    },
+    /// A first look at the page, through the virtual IP.
+    Look,
+    /// Try faults under load.
+    Faults(super::faults::Order),
+    /// Make the lab whole again, whatever was broken.
+    UndoFaults,
 }
 
 /// Exit code of an inner command whose lab is not worth keeping.
@@ -171,7 +171,7 @@ pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Fai
     }
 }
 
-fn running(place: &Place) -> anyhow::Result<RunningLab> {
+pub(super) fn running(place: &Place) -> anyhow::Result<RunningLab> {
     place.running().with_context(|| {
         format!(
             "the lab {} is not running; `gen-topology lab up` starts it",
@@ -181,7 +181,7 @@ fn running(place: &Place) -> anyhow::Result<RunningLab> {
 }
 
 /// Runs a request inside and imitates its exit code.
-fn pass(
+pub(super) fn pass(
     file: Option<&Path>,
     lab: Option<&str>,
     request: &Request,
