@@ -319,6 +319,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
             run.not_run.push(NotRun {
                 fault: name.clone(),
                 why,
+                failed: false,
             });
             continue;
         }
@@ -368,7 +369,16 @@ fn repeatedly(
             Ok(())
         }
         Err(_) if interrupted() => Ok(()),
-        Err(error) => Err(error.context(format!("trying {}", fault.name))),
+        Err(error) => {
+            // The others may still be possible; if the lab can't be mended they are not.
+            run.not_run.push(NotRun {
+                fault: fault.name.to_owned(),
+                why: format!("{error:#}"),
+                failed: true,
+            });
+            ui.error(&error.context(format!("{} could not be tried", fault.name)));
+            trial::wait_until_whole(lab, interrupted)
+        }
     }
 }
 
@@ -409,10 +419,11 @@ pub(super) fn conclude(run: &Run, format: Format, ui: &mut Ui) -> Outcome {
         broken,
         run.not_run.len()
     ));
-    if run.is_kept() {
-        Ok(())
-    } else {
-        Err(Failure::Budget)
+    let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
+    match (run.is_kept(), failed) {
+        (false, _) => Err(Failure::Budget),
+        (true, 0) => Ok(()),
+        (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),
     }
 }
 

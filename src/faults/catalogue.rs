@@ -107,7 +107,7 @@ pub enum Action {
 /// How long everything is off, in milliseconds.
 pub(super) const DARK: f64 = 2000.0;
 /// How much longer a slow app takes, in milliseconds.
-pub(super) const DAWDLE: u32 = 2000;
+const DAWDLE: u32 = 2000;
 
 /// The catalogue, tier by tier.
 pub const CATALOGUE: &[Fault] = &[

@@ -293,7 +293,7 @@ fn separate(lab: &Lab, node: &str, others: &[String]) -> anyhow::Result<()> {
         let address = lab.planned(other)?.address;
         rules.push_str(&format!("ether saddr {} drop\n", net::hardware(address)));
     }
-    rules.push_str("} }\n");
+    rules.push_str("}\n}\n");
     load_rules(lab, node, &rules)
 }
 

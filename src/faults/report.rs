@@ -39,6 +39,8 @@ pub struct NotRun {
     pub fault: String,
     /// Why.
     pub why: String,
+    /// Whether it should have been possible: something went wrong on the way.
+    pub failed: bool,
 }
 
 /// The median and the worst of a few values.
