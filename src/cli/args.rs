@@ -385,6 +385,21 @@ pub(super) enum FaultsCommand {
         #[command(flatten)]
         format: FormatArgs,
     },
+    /// Break the load balancers that people copy, and ours, in the same way
+    ///
+    /// Brings up a lab of its own for each recipe, one after another.
+    Compare {
+        /// Faults [default: haproxy-dead lb-power-off lb-reboot gunicorn-stop app-power-off]
+        names: Vec<String>,
+        /// Requests a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// How long each fault lasts at least, in seconds; kubeadm's recipe needs more than 32
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
+        hold: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
     /// List the runs that were kept
     Runs(FormatArgs),
     /// Show a run that was kept

@@ -3,6 +3,7 @@
 //! exit codes.
 
 mod args;
+mod compare;
 mod demo;
 mod diagnostics;
 mod doctor;

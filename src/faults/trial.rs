@@ -14,7 +14,8 @@ use super::load::{self, Load, Sample, Shape, Summary, milliseconds, summary};
 use super::timeline::Timeline;
 use super::timing::{NodeFiles, Timing};
 use super::watch::{self, Change, Subject};
-use crate::lab::Lab;
+use crate::config::NodeFacts;
+use crate::lab::{Lab, NodePlan};
 use crate::topology::{Millis, Slo, Tier};
 
 /// Load before something is broken, so that a gap at the start is seen as one.
@@ -25,6 +26,8 @@ const COOL_DOWN: Duration = Duration::from_millis(1500);
 const BEYOND: Duration = Duration::from_millis(1500);
 /// Time between two looks whether all is as before.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a fault lasts at most: what takes longer is as good as not noticed.
+const LONGEST: f64 = 120.0;
 /// How long anything may take to be as before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -35,6 +38,8 @@ pub struct Pace {
     pub rate: u32,
     /// Decides which of several nodes is hit, and when between two health checks.
     pub seed: u64,
+    /// How long a fault lasts at least, in milliseconds.
+    pub hold_ms: u64,
 }
 
 /// What was measured, as seen from a client's place.
@@ -147,7 +152,11 @@ pub fn target(lab: &Lab) -> load::Target {
 /// # Errors
 /// If it takes longer than a minute, with what is missing.
 pub fn wait_until_whole(lab: &Lab, interrupted: &dyn Fn() -> bool) -> anyhow::Result<()> {
-    let preferred = lab.plan().tier(Tier::LoadBalancer).next();
+    let preferred = lab
+        .plan()
+        .tier(Tier::LoadBalancer)
+        .next()
+        .filter(|node| takes_back(node));
     let begun = Instant::now();
     loop {
         if interrupted() {
@@ -167,6 +176,15 @@ pub fn wait_until_whole(lab: &Lab, interrupted: &dyn Fn() -> bool) -> anyhow::Re
         // Asking costs time that the stack needs while it is measured.
         std::thread::sleep(LOOK);
     }
+}
+
+/// Whether a load balancer takes the virtual IP back when it is well again.
+fn takes_back(node: &NodePlan) -> bool {
+    let facts = node.etc.get("gen-topology/node.json");
+    facts
+        .and_then(|text| serde_json::from_str::<NodeFacts>(text).ok())
+        .and_then(|facts| facts.load_balancer)
+        .is_none_or(|settings| settings.preempt)
 }
 
 /// Tries a fault. The lab has to be whole, and is so again afterwards, even if this fails.
@@ -221,7 +239,8 @@ fn attempt(
         let broken = load.now();
         let held = inject::apply(lab, fault.action, &nodes)
             .with_context(|| format!("breaking {}", nodes.join(", ")))?;
-        rest(duration(fault, &bound), interrupted);
+        let hold = duration(fault, &bound).max(Duration::from_millis(pace.hold_ms));
+        rest(hold, interrupted);
         let undone = load.now();
         drop(held);
         inject::make_whole(lab)?;
@@ -277,7 +296,7 @@ fn duration(fault: &Fault, bound: &Bound) -> Duration {
         | Action::Delay(_) => 5.0,
         _ => 1.5,
     };
-    Duration::from_secs_f64((longest / 1000.0).max(least)) + BEYOND
+    Duration::from_secs_f64((longest / 1000.0).max(least).min(LONGEST)) + BEYOND
 }
 
 fn rest(time: Duration, interrupted: &dyn Fn() -> bool) {
