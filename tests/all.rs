@@ -8,4 +8,5 @@ mod edit;
 mod generate;
 mod lab;
 mod layering;
+mod native;
 mod nix;
