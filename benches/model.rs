@@ -10,9 +10,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use gen_topology::exec;
 
 /// Runs of which the median counts.
 const RUNS: usize = 5;
+/// Hosts that Nix parses.
+const PARSED: usize = 300;
 const LOAD_BALANCERS: usize = 3;
 const APPS: usize = 9_990;
 const DATABASES: usize = 7;
@@ -44,7 +47,7 @@ fn main() -> anyhow::Result<ExitCode> {
     fs::write(base.join("app/requirements.txt"), "")?;
     fs::write(base.join("topology.json"), topology())?;
     let hosts = base.join("hosts");
-    let rows = [
+    let mut rows = vec![
         row("check", Some(200), || run(base, &["check"]))?,
         row("generate, cold", Some(1000), || {
             if hosts.exists() {
@@ -63,6 +66,11 @@ fn main() -> anyhow::Result<ExitCode> {
             run(base, &["generate"])
         })?,
     ];
+    if let Some(nix) = exec::find("nix-instantiate") {
+        rows.push(row("Nix parses 300 hosts", Some(1000), || {
+            parse(&nix, &hosts)
+        })?);
+    }
     println!(
         "{} nodes, median of {RUNS}:",
         LOAD_BALANCERS + APPS + DATABASES
@@ -122,6 +130,25 @@ fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<Duration> {
         "gen-topology {} ended with {status}",
         arguments.join(" ")
     );
+    Ok(took)
+}
+
+/// Has Nix parse the files that machines are made from, and returns how long it took.
+fn parse(nix: &Path, hosts: &Path) -> anyhow::Result<Duration> {
+    let files = fs::read_dir(hosts)?
+        .take(PARSED)
+        .map(|entry| Ok(entry?.path().join("default.nix")))
+        .collect::<anyhow::Result<Vec<PathBuf>>>()?;
+    ensure!(files.len() == PARSED, "only {} hosts", files.len());
+    let start = Instant::now();
+    let status = Command::new(nix)
+        .args(["--store", "dummy://", "--readonly-mode", "--parse"])
+        .args(files)
+        .stdout(Stdio::null())
+        .status()
+        .context("starting nix-instantiate")?;
+    let took = start.elapsed();
+    ensure!(status.success(), "nix-instantiate ended with {status}");
     Ok(took)
 }
 
