@@ -21,3 +21,4 @@ pub mod native;
 pub mod node;
 pub mod render;
 pub mod topology;
+pub mod whatif;

@@ -10,3 +10,4 @@ mod lab;
 mod layering;
 mod native;
 mod nix;
+mod whatif;

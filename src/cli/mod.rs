@@ -15,6 +15,7 @@ mod model;
 mod node;
 mod source;
 mod ui;
+mod whatif;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -115,6 +116,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
