@@ -8,6 +8,7 @@ mod edit;
 mod generate;
 mod lab;
 mod layering;
+mod lint;
 mod native;
 mod nix;
 mod whatif;

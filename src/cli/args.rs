@@ -83,6 +83,8 @@ pub(super) enum Command {
     Generate(GenerateArgs),
     /// Tell which failures of one or two nodes the stack survives, on paper
     Whatif(WhatifArgs),
+    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
+    Lint(LintArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -217,6 +219,21 @@ pub(super) enum Require {
     One,
     #[value(name = "n-2")]
     Two,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    pub foreign: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
 }
 
 #[derive(Debug, ClapArgs)]

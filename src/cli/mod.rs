@@ -11,6 +11,7 @@ mod generate;
 mod init;
 mod inside;
 mod lab;
+mod lint;
 mod model;
 mod node;
 mod source;
@@ -117,6 +118,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),

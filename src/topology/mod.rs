@@ -25,7 +25,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use allocate::block;
-pub use code::{Code, UnknownCode};
+pub use code::Code;
+pub(crate) use code::codes;
 pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
 pub use edit::{Addition, Edit, EditError, add, remove, scale};
 pub use select::{SelectError, Selector};
