@@ -20,7 +20,9 @@ const DOORS: [(&str, &[&str]); 15] = [
     ),
     (
         "faults",
-        &["config", "health", "render", "topology", "exec", "lab"],
+        &[
+            "config", "health", "render", "topology", "exec", "lab", "native",
+        ],
     ),
     ("node", &["config", "health", "exec", "topology"]),
     ("export", &["config", "render", "topology"]),

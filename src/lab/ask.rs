@@ -206,11 +206,37 @@ impl Lab {
         Ok(())
     }
 
+    /// What keeps the lab from being whole: nodes that are not ready, app servers that a load
+    /// balancer does not use, no primary. None if nothing does.
+    pub fn missing(&self) -> Option<String> {
+        let seen = self.seen_by_haproxy();
+        let balancers = self.plan.tier(Tier::LoadBalancer).count();
+        let in_use = |node: &NodePlan| {
+            let by = seen.get(&node.name).map_or(&[][..], Vec::as_slice);
+            by.len() == balancers && by.iter().all(|status| status.starts_with("UP "))
+        };
+        let missing: Vec<&str> = self
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| !self.is_ready(node) || (node.tier == Tier::App && !in_use(node)))
+            .map(|node| node.name.as_str())
+            .collect();
+        if !missing.is_empty() {
+            return Some(format!("{} are not ready", missing.join(", ")));
+        }
+        (!self.has_primary()).then(|| "no database is primary".into())
+    }
+
     pub(super) fn has_primary(&self) -> bool {
-        self.plan.tier(Tier::Database).any(|node| {
-            self.hello(node)
-                .is_ok_and(|hello| hello.role == mongo::Role::Primary)
-        })
+        self.plan
+            .tier(Tier::Database)
+            .any(|node| self.role(node) == Some(mongo::Role::Primary))
+    }
+
+    /// What a database says that it is; none if it does not answer.
+    pub fn role(&self, node: &NodePlan) -> Option<mongo::Role> {
+        self.hello(node).ok().map(|hello| hello.role)
     }
 
     fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
