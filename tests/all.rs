@@ -9,5 +9,7 @@ mod faults;
 mod generate;
 mod lab;
 mod layering;
+mod lint;
 mod native;
 mod nix;
+mod whatif;
