@@ -15,6 +15,7 @@ mod inside;
 mod lab;
 mod model;
 mod node;
+mod runs;
 mod source;
 mod ui;
 
