@@ -110,6 +110,29 @@ pub(super) struct FormatArgs {
     pub format: Format,
 }
 
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// JUnit XML, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct InitArgs {
     /// Directory to write to
@@ -377,9 +400,8 @@ pub(super) struct DemoArgs {
     /// Leave the lab running afterwards
     #[arg(long)]
     pub keep: bool,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Requests a second
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub rate: u32,
@@ -425,7 +447,7 @@ pub(super) enum FaultsCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Break the load balancers that people copy, and ours, in the same way
     ///
@@ -444,12 +466,15 @@ pub(super) enum FaultsCommand {
     },
     /// List the runs that were kept
     Runs(FormatArgs),
-    /// Show a run that was kept
+    /// Show a run that was kept, or hold it against another one
     Report {
         /// Its number [default: the last one]
         run: Option<u32>,
+        /// Tell instead what became worse or better since this run
+        #[arg(long, value_name = "RUN")]
+        against: Option<u32>,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Undo every fault in the lab, after a run that was killed
     Undo,

@@ -17,6 +17,7 @@ mod lab;
 mod lint;
 mod model;
 mod node;
+mod runs;
 mod source;
 mod ui;
 mod whatif;
