@@ -19,4 +19,5 @@ pub mod hosts;
 pub mod lab;
 pub mod node;
 pub mod render;
+pub mod secrets;
 pub mod topology;

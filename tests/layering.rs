@@ -9,25 +9,28 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 13] = [
     (
         "deploy",
-        &["config", "health", "render", "topology", "exec"],
+        &["config", "health", "render", "topology", "exec", "secrets"],
     ),
     (
         "lab",
-        &["config", "health", "render", "topology", "exec", "hosts"],
+        &[
+            "config", "health", "render", "topology", "exec", "hosts", "secrets",
+        ],
     ),
     (
         "faults",
         &["config", "health", "render", "topology", "exec", "lab"],
     ),
-    ("node", &["config", "health", "exec", "topology"]),
+    ("node", &["config", "health", "exec", "topology", "secrets"]),
     ("export", &["config", "render", "topology"]),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),
-    ("config", &["topology"]),
+    ("config", &["topology", "secrets"]),
     ("health", &["topology", "exec"]),
+    ("secrets", &["topology"]),
     ("topology", &[]),
     ("exec", &[]),
     ("main", &[]),

@@ -372,6 +372,13 @@ pub(super) enum NodeCommand {
         /// How long to wait for members and majorities, in seconds
         #[arg(long, default_value_t = 60)]
         patience: u64,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+        /// When the majority is gone for good: go on with the members that answer; every write that
+        /// only the others have is lost, even if it was acknowledged
+        #[arg(long = "force-and-lose-what-only-the-others-have")]
+        force: bool,
     },
 }
 
