@@ -42,7 +42,7 @@ ATTEMPT = 4.0  # seconds of one attempt, so that a silent member leaves time for
 PAUSE = 0.1  # seconds between two attempts, and between pings while none succeeds
 PING_INTERVAL = 1.0  # seconds between pings while all is well
 PING_LIMIT = 0.5  # seconds one ping may take
-RETIREMENT = 20.0  # seconds until a client with an old password is closed: longer than any request
+RETIREMENT = 12.0  # seconds until a client with an old password is closed: longer than any request
 FIRST_PING_WAIT = 0.3  # seconds a new process may keep its first callers waiting
 READ_LIMIT, READ_LIMIT_DOWN = 1.5, 0.25  # seconds per read of the page: usually / after a failed ping
 

@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 
 use crate::topology::Tier;
 
@@ -75,6 +75,25 @@ impl Kind {
             Tier::LoadBalancer => &[],
             Tier::App => &[Kind::Application],
             Tier::Database => &Self::ALL,
+        }
+    }
+}
+
+/// What can be exchanged for new ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Rotation {
+    /// The key between members.
+    Key,
+    /// The users' passwords.
+    Passwords,
+}
+
+impl Rotation {
+    /// The secrets that it exchanges.
+    pub fn kinds(self) -> &'static [Kind] {
+        match self {
+            Rotation::Key => &[Kind::DatabaseKey],
+            Rotation::Passwords => &Kind::USERS,
         }
     }
 }
@@ -168,28 +187,41 @@ impl Secrets {
         }
     }
 
-    /// Puts a new secret before the old one.
+    /// Whether new secrets are there and old ones still valid.
     ///
     /// # Errors
-    /// If there are two already, or the file can't be written.
-    pub fn begin_rotation(&self, kind: Kind) -> anyhow::Result<()> {
-        let entries = self.entries(kind)?;
-        let [old] = entries.as_slice() else {
-            bail!("{} is being rotated already", kind.file());
-        };
-        let number = old.user.as_deref().and_then(number_of).unwrap_or(1) + 1;
-        let new = random(kind, number)?;
-        self.replace(kind, &[new, old.clone()])
+    /// If a file is missing or holds something else.
+    pub fn is_rotating(&self, rotation: Rotation) -> anyhow::Result<bool> {
+        let mut kinds = rotation.kinds().iter();
+        kinds.try_fold(true, |all, kind| Ok(all && self.entries(*kind)?.len() > 1))
     }
 
-    /// Removes the old secret.
+    /// Puts a new secret before each old one. What was begun already is left as it is, so
+    /// that it can be run again after it was interrupted.
     ///
     /// # Errors
-    /// If the file can't be written.
-    pub fn finish_rotation(&self, kind: Kind) -> anyhow::Result<()> {
-        let mut entries = self.entries(kind)?;
-        entries.truncate(1);
-        self.replace(kind, &entries)
+    /// If a file is missing or can't be written.
+    pub fn begin(&self, rotation: Rotation) -> anyhow::Result<()> {
+        for kind in rotation.kinds() {
+            let entries = self.entries(*kind)?;
+            let [old] = entries.as_slice() else { continue };
+            let number = old.user.as_deref().and_then(number_of).unwrap_or(1) + 1;
+            self.replace(*kind, &[random(*kind, number)?, old.clone()])?;
+        }
+        Ok(())
+    }
+
+    /// Removes the old secrets.
+    ///
+    /// # Errors
+    /// If a file is missing or can't be written.
+    pub fn finish(&self, rotation: Rotation) -> anyhow::Result<()> {
+        for kind in rotation.kinds() {
+            let mut entries = self.entries(*kind)?;
+            entries.truncate(1);
+            self.replace(*kind, &entries)?;
+        }
+        Ok(())
     }
 
     /// The users of a file, the newest first.
@@ -414,21 +446,27 @@ mod tests {
     fn rotation_keeps_the_old_one_until_it_is_finished() {
         let (_guard, secrets) = secrets();
         secrets.init().unwrap();
-        for kind in Kind::ALL {
-            let old = secrets.entries(kind).unwrap();
-            secrets.begin_rotation(kind).unwrap();
-            assert!(secrets.begin_rotation(kind).is_err(), "{kind:?}");
-            let both = secrets.entries(kind).unwrap();
-            assert_eq!(both.len(), 2, "{kind:?}");
-            assert!(both[1].secret == old[0].secret && both[0].secret != old[0].secret);
-            secrets.finish_rotation(kind).unwrap();
-            let new = secrets.entries(kind).unwrap();
-            assert!(new.len() == 1 && new[0].secret == both[0].secret);
+        for rotation in [Rotation::Key, Rotation::Passwords] {
+            for kind in rotation.kinds() {
+                let old = secrets.entries(*kind).unwrap();
+                secrets.begin(rotation).unwrap();
+                assert!(secrets.is_rotating(rotation).unwrap());
+                let both = secrets.entries(*kind).unwrap();
+                secrets.begin(rotation).unwrap();
+                assert!(
+                    secrets.entries(*kind).unwrap()[0].secret == both[0].secret,
+                    "begun once"
+                );
+                assert_eq!(both.len(), 2, "{kind:?}");
+                assert!(both[1].secret == old[0].secret && both[0].secret != old[0].secret);
+                secrets.finish(rotation).unwrap();
+                let new = secrets.entries(*kind).unwrap();
+                assert!(new.len() == 1 && new[0].secret == both[0].secret);
+                assert!(!secrets.is_rotating(rotation).unwrap());
+            }
         }
-        assert_eq!(
-            secrets.logins(Kind::Monitoring).unwrap()[0].user,
-            "monitoring-2"
-        );
+        let monitoring = secrets.logins(Kind::Monitoring).unwrap();
+        assert_eq!(monitoring[0].user, "monitoring-4");
     }
 
     #[test]

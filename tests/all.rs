@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod common;
 mod daemons;
+mod database;
 mod edit;
 mod generate;
 mod lab;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::secrets::Rotation;
 use crate::topology::Tier;
 
 /// From one topology file to a highly available web stack
@@ -81,6 +82,8 @@ pub(super) enum Command {
     Scale(ScaleArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
+    /// Make and exchange the secrets of the stack's machines
+    Secrets(SecretsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -195,6 +198,47 @@ pub(super) struct GenerateArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretsCommand {
+    /// Make what is missing, in .gen-topology/secrets beside the topology file
+    Init,
+    /// Tell which secrets there are; never what they are
+    List(FormatArgs),
+    /// Put new secrets beside the old ones, and drop the old ones later
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+        /// Every node has the new ones: drop the old ones
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Rotated {
+    /// The key that members of the replica set know each other by
+    Key,
+    /// The users' passwords
+    Passwords,
+}
+
+impl From<Rotated> for Rotation {
+    fn from(what: Rotated) -> Self {
+        match what {
+            Rotated::Key => Rotation::Key,
+            Rotated::Passwords => Rotation::Passwords,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct LabArgs {
     /// Topology file [default: topology.json here or in a directory above]
     #[arg(long, global = true, value_name = "FILE")]
@@ -284,6 +328,11 @@ pub(super) enum LabCommand {
         /// Nodes
         #[arg(required = true)]
         nodes: Vec<String>,
+    },
+    /// Exchange the database's secrets while the lab serves
+    Rotate {
+        /// What to exchange
+        what: Rotated,
     },
     /// Offer the virtual IP on a port of this machine, for a browser
     Forward {

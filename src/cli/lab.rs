@@ -20,6 +20,7 @@ use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, inside, source};
 use crate::lab::{LabPlan, Place, RunningLab, enter, state, supplies};
+use crate::secrets::Rotation;
 use crate::topology::{Tier, Topology};
 
 /// What to do inside a lab.
@@ -41,6 +42,8 @@ pub(super) enum Request {
     Reboot { nodes: Vec<String> },
     /// Cut off the network, or connect again.
     Connect { nodes: Vec<String>, connected: bool },
+    /// Exchange secrets.
+    Rotate { what: Rotation },
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
     /// The demonstration.
@@ -120,6 +123,10 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             true,
             ui,
         ),
+        LabCommand::Rotate { what } => {
+            let what = what.into();
+            pass(file, lab, &Request::Rotate { what }, true, ui)
+        }
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},

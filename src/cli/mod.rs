@@ -13,6 +13,7 @@ mod inside;
 mod lab;
 mod model;
 mod node;
+mod secrets;
 mod source;
 mod ui;
 
@@ -115,6 +116,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),

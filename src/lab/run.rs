@@ -385,19 +385,22 @@ impl Lab {
         if node.tier == Tier::Database && has("gen-topology/node.json") {
             commands.push(vec!["start", "reconcile-database"]);
         }
-        let control = exec::find("supervisorctl")
-            .context("supervisorctl is missing")?
-            .display()
-            .to_string();
         for command in commands {
-            let argv: Vec<String> = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"]
-                .into_iter()
-                .chain(command)
-                .map(str::to_owned)
-                .collect();
-            exec::run(&mut self.command(&node.name, &argv)?, None)?;
+            self.control(&node.name, &command)?;
         }
         Ok(())
+    }
+
+    /// Runs supervisorctl in a node.
+    pub(super) fn control(&self, node: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        let program = exec::find("supervisorctl").context("supervisorctl is missing")?;
+        let program = program.display().to_string();
+        let argv: Vec<String> = [program.as_str(), "-c", "/etc/supervisor/supervisord.conf"]
+            .iter()
+            .chain(arguments)
+            .map(|word| (*word).to_owned())
+            .collect();
+        exec::run(&mut self.command(node, &argv)?, None)
     }
 
     /// Boots nodes: all at once when they are few, else first what apps need, and

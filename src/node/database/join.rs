@@ -106,7 +106,11 @@ fn with_data(member: &Member, count: i64) -> Verdict {
     Verdict::NeedsPerson(format!(
         "{} is not added: it holds {count} {} of its own, which joining would delete; {FOREIGN}",
         member.name,
-        if count == 1 { "collection" } else { "collections" },
+        if count == 1 {
+            "collection"
+        } else {
+            "collections"
+        },
     ))
 }
 

@@ -65,7 +65,8 @@ pub(super) struct Seen {
 pub(super) fn seen(status: &Document) -> Vec<Seen> {
     let members = documents(status);
     let seen = members.iter().map(|member| Seen {
-        host: host(member).to_owned(),
+        // Here, and only here, the address is called a name.
+        host: member.get_str("name").unwrap_or_default().to_owned(),
         state: number(member, "state").unwrap_or(-1),
         // The member that was asked has no `health` in some versions.
         answers: number(member, "health").unwrap_or(1) == 1,
@@ -84,7 +85,10 @@ pub(super) fn next(current: &Document, wanted: &ReplicaSet) -> Option<Change> {
     if differs {
         return Some(Change::Settings);
     }
-    let joins = wanted.members.iter().find(|member| old(&member.host).is_none());
+    let joins = wanted
+        .members
+        .iter()
+        .find(|member| old(&member.host).is_none());
     let gains = wanted
         .members
         .iter()
@@ -311,10 +315,7 @@ mod tests {
 
     #[test]
     fn a_new_member_comes_before_an_old_one_leaves() {
-        assert_eq!(
-            way(&voters("abc"), &voters("abd")),
-            ["add d", "remove c:1"]
-        );
+        assert_eq!(way(&voters("abc"), &voters("abd")), ["add d", "remove c:1"]);
     }
 
     #[test]
@@ -374,6 +375,21 @@ mod tests {
         let well = [member("a", PRIMARY, true), member("d", SECONDARY, true)];
         assert_eq!(hindrance(&leave, &wanted, &well), None);
         assert_eq!(hindrance(&Change::Settings, &wanted, &silent), None);
+    }
+
+    #[test]
+    fn a_status_is_read() {
+        let status = doc! { "members": [
+            { "_id": 0, "name": "a:1", "health": 1.0, "state": 1, "stateStr": "PRIMARY" },
+            { "_id": 1, "name": "b:1", "health": 0.0, "state": 8, "stateStr": "(not reachable/healthy)" },
+        ] };
+        let expected = [("a:1", PRIMARY, true), ("b:1", 8, false)];
+        let seen: Vec<_> = seen(&status);
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|member| (member.host.as_str(), member.state, member.answers))
+            .collect();
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -265,7 +265,11 @@ impl Run<'_> {
     /// A set without a primary: will there be one?
     fn no_primary(&self, hello: &mongo::Hello) -> Step {
         let votes = |host: &&String| {
-            let known = self.wanted.members.iter().find(|member| member.host == **host);
+            let known = self
+                .wanted
+                .members
+                .iter()
+                .find(|member| member.host == **host);
             known.is_none_or(|member| member.voting)
         };
         let voters: Vec<&String> = hello.members.iter().filter(votes).collect();
@@ -283,12 +287,20 @@ impl Run<'_> {
             needed,
             voters.len(),
             names.join(", "),
-            if names.len() == 1 { "does not answer" } else { "do not answer" },
+            if names.len() == 1 {
+                "does not answer"
+            } else {
+                "do not answer"
+            },
         ))
     }
 
     fn name_of<'n>(&'n self, host: &'n str) -> &'n str {
-        let known = self.wanted.members.iter().find(|member| member.host == host);
+        let known = self
+            .wanted
+            .members
+            .iter()
+            .find(|member| member.host == host);
         known.map_or(host, |member| &member.name)
     }
 
@@ -323,12 +335,12 @@ impl Run<'_> {
         let logins = self.options.secrets.logins(Kind::Administration);
         for login in logins.map_err(NoAdmin::Unreachable)? {
             let user = User::of_stack(&login.user, login.password.reveal());
-            let member =
-                mongo::Member::login(host, CONNECT, user).map_err(NoAdmin::Unreachable)?;
+            let member = mongo::Member::login(host, CONNECT, user).map_err(NoAdmin::Unreachable)?;
             match member.command(doc! { "ping": 1 }) {
                 Ok(_) => {
                     let member = Rc::new(member);
-                    self.admin.replace(Some((host.to_owned(), Rc::clone(&member))));
+                    self.admin
+                        .replace(Some((host.to_owned(), Rc::clone(&member))));
                     return Ok(member);
                 }
                 Err(error) if mongo::is_unknown_user(&error) => {}
@@ -355,7 +367,9 @@ impl Run<'_> {
         let Some(first) = wanted.as_ref().ok().and_then(|users| users.first()) else {
             return Ok(not_yet(format!(
                 "the secrets can't be read: {}",
-                wanted.err().map_or_else(String::new, |error| format!("{error:#}"))
+                wanted
+                    .err()
+                    .map_or_else(String::new, |error| format!("{error:#}"))
             )));
         };
         let mut create = users::create(first, &self.wanted.application_database);
@@ -456,7 +470,10 @@ impl Run<'_> {
         }
         if change.retires() == Some(primary) {
             admin.command(doc! { "replSetStepDown": 30, "secondaryCatchUpPeriodSecs": 10 })?;
-            (self.say)(&format!("{}: asked it to hand over first", self.name_of(primary)));
+            (self.say)(&format!(
+                "{}: asked it to hand over first",
+                self.name_of(primary)
+            ));
             self.acted()?;
             return Ok(Step::Again);
         }

@@ -87,7 +87,10 @@ pub(super) fn tasks(
     for user in wanted {
         match present.iter().find(|old| name(old) == user.login.user) {
             None => tasks.push(Task::Create(user.clone())),
-            Some(old) if names(old.get_array("roles").ok()) != roles_of(user.kind, application_database) => {
+            Some(old)
+                if names(old.get_array("roles").ok())
+                    != roles_of(user.kind, application_database) =>
+            {
                 tasks.push(Task::Grant(user.clone()));
             }
             Some(_) => {}
@@ -147,7 +150,7 @@ fn names(roles: Option<&Vec<Bson>>) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secrets::Secrets;
+    use crate::secrets::{Rotation, Secrets};
 
     fn wanted(secrets: &Secrets) -> Vec<Wanted> {
         let of_kind = |kind: Kind| {
@@ -193,8 +196,12 @@ mod tests {
                 "add the user monitoring-1"
             ]
         );
-        secrets.begin_rotation(Kind::Application).unwrap();
-        secrets.finish_rotation(Kind::Application).unwrap();
+        let later = Secrets::at(directory.path().join("later"));
+        later.init().unwrap();
+        later.begin(Rotation::Passwords).unwrap();
+        later.finish(Rotation::Passwords).unwrap();
+        let application = std::fs::read(directory.path().join("later/application"));
+        std::fs::write(directory.path().join("application"), application.unwrap()).unwrap();
         let monitor: &[(&str, &str)] = &[("clusterMonitor", "admin")];
         let some = present(&[
             (
