@@ -109,13 +109,13 @@ let
     # First whether it fits, then the import, which would end with a sentence of Nix's own.
     assert imported;
     lib.throwIf exposed
-      ".gen-topology/secrets is now in the Nix store, where everybody can read it: use the flake through git, not `path:`; then delete that store path and rotate the secrets."
-      builtins.seq
-      node
-      {
-      imports = [ (hosts + "/${name}") ] ++ modules ++ nodeModules.${name} or [ ];
-      services.gen-topology.app.source = lib.mkIf (node.tier == "app") (lib.mkDefault app);
-    }
+      ".gen-topology/secrets is in the Nix store now, where everybody can read it: use the flake through git, not `path:`, delete that store path, and rotate the secrets."
+      (
+        builtins.seq node {
+          imports = [ (hosts + "/${name}") ] ++ modules ++ nodeModules.${name} or [ ];
+          services.gen-topology.app.source = lib.mkIf (node.tier == "app") (lib.mkDefault app);
+        }
+      )
   ) facts;
 
   specialArgs = { inherit gen-topology; };

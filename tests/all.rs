@@ -10,3 +10,4 @@ mod generate;
 mod lab;
 mod layering;
 mod nix;
+mod secrets;
