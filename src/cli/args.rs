@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::secrets::Rotation;
 use crate::topology::{Selector, Tier};
 
 /// From one topology file to a highly available web stack
@@ -85,6 +86,8 @@ pub(super) enum Command {
     Whatif(WhatifArgs),
     /// Find what keeps a stack from failing over, in its daemons' files or in those of others
     Lint(LintArgs),
+    /// Make and exchange the secrets of the stack's machines
+    Secrets(SecretsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -262,6 +265,47 @@ pub(super) struct LintArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretsCommand {
+    /// Make what is missing, in .gen-topology/secrets beside the topology file
+    Init,
+    /// Tell which secrets there are; never what they are
+    List(FormatArgs),
+    /// Put new secrets beside the old ones, and drop the old ones later
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+        /// Every node has the new ones: drop the old ones
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Rotated {
+    /// The key that members of the replica set know each other by
+    Key,
+    /// The users' passwords
+    Passwords,
+}
+
+impl From<Rotated> for Rotation {
+    fn from(what: Rotated) -> Self {
+        match what {
+            Rotated::Key => Rotation::Key,
+            Rotated::Passwords => Rotation::Passwords,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct LabArgs {
     /// Topology file [default: topology.json here or in a directory above]
     #[arg(long, global = true, value_name = "FILE")]
@@ -351,6 +395,11 @@ pub(super) enum LabCommand {
         /// Nodes
         #[arg(required = true)]
         nodes: Vec<String>,
+    },
+    /// Exchange the database's secrets while the lab serves
+    Rotate {
+        /// What to exchange
+        what: Rotated,
     },
     /// Offer the virtual IP on a port of this machine, for a browser
     Forward {
@@ -511,6 +560,13 @@ pub(super) enum NodeCommand {
         /// How long to wait for members and majorities, in seconds
         #[arg(long, default_value_t = 60)]
         patience: u64,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+        /// When the majority is gone for good: go on with the members that answer; every write that
+        /// only the others have is lost, even if it was acknowledged
+        #[arg(long = "force-and-lose-what-only-the-others-have")]
+        force: bool,
     },
 }
 

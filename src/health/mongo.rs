@@ -1,10 +1,11 @@
-//! What a member of a replica set says about itself.
+//! What a member of a replica set says about itself, and about the others.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use mongodb::bson::{Document, doc};
-use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use mongodb::sync::Client;
 
 use super::http;
@@ -18,11 +19,11 @@ pub enum Role {
     Secondary,
     /// It is starting, syncing or recovering.
     Other,
-    /// It belongs to no replica set yet.
+    /// It belongs to no replica set yet, or to none any more.
     Uninitialized,
 }
 
-/// What a member answers to `hello`.
+/// What a member answers to `hello`. It tells that to everybody, without a password.
 #[derive(Clone, Debug)]
 pub struct Hello {
     /// Its role.
@@ -31,6 +32,39 @@ pub struct Hello {
     pub set: Option<String>,
     /// The primary that it knows, `address:port`.
     pub primary: Option<String>,
+    /// The members that can become primary, and those that can't, `address:port`.
+    pub members: Vec<String>,
+}
+
+/// Who asks. The password is not part of any message.
+#[derive(Clone, Copy)]
+pub struct User<'u> {
+    /// Name.
+    pub name: &'u str,
+    /// Password.
+    pub password: &'u str,
+    /// Database that knows the user.
+    pub database: &'u str,
+}
+
+impl<'u> User<'u> {
+    /// A user of the stack; all of them are kept in `admin`.
+    pub fn of_stack(name: &'u str, password: &'u str) -> Self {
+        Self {
+            name,
+            password,
+            database: "admin",
+        }
+    }
+
+    /// The members themselves, who know each other by their common key.
+    pub fn member(key: &'u str) -> Self {
+        Self {
+            name: "__system",
+            password: key,
+            database: "local",
+        }
+    }
 }
 
 /// A connection to exactly one member, whatever its role.
@@ -46,12 +80,34 @@ impl Member {
     /// # Errors
     /// If nobody accepts connections within `patience`.
     pub fn connect(host: &str, patience: Duration) -> anyhow::Result<Self> {
+        Self::open(host, patience, None)
+    }
+
+    /// Connects as a user. The password is proved by the first command.
+    ///
+    /// # Errors
+    /// If nobody accepts connections within `patience`.
+    pub fn login(host: &str, patience: Duration, user: User<'_>) -> anyhow::Result<Self> {
+        Self::open(host, patience, Some(user))
+    }
+
+    fn open(host: &str, patience: Duration, user: Option<User<'_>>) -> anyhow::Result<Self> {
         let address = parse(host)?;
         if !http::accepts(*address.ip(), address.port(), patience) {
             return Err(anyhow!("nobody accepts connections at {host}"));
         }
-        let client = Client::with_options(options(host, patience)?)
-            .with_context(|| format!("connecting to {host}"))?;
+        let credential = user.map(|user| {
+            Credential::builder()
+                .username(user.name.to_owned())
+                .password(user.password.to_owned())
+                .source(user.database.to_owned())
+                .mechanism(AuthMechanism::ScramSha256)
+                .build()
+        });
+        let mut options = options(host, patience)?;
+        options.credential = credential;
+        let client =
+            Client::with_options(options).with_context(|| format!("connecting to {host}"))?;
         Ok(Self { client })
     }
 
@@ -69,10 +125,15 @@ impl Member {
     /// If it does not answer.
     pub fn hello(&self) -> mongodb::error::Result<Hello> {
         let answer = self.command(doc! { "hello": 1 })?;
+        let lists = ["hosts", "passives"].into_iter();
+        let members = lists.filter_map(|key| answer.get_array(key).ok()).flatten();
         Ok(Hello {
             role: role(&answer),
             set: answer.get_str("setName").ok().map(str::to_owned),
             primary: answer.get_str("primary").ok().map(str::to_owned),
+            members: members
+                .filter_map(|host| host.as_str().map(str::to_owned))
+                .collect(),
         })
     }
 }
@@ -152,4 +213,44 @@ pub fn observe(
         }
     });
     Ok(())
+}
+
+/// Whether the member does not believe that we are who we say.
+pub fn is_unknown_user(error: &Error) -> bool {
+    const AUTHENTICATION_FAILED: i32 = 18;
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => true,
+        _ => code(error) == Some(AUTHENTICATION_FAILED),
+    }
+}
+
+/// The server's number for why it refused a command.
+pub fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refused) => Some(refused.code),
+        _ => None,
+    }
+}
+
+/// Why a command failed, in the server's own words where it has spoken.
+pub fn words(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refused) => refused.message.clone(),
+        _ if is_unknown_user(error) => "the password is refused".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A whole number of whatever type the server chose.
+pub fn number(document: &Document, key: &str) -> Option<i64> {
+    match document.get(key)? {
+        Bson::Int32(n) => Some(i64::from(*n)),
+        Bson::Int64(n) => Some(*n),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "numbers that are asked for here are small and whole"
+        )]
+        Bson::Double(n) => Some(*n as i64),
+        _ => None,
+    }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use mongodb::bson::doc;
 use serde::Serialize;
 
 use super::net;
@@ -17,6 +18,7 @@ use crate::config::HAPROXY_SOCKET;
 use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
+use crate::secrets::Kind;
 use crate::topology::Tier;
 
 /// How long one question to a node may take.
@@ -239,9 +241,27 @@ impl Lab {
         self.hello(node).ok().map(|hello| hello.role)
     }
 
-    fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
-        let host = format!("{}:{}", node.address, self.plan.database_port);
-        Ok(mongo::Member::connect(&host, QUESTION)?.hello()?)
+    pub(super) fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
+        Ok(mongo::Member::connect(&self.mongod_of(node), QUESTION)?.hello()?)
+    }
+
+    /// Address and port of a node's mongod.
+    fn mongod_of(&self, node: &NodePlan) -> String {
+        format!("{}:{}", node.address, self.plan.database_port)
+    }
+
+    /// A connection to a node's mongod as a user of the stack, with the newest password
+    /// that it takes.
+    pub(super) fn mongod_as(&self, node: &NodePlan, kind: Kind) -> anyhow::Result<mongo::Member> {
+        for login in self.secrets().logins(kind)? {
+            let user = mongo::User::of_stack(&login.user, login.password.reveal());
+            let member = mongo::Member::login(&self.mongod_of(node), QUESTION, user)?;
+            match member.command(doc! { "ping": 1 }) {
+                Err(error) if mongo::is_unknown_user(&error) => {}
+                answer => return Ok(answer.map(|_| member)?),
+            }
+        }
+        bail!("{} takes no password of {}", node.name, kind.file())
     }
 
     fn node_state(
