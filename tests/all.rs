@@ -5,6 +5,7 @@ mod cli;
 mod common;
 mod daemons;
 mod edit;
+mod faults_report;
 mod generate;
 mod lab;
 mod layering;
