@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 13] = [
+const DOORS: [(&str, &[&str]); 15] = [
     (
         "deploy",
         &["config", "health", "render", "topology", "exec"],
@@ -29,7 +29,9 @@ const DOORS: [(&str, &[&str]); 13] = [
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),
     ("config", &["topology"]),
+    ("lint", &["config", "native", "topology"]),
     ("native", &["topology"]),
+    ("whatif", &["topology"]),
     ("health", &["topology", "exec"]),
     ("topology", &[]),
     ("exec", &[]),
@@ -219,8 +221,10 @@ const WORLD: [&str; 13] = [
 
 fn is_pure(file: &str) -> bool {
     let room = file.split(['/', '.']).next().unwrap_or_default();
-    matches!(room, "topology" | "config" | "render" | "native")
-        || file == "plan.rs"
+    matches!(
+        room,
+        "topology" | "config" | "render" | "lint" | "native" | "whatif"
+    ) || file == "plan.rs"
         || file.ends_with("/plan.rs")
         || file.starts_with("faults/report/")
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::topology::Tier;
+use crate::topology::{Selector, Tier};
 
 /// From one topology file to a highly available web stack
 ///
@@ -81,6 +81,10 @@ pub(super) enum Command {
     Scale(ScaleArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
+    /// Tell which failures of one or two nodes the stack survives, on paper
+    Whatif(WhatifArgs),
+    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
+    Lint(LintArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -217,6 +221,44 @@ pub(super) struct GenerateArgs {
     /// Write nothing; print a diff and exit with 2 if something would change
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WhatifArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Tell what is left when these fail together, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES", conflicts_with = "require")]
+    pub fail: Option<Selector>,
+    /// End with 1 unless every service survives any one failure (n-1), or any two (n-2)
+    #[arg(long, value_name = "N-K")]
+    pub require: Option<Require>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    #[value(name = "n-1")]
+    One,
+    #[value(name = "n-2")]
+    Two,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    pub foreign: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -406,6 +448,21 @@ pub(super) enum FaultsCommand {
         seed: u64,
         #[command(flatten)]
         output: OutputArgs,
+    },
+    /// Break the load balancers that people copy, and ours, in the same way
+    ///
+    /// Brings up a lab of its own for each recipe, one after another.
+    Compare {
+        /// Faults [default: haproxy-dead lb-power-off lb-reboot gunicorn-stop app-power-off]
+        names: Vec<String>,
+        /// Requests a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// How long each fault lasts at least, in seconds; kubeadm's recipe needs more than 32
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
+        hold: u32,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// List the runs that were kept
     Runs(FormatArgs),

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::args::{FaultsArgs, FaultsCommand, Format, OutputArgs};
 use super::lab::Request;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, findings, generate, inside, lab, runs, source};
+use super::{Failure, Outcome, compare, findings, generate, inside, lab, runs, source};
 use crate::faults::catalogue::{CATALOGUE, Fault};
 use crate::faults::report::{self, NotRun, Run};
 use crate::faults::timing::{NodeFiles, Timing};
@@ -53,11 +53,36 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
                     .map(|fault| fault.name.to_owned())
                     .collect(),
                 repeat,
-                pace: trial::Pace { rate, seed },
+                pace: trial::Pace {
+                    rate,
+                    seed,
+                    hold_ms: 0,
+                },
                 slo: Slo::default(),
             };
             let run = try_faults(file, lab, order, ui)?;
             conclude(&run, &output, ui)
+        }
+        FaultsCommand::Compare {
+            names,
+            rate,
+            hold,
+            format,
+        } => {
+            let names = if names.is_empty() {
+                compare::FAULTS.map(str::to_owned).to_vec()
+            } else {
+                chosen(&names)?
+                    .iter()
+                    .map(|fault| fault.name.to_owned())
+                    .collect()
+            };
+            let pace = trial::Pace {
+                rate,
+                seed: 1,
+                hold_ms: u64::from(hold) * 1000,
+            };
+            compare::run(file, &names, pace, format.format, ui)
         }
         FaultsCommand::Runs(format) => runs::list(&runs::Whose { file, lab }, format.format, ui),
         FaultsCommand::Report {
@@ -259,30 +284,35 @@ pub(super) fn try_faults(
     if let Ok((_, topology)) = source::load(file, ui) {
         order.slo = topology.slo();
     }
-    let running = lab::running(&place)?;
-    let _lock = place.lock()?;
-    let interrupted = lab::listen_for_interrupts()?;
-    let result = place.directory.join(RESULT);
-    // What an earlier run left is not what this one found.
-    let _ = std::fs::remove_file(&result);
-    let mut child = lab::inner(&running, &Request::Faults(order), ui)?
-        .spawn()
-        .context("entering the lab")?;
-    lab::imitate(lab::wait_for(&mut child, &interrupted)?)?;
-    let text = std::fs::read_to_string(&result).context("reading what was found")?;
-    let run = Run::parse(text.as_bytes()).context("reading what was found")?;
+    let run = try_in(&place, &order, ui)?;
     let number = runs::keep(&run)?;
     ui.say(&format!(
         "kept as run {number} of {}; `gen-topology faults report {number}` shows it again",
         run.stack
     ));
-    if interrupted.load(Ordering::SeqCst) || run.interrupted {
+    if run.interrupted {
         return Err(Failure::Interrupted(format!(
             "{} trials were finished, and the lab is whole again",
             run.trials.len()
         )));
     }
     Ok(run)
+}
+
+/// Tries faults in a lab that runs.
+pub(super) fn try_in(place: &Place, order: &Order, ui: &mut Ui) -> Result<Run, Failure> {
+    let running = lab::running(place)?;
+    let _lock = place.lock()?;
+    let interrupted = lab::listen_for_interrupts()?;
+    let result = place.directory.join(RESULT);
+    // What an earlier run left is not what this one found.
+    let _ = std::fs::remove_file(&result);
+    let mut child = lab::inner(&running, &Request::Faults(order.clone()), ui)?
+        .spawn()
+        .context("entering the lab")?;
+    lab::imitate(lab::wait_for(&mut child, &interrupted)?)?;
+    let text = std::fs::read_to_string(&result).context("reading what was found")?;
+    Ok(Run::parse(text.as_bytes()).context("reading what was found")?)
 }
 
 /// File in a lab's directory in which the inner command leaves what it found.
@@ -321,6 +351,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
             run.not_run.push(NotRun {
                 fault: name.clone(),
                 why,
+                failed: false,
             });
             continue;
         }
@@ -370,7 +401,16 @@ fn repeatedly(
             Ok(())
         }
         Err(_) if interrupted() => Ok(()),
-        Err(error) => Err(error.context(format!("trying {}", fault.name))),
+        Err(error) => {
+            // The others may still be possible; if the lab can't be mended they are not.
+            run.not_run.push(NotRun {
+                fault: fault.name.to_owned(),
+                why: format!("{error:#}"),
+                failed: true,
+            });
+            ui.error(&error.context(format!("{} could not be tried", fault.name)));
+            trial::wait_until_whole(lab, interrupted)
+        }
     }
 }
 
@@ -411,9 +451,10 @@ pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
         broken,
         run.not_run.len()
     ));
-    if run.is_kept() {
-        Ok(())
-    } else {
-        Err(Failure::Budget)
+    let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
+    match (run.is_kept(), failed) {
+        (false, _) => Err(Failure::Budget),
+        (true, 0) => Ok(()),
+        (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),
     }
 }

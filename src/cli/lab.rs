@@ -19,8 +19,9 @@ use serde_json::json;
 use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, inside, source};
-use crate::lab::{LabPlan, Place, RunningLab, enter, state, supplies};
-use crate::topology::{Tier, Topology};
+use crate::lab::supplies::{self, Supplies};
+use crate::lab::{LabPlan, Place, RunningLab, enter, state};
+use crate::topology::{Source, Tier, Topology};
 
 /// What to do inside a lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -219,24 +220,47 @@ pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Res
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
-    let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
-    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
-    let place = Place::of(&name)?;
-    let rendered = generate::rendered(&topology)?;
-    let supplies = supplies::gather(&topology, &source.base, place.program(), &mut |line| {
-        ui.say(&line);
-    })?;
-    let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
+    let (place, _, plan) = planned(&source, &topology, lab, ui)?;
     if dry_run {
         return ui.json(&plan);
     }
+    up_to(&place, &source.path, &plan, wait, begun, ui)
+}
+
+/// The lab of a topology: where it is, what it needs from outside and what it consists of.
+pub(super) fn planned(
+    source: &Source,
+    topology: &Topology,
+    lab: Option<&str>,
+    ui: &mut Ui,
+) -> Result<(Place, Supplies, LabPlan), Failure> {
+    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
+    let place = Place::of(&name)?;
+    let rendered = generate::rendered(topology)?;
+    let supplies = supplies::gather(topology, &source.base, place.program(), &mut |line| {
+        ui.say(&line);
+    })?;
+    let plan = LabPlan::of(topology, &rendered, &supplies, &name);
+    Ok((place, supplies, plan))
+}
+
+/// Brings a lab to a plan. One that could not be started leaves nothing behind.
+pub(super) fn up_to(
+    place: &Place,
+    topology: &Path,
+    plan: &LabPlan,
+    wait: bool,
+    begun: Instant,
+    ui: &mut Ui,
+) -> Outcome {
+    let interrupted = listen_for_interrupts()?;
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
-    let outcome = bring_up(&place, &source.path, &plan, wait, begun, &interrupted, ui);
+    let outcome = bring_up(place, topology, plan, wait, begun, &interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
-            remove(&place)?;
+            remove(place)?;
             return Err(Failure::Interrupted("nothing is left of the lab".into()));
         }
         return Err(Failure::Interrupted(
@@ -248,7 +272,7 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
         && !matches!(error, Failure::Status(1))
     {
         // What could not even be started is not worth looking at, and its directory would be in the way.
-        remove(&place)?;
+        remove(place)?;
         ui.say("nothing is left of the lab");
         if matches!(error, Failure::Status(_)) {
             return Err(Failure::Status(1));

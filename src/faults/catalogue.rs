@@ -80,6 +80,8 @@ pub enum Action {
     CutLink,
     /// Processes end by SIGKILL; whoever supervises them starts them again.
     Kill(Program),
+    /// haproxy is killed and finds its file damaged when it is started again.
+    Ruin,
     /// Processes stand still by SIGSTOP.
     Pause(Program),
     /// A supervised program is stopped as on a shutdown, and started when the fault is undone.
@@ -107,7 +109,7 @@ pub enum Action {
 /// How long everything is off, in milliseconds.
 pub(super) const DARK: f64 = 2000.0;
 /// How much longer a slow app takes, in milliseconds.
-pub(super) const DAWDLE: u32 = 2000;
+const DAWDLE: u32 = 2000;
 
 /// The catalogue, tier by tier.
 pub const CATALOGUE: &[Fault] = &[
@@ -169,6 +171,16 @@ pub const CATALOGUE: &[Fault] = &[
         undo: "its supervisor starts it again",
         target: Target::Owner,
         action: Action::Kill(Program::Haproxy),
+        bound: predict::fall_over,
+    },
+    Fault {
+        name: "haproxy-dead",
+        tier: Some(Tier::LoadBalancer),
+        breaks: "kills haproxy where the virtual IP is, and it can't start again: its file is damaged",
+        visitors: "a blink; what was in flight on it is lost",
+        undo: "the right file, started",
+        target: Target::Owner,
+        action: Action::Ruin,
         bound: predict::fall_over,
     },
     Fault {

@@ -120,13 +120,15 @@ fn serve(
     mischief: Mischief,
     stop: &AtomicBool,
 ) {
-    while !stop.load(Ordering::SeqCst) {
+    loop {
         match listener.accept() {
             Ok((stream, _)) => {
                 let (aside, health) = (aside.to_path_buf(), health.to_owned());
                 // A connection that breaks is what visitors of a broken app see.
                 thread::spawn(move || handle(stream, &aside, &health, mischief));
             }
+            // Whoever has connected is served, even at the end.
+            Err(_) if stop.load(Ordering::SeqCst) => break,
             Err(_) => thread::sleep(Duration::from_millis(1)),
         }
     }
@@ -159,7 +161,10 @@ fn handle(
             Mischief::Dawdle(time) => thread::sleep(time),
         }
     }
-    relay(client, UnixStream::connect(aside)?, &request)
+    // The socket has its own name again when the impostor has gone in the meantime.
+    let app =
+        UnixStream::connect(aside).or_else(|_| UnixStream::connect(aside.with_extension("")))?;
+    relay(client, app, &request)
 }
 
 /// Whether the head of a request is there, and as much of a body as it announces.

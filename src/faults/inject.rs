@@ -147,6 +147,7 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         Action::ShutDown => each(nodes, |node| lab.stop(node))?,
         Action::CutLink => each(nodes, |node| lab.connect(node, false))?,
         Action::Kill(program) => each(nodes, |node| signal(lab, node, program, Signal::KILL))?,
+        Action::Ruin => each(nodes, |node| ruin(lab, node))?,
         Action::Pause(program) => each(nodes, |node| signal(lab, node, program, Signal::STOP))?,
         Action::Stop(program) => each(nodes, |node| {
             lab.supervise(node, &["stop", program]).map(drop)
@@ -219,7 +220,10 @@ fn mend(lab: &Lab, node: &NodePlan) -> anyhow::Result<()> {
     if node.tier == Tier::Database {
         let _ = std::fs::remove_file(lab.path_in(name, BALLAST)?);
     }
-    lab.restore(name)?;
+    // A daemon that has ended can't be told to read its file.
+    if lab.restore(name).is_err() {
+        lab.supervise(name, &["restart", "all"])?;
+    }
     start_what_is_stopped(lab, name)
 }
 
@@ -293,7 +297,7 @@ fn separate(lab: &Lab, node: &str, others: &[String]) -> anyhow::Result<()> {
         let address = lab.planned(other)?.address;
         rules.push_str(&format!("ether saddr {} drop\n", net::hardware(address)));
     }
-    rules.push_str("} }\n");
+    rules.push_str("}\n}\n");
     load_rules(lab, node, &rules)
 }
 
@@ -360,14 +364,22 @@ fn fill(lab: &Lab, node: &str) -> anyhow::Result<()> {
     lab.run_in(node, &["sh", "-c", &script]).map(drop)
 }
 
+/// What no daemon can read.
+const RUBBISH: &str = "this { is not what a daemon can read\n";
+
+fn ruin(lab: &Lab, node: &str) -> anyhow::Result<()> {
+    let file = lab.path_in(node, "/etc/haproxy/haproxy.cfg")?;
+    std::fs::write(&file, RUBBISH).with_context(|| format!("damaging haproxy's file on {node}"))?;
+    signal(lab, node, Program::Haproxy, Signal::KILL)
+}
+
 fn misconfigure(lab: &Lab, node: &str) -> anyhow::Result<()> {
     let files: &[&str] = match lab.planned(node)?.tier {
         Tier::LoadBalancer => &["haproxy/haproxy.cfg", "keepalived/keepalived.conf"],
         Tier::App => &["nginx/app.conf"],
         Tier::Database => &[],
     };
-    let rubbish = "this { is not what a daemon can read\n";
     files
         .iter()
-        .try_for_each(|file| lab.overwrite(node, file, rubbish))
+        .try_for_each(|file| lab.overwrite(node, file, RUBBISH))
 }

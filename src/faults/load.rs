@@ -30,6 +30,8 @@ pub const WRITES: u32 = 10;
 /// A request that is sent later than this after it was due is late, which is the
 /// generator's fault and not the stack's.
 const LATE: Duration = Duration::from_millis(50);
+/// A generator that is so late gives up: more requests would only make it later.
+const HOPELESS: Duration = Duration::from_secs(1);
 /// An answer that takes longer than this is slow.
 pub const SLOW: Duration = Duration::from_millis(250);
 
@@ -234,9 +236,13 @@ fn pace(shape: Shape, name: &str, stop: &AtomicBool, telling: &Telling) {
             }
             let due = period * number;
             thread::sleep(due.saturating_sub(telling.begun.elapsed()));
+            let handed = telling.begun.elapsed();
+            if handed.saturating_sub(due) > HOPELESS {
+                break;
+            }
             let request = Request {
                 due,
-                handed: telling.begun.elapsed(),
+                handed,
                 // Writes and reads alternate over both kinds of connection.
                 kept_alive: (number / WRITES + number) % 2 == 1,
                 entry: (shape.writes && number % WRITES == 0).then(|| format!("{name}-{number}")),

@@ -2,7 +2,7 @@
 //! stand in the rendered files. `docs/faults.md` tells how each came to be what it is.
 
 use super::bound::{Bound, Loss, MARGIN};
-use super::catalogue::{DARK, DAWDLE};
+use super::catalogue::DARK;
 use super::load::LANES;
 use super::timing::Timing;
 
@@ -13,7 +13,7 @@ const CHECKPOINT: f64 = 60_000.0;
 const BOOT: f64 = 15_000.0;
 /// Requests that may be in flight on a load balancer that dies: one on each kept-alive
 /// connection, and those that arrive in `gap` milliseconds.
-fn in_flight(timing: &Timing, gap: f64) -> Loss {
+fn in_flight(timing: &Timing, gap: f64) -> usize {
     let arriving = f64::from(timing.rate) * gap / 1000.0;
     #[expect(
         clippy::cast_possible_truncation,
@@ -21,9 +21,7 @@ fn in_flight(timing: &Timing, gap: f64) -> Loss {
         reason = "a small positive number"
     )]
     let arriving = arriving.ceil() as usize;
-    Loss::InFlight {
-        most: LANES + arriving,
-    }
+    LANES + arriving
 }
 
 /// The time between two writes of the load.
@@ -40,9 +38,11 @@ pub(super) fn take_over(timing: &Timing) -> Bound {
         MARGIN,
     ];
     let gap: f64 = parts.iter().map(|(_, ms)| ms).sum();
-    Bound::losing(in_flight(timing, gap))
-        .gap(&parts)
-        .detect(&parts)
+    Bound::losing(Loss::InFlight {
+        most: in_flight(timing, gap),
+    })
+    .gap(&parts)
+    .detect(&parts)
 }
 
 pub(super) fn last_take_over(timing: &Timing) -> Bound {
@@ -52,9 +52,11 @@ pub(super) fn last_take_over(timing: &Timing) -> Bound {
         MARGIN,
     ];
     let gap: f64 = parts.iter().map(|(_, ms)| ms).sum();
-    Bound::losing(in_flight(timing, gap))
-        .gap(&parts)
-        .detect(&parts)
+    Bound::losing(Loss::InFlight {
+        most: in_flight(timing, gap),
+    })
+    .gap(&parts)
+    .detect(&parts)
 }
 
 /// An advert of priority 0 is answered after the skew alone (RFC 9568).
@@ -64,11 +66,16 @@ pub(super) fn hand_over(timing: &Timing) -> Bound {
 
 pub(super) fn fall_over(timing: &Timing) -> Bound {
     let parts = [("skew", timing.skew), MARGIN];
-    Bound::losing(in_flight(timing, timing.skew + MARGIN.1)).gap(&parts)
+    Bound::losing(Loss::InFlight {
+        most: in_flight(timing, timing.skew + MARGIN.1),
+    })
+    .gap(&parts)
 }
 
 pub(super) fn split(timing: &Timing) -> Bound {
-    Bound::losing(in_flight(timing, MARGIN.1)).gap(&[MARGIN])
+    // The address moves twice: when they lose each other, and when they meet again.
+    let most = 2 * in_flight(timing, MARGIN.1);
+    Bound::losing(Loss::InFlight { most }).gap(&[("skew", timing.skew), MARGIN])
 }
 
 pub(super) fn haproxy_hang(timing: &Timing) -> Bound {
@@ -78,16 +85,17 @@ pub(super) fn haproxy_hang(timing: &Timing) -> Bound {
         MARGIN,
     ];
     let gap: f64 = parts.iter().map(|(_, ms)| ms).sum();
-    Bound::losing(in_flight(timing, gap))
-        .gap(&parts)
-        .detect(&parts)
+    Bound::losing(Loss::InFlight {
+        most: in_flight(timing, gap),
+    })
+    .gap(&parts)
+    .detect(&parts)
 }
 
 pub(super) fn in_hand(timing: &Timing) -> Bound {
     Bound::losing(Loss::InHand {
         most: timing.in_hand,
     })
-    .gap(&[MARGIN])
 }
 
 /// Until haproxy knows, when the app server refuses at once.
@@ -103,9 +111,7 @@ fn refused(timing: &Timing) -> [(&'static str, f64); 3] {
 }
 
 pub(super) fn gunicorn_stop(timing: &Timing) -> Bound {
-    Bound::losing(Loss::None)
-        .gap(&[MARGIN])
-        .detect(&refused(timing))
+    Bound::losing(Loss::None).detect(&refused(timing))
 }
 
 /// Until haproxy knows, when the app server accepts and says nothing.
@@ -126,7 +132,6 @@ pub(super) fn app_hang(timing: &Timing) -> Bound {
             .in_hand
             .max(usize::try_from(timing.rate).unwrap_or(usize::MAX)),
     })
-    .gap(&[MARGIN])
     .detect(&silent(timing))
     .slowest(&[inter, again, checks, ("release", timing.release), margin])
 }
@@ -136,13 +141,7 @@ pub(super) fn app_errors(_: &Timing) -> Bound {
 }
 
 pub(super) fn app_slow(_: &Timing) -> Bound {
-    let slower = ("delay", f64::from(DAWDLE));
-    // A kept-alive connection of the load may have to wait for one slow answer before its own.
-    Bound::losing(Loss::None).gap(&[MARGIN]).slowest(&[
-        slower,
-        ("the answer before it", f64::from(DAWDLE)),
-        MARGIN,
-    ])
+    Bound::losing(Loss::None)
 }
 
 /// Until haproxy knows, when nobody is there to refuse.
@@ -164,24 +163,21 @@ pub(super) fn app_gone(timing: &Timing) -> Bound {
     Bound::losing(Loss::InHand {
         most: timing.in_hand,
     })
-    .gap(&[MARGIN])
     .detect(&gone(timing))
     .slowest(&[inter, again, checks, ("release", timing.release), margin])
 }
 
 pub(super) fn apps_gone(timing: &Timing) -> Bound {
-    let bound = app_gone(timing);
     Bound {
-        gap: None,
         lost: Loss::InHand {
             most: timing.in_hand * timing.apps.saturating_sub(1),
         },
-        ..bound
+        ..app_gone(timing)
     }
 }
 
 pub(super) fn app_drained(_: &Timing) -> Bound {
-    Bound::losing(Loss::None).gap(&[MARGIN])
+    Bound::losing(Loss::None)
 }
 
 /// `MongoDB` adds up to 15 % to the time-out, so that members do not stand for election at the
@@ -252,7 +248,7 @@ pub(super) fn disk_full(timing: &Timing) -> Bound {
 /// A lost packet is sent again after 200 ms at the earliest (RFC 6298 as Linux has it), then after
 /// twice the time; haproxy gives a connection up after `timeout connect`.
 pub(super) fn lossy(timing: &Timing) -> Bound {
-    Bound::losing(Loss::None).gap(&[MARGIN]).slowest(&[
+    Bound::losing(Loss::None).slowest(&[
         ("timeout connect", timing.connect),
         ("4 repetitions of a packet", 200.0 + 400.0 + 800.0 + 1600.0),
         MARGIN,
@@ -260,7 +256,7 @@ pub(super) fn lossy(timing: &Timing) -> Bound {
 }
 
 pub(super) fn narrow(_: &Timing) -> Bound {
-    Bound::losing(Loss::None).gap(&[MARGIN])
+    Bound::losing(Loss::None)
 }
 
 pub(super) fn blackout(_: &Timing) -> Bound {

@@ -10,6 +10,9 @@ use crate::config::{self, NodeFacts};
 use crate::native::{haproxy, keepalived, mongod};
 use crate::topology::Tier;
 
+/// What is never noticed takes an hour, in milliseconds: until a person comes.
+const NEVER: f64 = 3_600_000.0;
+
 /// What a prediction is computed from. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timing {
@@ -120,7 +123,7 @@ impl Timing {
             release: (config::RELEASE_AFTER + config::RELEASE_PAUSE).as_secs_f64() * 1000.0,
             election: milliseconds(set.election_timeout_ms),
             driver_heartbeat: uri(gunicorn, "heartbeatFrequencyMS", 10_000.0),
-            socket: uri(gunicorn, "socketTimeoutMS", f64::INFINITY),
+            socket: uri(gunicorn, "socketTimeoutMS", NEVER),
             driver_connect: uri(gunicorn, "connectTimeoutMS", 20_000.0),
             sync_source: mongod
                 .parameter("oplogNetworkTimeoutBufferSeconds")
@@ -149,14 +152,14 @@ impl Vrrp {
             .instances
             .first()
             .context("keepalived.conf has no vrrp_instance")?;
-        let script = config
-            .scripts
-            .first()
-            .context("keepalived.conf does not ask haproxy")?;
         Ok(Self {
             advert: instance.advert_interval() * 1000.0,
             skew: instance.skew() * 1000.0,
-            script: script.longest_detection_of_hang() * 1000.0,
+            // Without a check nobody notices.
+            script: config
+                .scripts
+                .first()
+                .map_or(NEVER, |script| script.longest_detection_of_hang() * 1000.0),
         })
     }
 }
@@ -180,18 +183,15 @@ impl Haproxy {
         let server = servers
             .first()
             .context("haproxy.cfg has no server in `app`")?;
-        let timeout = |name: &str| {
-            backend
-                .timeout(name)
-                .map(|time| milliseconds(time.get()))
-                .with_context(|| format!("haproxy.cfg has no `timeout {name}`"))
-        };
+        let timeout = |name: &str| backend.timeout(name).map(|time| milliseconds(time.get()));
+        let inter = milliseconds(server.inter().get());
         Ok(Self {
-            inter: milliseconds(server.inter().get()),
+            inter,
             fastinter: milliseconds(server.fastinter().get()),
             fall: f64::from(server.fall()),
-            check: timeout("check")?,
-            connect: timeout("connect")?,
+            // Without a time of its own a check may take until the next one.
+            check: timeout("check").unwrap_or(inter),
+            connect: timeout("connect").context("haproxy.cfg has no `timeout connect`")?,
         })
     }
 }

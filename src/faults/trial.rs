@@ -14,8 +14,8 @@ use super::load::{self, Load, Sample, Shape, Summary, milliseconds, summary};
 use super::timeline::Timeline;
 use super::timing::{NodeFiles, Timing};
 use super::watch::{self, Change, Subject};
-use crate::exec;
-use crate::lab::Lab;
+use crate::config::NodeFacts;
+use crate::lab::{Lab, NodePlan};
 use crate::topology::{Millis, Slo, Tier};
 
 /// Load before something is broken, so that a gap at the start is seen as one.
@@ -24,6 +24,10 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const COOL_DOWN: Duration = Duration::from_millis(1500);
 /// How long a fault lasts beyond what it may cost.
 const BEYOND: Duration = Duration::from_millis(1500);
+/// Time between two looks whether all is as before.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long a fault lasts at most: what takes longer is as good as not noticed.
+const LONGEST: f64 = 120.0;
 /// How long anything may take to be as before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,6 +38,8 @@ pub struct Pace {
     pub rate: u32,
     /// Decides which of several nodes is hit, and when between two health checks.
     pub seed: u64,
+    /// How long a fault lasts at least, in milliseconds.
+    pub hold_ms: u64,
 }
 
 /// What was measured, as seen from a client's place.
@@ -146,21 +152,39 @@ pub fn target(lab: &Lab) -> load::Target {
 /// # Errors
 /// If it takes longer than a minute, with what is missing.
 pub fn wait_until_whole(lab: &Lab, interrupted: &dyn Fn() -> bool) -> anyhow::Result<()> {
-    let preferred = lab.plan().tier(Tier::LoadBalancer).next();
-    let mut missing = String::new();
-    let whole = exec::wait_until(PATIENCE, || {
-        missing = lab.missing().unwrap_or_default();
-        let back = preferred.is_none_or(|first| lab.owners() == [first.name.as_str()]);
-        if missing.is_empty() && !back {
-            missing = "the virtual IP is not where it belongs".into();
+    let preferred = lab
+        .plan()
+        .tier(Tier::LoadBalancer)
+        .next()
+        .filter(|node| takes_back(node));
+    let begun = Instant::now();
+    loop {
+        if interrupted() {
+            bail!("interrupted");
         }
-        missing.is_empty() || interrupted()
-    });
-    if interrupted() {
-        bail!("interrupted");
+        let back = preferred.is_none_or(|first| lab.owners() == [first.name.as_str()]);
+        let missing = match lab.missing() {
+            Some(missing) => missing,
+            None if back => return Ok(()),
+            None => "the virtual IP is not where it belongs".into(),
+        };
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "waited {} s in vain: {missing}",
+            PATIENCE.as_secs()
+        );
+        // Asking costs time that the stack needs while it is measured.
+        std::thread::sleep(LOOK);
     }
-    ensure!(whole, "waited {} s in vain: {missing}", PATIENCE.as_secs());
-    Ok(())
+}
+
+/// Whether a load balancer takes the virtual IP back when it is well again.
+fn takes_back(node: &NodePlan) -> bool {
+    let facts = node.etc.get("gen-topology/node.json");
+    facts
+        .and_then(|text| serde_json::from_str::<NodeFacts>(text).ok())
+        .and_then(|facts| facts.load_balancer)
+        .is_none_or(|settings| settings.preempt)
 }
 
 /// Tries a fault. The lab has to be whole, and is so again afterwards, even if this fails.
@@ -215,7 +239,8 @@ fn attempt(
         let broken = load.now();
         let held = inject::apply(lab, fault.action, &nodes)
             .with_context(|| format!("breaking {}", nodes.join(", ")))?;
-        rest(duration(fault, &bound), interrupted);
+        let hold = duration(fault, &bound).max(Duration::from_millis(pace.hold_ms));
+        rest(hold, interrupted);
         let undone = load.now();
         drop(held);
         inject::make_whole(lab)?;
@@ -271,7 +296,7 @@ fn duration(fault: &Fault, bound: &Bound) -> Duration {
         | Action::Delay(_) => 5.0,
         _ => 1.5,
     };
-    Duration::from_secs_f64((longest / 1000.0).max(least)) + BEYOND
+    Duration::from_secs_f64((longest / 1000.0).max(least).min(LONGEST)) + BEYOND
 }
 
 fn rest(time: Duration, interrupted: &dyn Fn() -> bool) {

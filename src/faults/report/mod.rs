@@ -49,6 +49,8 @@ pub struct NotRun {
     pub fault: String,
     /// Why.
     pub why: String,
+    /// Whether it should have been possible: something went wrong on the way.
+    pub failed: bool,
 }
 
 /// What a trial says about the stack.
