@@ -118,6 +118,15 @@ fn a_run_is_junit_xml() {
     );
     let names: BTreeSet<_> = cases.iter().map(|case| case.attribute("name")).collect();
     assert_eq!(names.len(), cases.len(), "every case has a name of its own");
+    let mut run = run;
+    run.not_run[0].failed = true;
+    let xml = junit::junit(&run).unwrap();
+    let errors = parsed(&xml);
+    assert_eq!(
+        named(&errors, "error").len(),
+        1,
+        "what went wrong is no reason to skip"
+    );
 }
 
 #[test]
@@ -142,8 +151,9 @@ fn a_run_is_a_page_of_its_own() {
             assert!(words.contains(sentence), "{}: {sentence}", row.fault);
         }
     }
+    let all = text(document.root());
     for not_run in &run.not_run {
-        assert!(page.contains(&not_run.fault) && page.contains(&not_run.why));
+        assert!(all.contains(&not_run.fault) && all.contains(&not_run.why));
     }
     assert_eq!(named(&document, "figure").len(), run.rows().len());
 }
