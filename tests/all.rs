@@ -7,6 +7,7 @@ mod daemons;
 mod database;
 mod edit;
 mod faults;
+mod faults_report;
 mod generate;
 mod lab;
 mod layering;

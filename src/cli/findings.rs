@@ -113,7 +113,7 @@ fn row(row: &Row) -> Vec<String> {
         let Some(seen) = seen else {
             return "-".to_owned();
         };
-        let values = if row.repeats > 1 {
+        let values = if row.repeats - row.void > 1 {
             format!("{:.0}, worst {:.0}", seen.median, seen.worst)
         } else {
             format!("{:.0}", seen.worst)

@@ -126,6 +126,7 @@ struct Untried {
     name: String,
     breaks: &'static str,
     why: String,
+    failed: bool,
 }
 
 impl Page {
@@ -171,6 +172,7 @@ impl Page {
                     name: not_run.fault.clone(),
                     breaks: Fault::named(&not_run.fault).map_or("", |fault| fault.breaks),
                     why: not_run.why.clone(),
+                    failed: not_run.failed,
                 })
                 .collect(),
         }

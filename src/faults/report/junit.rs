@@ -11,7 +11,8 @@ use crate::faults::catalogue::Fault;
 use crate::faults::trial::Trial;
 
 /// The run as JUnit XML. A trial that broke its bound has failed, with a sentence for each
-/// promise; one that says nothing, and a fault that was not tried, is skipped, with the reason.
+/// promise; one that says nothing, and a fault that can't be tried, is skipped, with the reason;
+/// a fault that went wrong on the way is an error.
 ///
 /// # Errors
 /// Only if the XML can't be written, which is a bug.
@@ -37,7 +38,7 @@ pub fn junit(run: &Run) -> anyhow::Result<String> {
             suite.add_test_case(case);
         }
     }
-    suite.add_test_cases(run.not_run.iter().map(skipped));
+    suite.add_test_cases(run.not_run.iter().map(untried));
     suite.set_time(total);
     let mut report = Report::new("gen-topology faults");
     report.set_time(total).add_test_suite(suite);
@@ -85,8 +86,12 @@ fn case(trial: &Trial, number: usize) -> TestCase {
     case
 }
 
-fn skipped(not_run: &NotRun) -> TestCase {
-    let mut status = TestCaseStatus::skipped();
+fn untried(not_run: &NotRun) -> TestCase {
+    let mut status = if not_run.failed {
+        TestCaseStatus::non_success(NonSuccessKind::Error)
+    } else {
+        TestCaseStatus::skipped()
+    };
     status.set_message(not_run.why.as_str());
     let mut case = TestCase::new(not_run.fault.as_str(), status);
     case.set_classname(class(&not_run.fault));

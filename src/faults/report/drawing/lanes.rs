@@ -149,8 +149,8 @@ fn class(subject: &Subject, is: &str, names: &Names) -> String {
     look.into()
 }
 
-/// What a load balancer says that has no power, or starts.
-const OFF: &str = "off, then starting";
+/// What a load balancer says that has no power, shuts down or starts.
+const OFF: &str = "off or on its way";
 
 /// Nodes that had no power for a while: what they said last was no longer so, and is not
 /// known again until they say something else, or everything is whole.

@@ -136,7 +136,7 @@ pub(super) fn bars(sheet: &mut Drawing, trial: &Trial, scale: Scale, top: f64) -
     bottom
 }
 
-/// Draws how long it may be felt at most.
+/// Draws how long a gap may be at most, from when it was broken.
 fn band(sheet: &mut Drawing, trial: &Trial, scale: Scale, [top, bottom]: [f64; 2]) {
     let limits = [&trial.bound.gap, &trial.bound.write_gap];
     let longest = limits
@@ -156,8 +156,7 @@ fn band(sheet: &mut Drawing, trial: &Trial, scale: Scale, [top, bottom]: [f64; 2
         width: tenth((to - x).max(1.0)),
         height: tenth(bottom - top),
         title: format!(
-            "predicted: a gap, of all answers or of writes, ends by {}",
-            moment(longest)
+            "predicted: no gap, of all answers or of writes, is longer than {longest:.0} ms"
         ),
     });
 }
