@@ -1,6 +1,6 @@
 //! What became of the requests, and how long the slowest waited, step by step.
 
-use super::{Area, Drawing, Line, Rectangle, Scale, moment, tenth};
+use super::{Area, Drawing, Line, Rectangle, Scale, tenth};
 use crate::faults::load::{SLOW, milliseconds};
 use crate::faults::trial::Trial;
 
