@@ -17,6 +17,7 @@ pub mod faults;
 pub mod health;
 pub mod hosts;
 pub mod lab;
+pub mod native;
 pub mod node;
 pub mod render;
 pub mod secrets;

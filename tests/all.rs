@@ -9,5 +9,6 @@ mod edit;
 mod generate;
 mod lab;
 mod layering;
+mod native;
 mod nix;
 mod secrets;

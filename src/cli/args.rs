@@ -88,6 +88,8 @@ pub(super) enum Command {
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
     Demo(DemoArgs),
+    /// Break the lab on purpose, and hold what visitors notice against what was predicted
+    Faults(FaultsArgs),
     /// Tell what this machine lacks and how to get it
     Doctor(FormatArgs),
     /// What a node's own services call; not for people
@@ -391,6 +393,76 @@ pub(super) struct DemoArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct FaultsArgs {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// Name of the lab [default: the topology's]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub lab: Option<String>,
+    #[command(subcommand)]
+    pub command: FaultsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FaultsCommand {
+    /// List every fault: what it breaks, what visitors see, what it may cost, how it is undone
+    List(FormatArgs),
+    /// Compute from the rendered files what each fault costs at most; needs no lab
+    Predict {
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Try faults in the lab under load, and measure what visitors notice
+    ///
+    /// Exit code 6 if a fault costs more than was predicted, or than the topology's `slo` allows.
+    Run {
+        /// Faults, such as `lb-power-off` or `db-*` [default: all]
+        names: Vec<String>,
+        /// How often each is tried
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        repeat: u32,
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// Decides which of several nodes is hit and when; the same number does the same again
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Break the load balancers that people copy, and ours, in the same way
+    ///
+    /// Brings up a lab of its own for each recipe, one after another.
+    Compare {
+        /// Faults [default: haproxy-dead lb-power-off lb-reboot gunicorn-stop app-power-off]
+        names: Vec<String>,
+        /// Requests a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// How long each fault lasts at least, in seconds; kubeadm's recipe needs more than 32
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
+        hold: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// List the runs that were kept
+    Runs(FormatArgs),
+    /// Show a run that was kept
+    Report {
+        /// Its number [default: the last one]
+        run: Option<u32>,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Undo every fault in the lab, after a run that was killed
+    Undo,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct NodeArgs {
     /// The node's facts
     #[arg(long, global = true, default_value = "/etc/gen-topology/node.json")]
@@ -428,6 +500,9 @@ pub(super) enum NodeCommand {
         /// only the others have is lost, even if it was acknowledged
         #[arg(long = "force-and-lose-what-only-the-others-have")]
         force: bool,
+        /// When the administration password is lost: make that user anew, with the members' key
+        #[arg(long)]
+        reset_administration: bool,
     },
 }
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use super::lab::{Request, unusable};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, demo};
+use super::{Failure, Outcome, demo, faults};
 use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
 
 /// How long the first answer may take.
@@ -78,11 +78,9 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         }
         Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
         Request::Forward => forward(&Lab::open(&place)?),
-        Request::Demo {
-            rate,
-            advert_ms,
-            json,
-        } => demo::inside(&Lab::open(&place)?, rate, advert_ms, json, ui),
+        Request::Look => demo::look(&Lab::open(&place)?, ui),
+        Request::Faults(order) => faults::inside(&place, &order, ui),
+        Request::UndoFaults => faults::undo(&place, ui),
     }
 }
 

@@ -19,9 +19,10 @@ use serde_json::json;
 use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, inside, source};
-use crate::lab::{LabPlan, Place, RunningLab, enter, state, supplies};
+use crate::lab::supplies::{self, Supplies};
+use crate::lab::{LabPlan, Place, RunningLab, enter, state};
 use crate::secrets::Rotation;
-use crate::topology::{Tier, Topology};
+use crate::topology::{Source, Tier, Topology};
 
 /// What to do inside a lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,12 +47,12 @@ pub(super) enum Request {
     Rotate { what: Rotation },
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
-    /// The demonstration.
-    Demo {
-        rate: u32,
-        advert_ms: u64,
-        json: bool,
-    },
+    /// A first look at the page, through the virtual IP.
+    Look,
+    /// Try faults under load.
+    Faults(super::faults::Order),
+    /// Make the lab whole again, whatever was broken.
+    UndoFaults,
 }
 
 /// Exit code of an inner command whose lab is not worth keeping.
@@ -178,7 +179,7 @@ pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Fai
     }
 }
 
-fn running(place: &Place) -> anyhow::Result<RunningLab> {
+pub(super) fn running(place: &Place) -> anyhow::Result<RunningLab> {
     place.running().with_context(|| {
         format!(
             "the lab {} is not running; `gen-topology lab up` starts it",
@@ -188,7 +189,7 @@ fn running(place: &Place) -> anyhow::Result<RunningLab> {
 }
 
 /// Runs a request inside and imitates its exit code.
-fn pass(
+pub(super) fn pass(
     file: Option<&Path>,
     lab: Option<&str>,
     request: &Request,
@@ -226,24 +227,47 @@ pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Res
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
-    let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
-    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
-    let place = Place::of(&name)?;
-    let rendered = generate::rendered(&topology)?;
-    let supplies = supplies::gather(&topology, &source.base, place.program(), &mut |line| {
-        ui.say(&line);
-    })?;
-    let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
+    let (place, _, plan) = planned(&source, &topology, lab, ui)?;
     if dry_run {
         return ui.json(&plan);
     }
+    up_to(&place, &source.path, &plan, wait, begun, ui)
+}
+
+/// The lab of a topology: where it is, what it needs from outside and what it consists of.
+pub(super) fn planned(
+    source: &Source,
+    topology: &Topology,
+    lab: Option<&str>,
+    ui: &mut Ui,
+) -> Result<(Place, Supplies, LabPlan), Failure> {
+    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
+    let place = Place::of(&name)?;
+    let rendered = generate::rendered(topology)?;
+    let supplies = supplies::gather(topology, &source.base, place.program(), &mut |line| {
+        ui.say(&line);
+    })?;
+    let plan = LabPlan::of(topology, &rendered, &supplies, &name);
+    Ok((place, supplies, plan))
+}
+
+/// Brings a lab to a plan. One that could not be started leaves nothing behind.
+pub(super) fn up_to(
+    place: &Place,
+    topology: &Path,
+    plan: &LabPlan,
+    wait: bool,
+    begun: Instant,
+    ui: &mut Ui,
+) -> Outcome {
+    let interrupted = listen_for_interrupts()?;
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
-    let outcome = bring_up(&place, &source.path, &plan, wait, begun, &interrupted, ui);
+    let outcome = bring_up(place, topology, plan, wait, begun, &interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
-            remove(&place)?;
+            remove(place)?;
             return Err(Failure::Interrupted("nothing is left of the lab".into()));
         }
         return Err(Failure::Interrupted(
@@ -255,7 +279,7 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
         && !matches!(error, Failure::Status(1))
     {
         // What could not even be started is not worth looking at, and its directory would be in the way.
-        remove(&place)?;
+        remove(place)?;
         ui.say("nothing is left of the lab");
         if matches!(error, Failure::Status(_)) {
             return Err(Failure::Status(1));

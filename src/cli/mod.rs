@@ -3,10 +3,13 @@
 //! exit codes.
 
 mod args;
+mod compare;
 mod demo;
 mod diagnostics;
 mod doctor;
 mod edit;
+mod faults;
+mod findings;
 mod generate;
 mod init;
 mod inside;
@@ -119,6 +122,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Node(args) => node::run(args, ui),
         Command::Completions { shell } => {

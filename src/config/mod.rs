@@ -12,6 +12,7 @@ mod nginx;
 mod supervisor;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -39,6 +40,13 @@ pub const PROGRAM: &str = "/etc/gen-topology/gen-topology";
 pub const PYTHON: &str = "/etc/gen-topology/python/bin/python";
 /// The app's code, put there by the lab or by the NixOS module.
 pub const APP_SOURCE: &str = "/etc/gen-topology/app";
+
+/// How long a server has to be down before the requests that still wait for it are ended, to
+/// be repeated elsewhere: haproxy's `timeout connect`, and a little more. Connections that were
+/// being made have given up by themselves by then.
+pub const RELEASE_AFTER: Duration = Duration::from_millis(1200);
+/// Time between two looks for servers that are down.
+pub const RELEASE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where a node finds a secret; who puts it there belongs to the platform.
 pub(crate) fn secret(kind: Kind) -> String {

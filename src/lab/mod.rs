@@ -32,5 +32,5 @@ pub mod supplies;
 
 pub use ask::NodeState;
 pub use plan::{LabPlan, NodePlan};
-pub use run::{Event, Lab};
+pub use run::{Event, Lab, Process};
 pub use state::{Place, RunningLab};

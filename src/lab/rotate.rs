@@ -128,7 +128,7 @@ impl Lab {
                 let admin = self.mongod_as(node, Kind::Administration)?;
                 admin.command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 10 })?;
             }
-            self.control(&node.name, &["restart", "mongod"])?;
+            self.supervise(&node.name, &["restart", "mongod"])?;
             let well = || {
                 self.hello(node)
                     .is_ok_and(|hello| matches!(hello.role, Role::Primary | Role::Secondary))
@@ -144,13 +144,13 @@ impl Lab {
     /// Restarts the application's instances, one after the other.
     fn restart_apps(&self) -> anyhow::Result<()> {
         for node in self.plan.tier(Tier::App) {
-            let status = self.control(&node.name, &["avail"])?;
+            let status = self.supervise(&node.name, &["avail"])?;
             let instances = status
                 .lines()
                 .filter_map(|line| line.split_whitespace().next())
                 .filter(|name| name.starts_with("gunicorn:"));
             for instance in instances {
-                self.control(&node.name, &["restart", instance])?;
+                self.supervise(&node.name, &["restart", instance])?;
                 if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
                     bail!("{} did not become ready with the new password", node.name);
                 }

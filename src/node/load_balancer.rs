@@ -26,15 +26,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 use super::{handover, listen};
-use crate::config::{HAPROXY_SOCKET, HAPROXY_STATE, LoadBalancerFacts, NodeFacts};
+use crate::config::{
+    HAPROXY_SOCKET, HAPROXY_STATE, LoadBalancerFacts, NodeFacts, RELEASE_AFTER, RELEASE_PAUSE,
+};
 use crate::exec;
 use crate::health::{haproxy, http, vrrp};
 
 /// How long a question to a neighbour may take.
 const QUESTION: Duration = Duration::from_millis(300);
-
-/// How long a connection to a server may take: haproxy's `timeout connect`, and a little more.
-const CONNECTING: Duration = Duration::from_millis(1200);
 
 /// How long keepalived waits for haproxy before it starts anyway.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -183,7 +182,7 @@ fn join(
 /// Ends the requests that wait for a server that is down, so that haproxy repeats
 /// those that may be repeated. haproxy could do so itself the moment it marks the
 /// server down (`on-marked-down shutdown-sessions`), but that also ends requests
-/// that are still connecting, and those it does not repeat. After [`CONNECTING`]
+/// that are still connecting, and those it does not repeat. After [`RELEASE_AFTER`]
 /// they have given up by themselves and gone elsewhere.
 fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
     let socket = Path::new(HAPROXY_SOCKET);
@@ -200,7 +199,7 @@ fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
             let since = down
                 .entry(name.to_owned())
                 .or_insert_with(|| Some(Instant::now()));
-            if since.is_some_and(|since| since.elapsed() > CONNECTING) {
+            if since.is_some_and(|since| since.elapsed() > RELEASE_AFTER) {
                 // None: done for this time.
                 *since = None;
                 for backend in ["app", "app_unsafe"] {
@@ -213,7 +212,7 @@ fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
                 }
             }
         }
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(RELEASE_PAUSE);
     }
 }
 
