@@ -132,7 +132,7 @@ in
       stopIfChanged = false;
       unitConfig.StartLimitIntervalSec = 0;
 
-      serviceConfig = {
+      serviceConfig = import ./hardening.nix // {
         Type = "exec";
         ExecStart = lib.concatStringsSep " " [
           (lib.getExe' cfg.supervisor "supervisord")
@@ -166,41 +166,20 @@ in
         ReadWritePaths = [ "/run/gen-topology" ];
 
         CapabilityBoundingSet = "";
-        LockPersonality = true;
         # No MemoryDenyWriteExecute: the app is yours, and some packages of Python need it.
-        NoNewPrivileges = true;
-        PrivateDevices = true;
-        PrivateTmp = true;
-        ProtectClock = true;
-        ProtectControlGroups = true;
-        ProtectHome = true;
-        ProtectHostname = true;
-        ProtectKernelLogs = true;
-        ProtectKernelModules = true;
-        ProtectKernelTunables = true;
         ProtectProc = "invisible";
-        ProtectSystem = "strict";
-        RemoveIPC = true;
         RestrictAddressFamilies = [
           "AF_INET"
           "AF_INET6"
           "AF_UNIX"
         ];
-        RestrictNamespaces = true;
-        RestrictRealtime = true;
-        RestrictSUIDSGID = true;
-        SystemCallArchitectures = "native";
-        SystemCallErrorNumber = "EPERM";
         SystemCallFilter = [
           "@system-service"
           "~@privileged"
           # supervisord and gunicorn give their sockets to their owner, who has them already.
           "@chown"
         ];
-        UMask = "0077";
-      }
-      // lib.optionalAttrs (cfg.environmentFile != null) {
-        EnvironmentFile = cfg.environmentFile;
+        EnvironmentFile = lib.mkIf (cfg.environmentFile != null) cfg.environmentFile;
       };
     };
   };

@@ -19,21 +19,8 @@ let
   members = lib.filter (member: member.name == top.facts.name) (database.members or [ ]);
   port = lib.toInt (lib.last (lib.splitString ":" (lib.head members).host));
 
-  hardening = {
+  hardening = import ./hardening.nix // {
     CapabilityBoundingSet = "";
-    LockPersonality = true;
-    NoNewPrivileges = true;
-    PrivateDevices = true;
-    PrivateTmp = true;
-    ProtectClock = true;
-    ProtectControlGroups = true;
-    ProtectHome = true;
-    ProtectHostname = true;
-    ProtectKernelLogs = true;
-    ProtectKernelModules = true;
-    ProtectKernelTunables = true;
-    ProtectSystem = "strict";
-    RemoveIPC = true;
     RestrictAddressFamilies = [
       "AF_INET"
       "AF_INET6"
@@ -41,12 +28,6 @@ let
       "AF_NETLINK"
       "AF_UNIX"
     ];
-    RestrictNamespaces = true;
-    RestrictRealtime = true;
-    RestrictSUIDSGID = true;
-    SystemCallArchitectures = "native";
-    SystemCallErrorNumber = "EPERM";
-    UMask = "0077";
   };
 in
 {

@@ -17,7 +17,8 @@ use gen_topology::secrets::{Kind, Secrets};
 use serde_json::Value;
 
 use crate::common::TestEnvironment;
-use crate::lab::{Bench, wait};
+use crate::common::lab::Bench;
+use crate::lab::wait;
 
 /// Every secret in a directory.
 fn needles(secrets: &Secrets) -> Vec<String> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::secrets::Rotation;
-use crate::topology::Tier;
+use crate::topology::{Selector, Tier};
 
 /// From one topology file to a highly available web stack
 ///
@@ -82,6 +82,10 @@ pub(super) enum Command {
     Scale(ScaleArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
+    /// Tell which failures of one or two nodes the stack survives, on paper
+    Whatif(WhatifArgs),
+    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
+    Lint(LintArgs),
     /// Make and exchange the secrets of the stack's machines
     Secrets(SecretsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
@@ -107,6 +111,29 @@ pub(super) struct FormatArgs {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
+}
+
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// JUnit XML, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -197,6 +224,44 @@ pub(super) struct GenerateArgs {
     /// Write nothing; print a diff and exit with 2 if something would change
     #[arg(long)]
     pub check: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WhatifArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Tell what is left when these fail together, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES", conflicts_with = "require")]
+    pub fail: Option<Selector>,
+    /// End with 1 unless every service survives any one failure (n-1), or any two (n-2)
+    #[arg(long, value_name = "N-K")]
+    pub require: Option<Require>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    #[value(name = "n-1")]
+    One,
+    #[value(name = "n-2")]
+    Two,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    pub foreign: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -384,9 +449,8 @@ pub(super) struct DemoArgs {
     /// Leave the lab running afterwards
     #[arg(long)]
     pub keep: bool,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Requests a second
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub rate: u32,
@@ -432,7 +496,7 @@ pub(super) enum FaultsCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Break the load balancers that people copy, and ours, in the same way
     ///
@@ -451,12 +515,15 @@ pub(super) enum FaultsCommand {
     },
     /// List the runs that were kept
     Runs(FormatArgs),
-    /// Show a run that was kept
+    /// Show a run that was kept, or hold it against another one
     Report {
         /// Its number [default: the last one]
         run: Option<u32>,
+        /// Tell instead what became worse or better since this run
+        #[arg(long, value_name = "RUN")]
+        against: Option<u32>,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Undo every fault in the lab, after a run that was killed
     Undo,

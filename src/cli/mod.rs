@@ -14,11 +14,14 @@ mod generate;
 mod init;
 mod inside;
 mod lab;
+mod lint;
 mod model;
 mod node;
+mod runs;
 mod secrets;
 mod source;
 mod ui;
+mod whatif;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,6 +122,8 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),

@@ -4,12 +4,14 @@
 use std::fs;
 use std::process::Output;
 
-use super::{evaluation, json, keys, repository};
+use serde_json::Value;
+
+use super::{evaluation, json, keys, read, repository};
 use crate::common::{TOPOLOGY, TestEnvironment};
 
-/// A project made from the template: its flake and the files of [`TOPOLOGY`].
-fn project() -> TestEnvironment {
-    let project = TestEnvironment::with(TOPOLOGY);
+/// A project made from the template: its flake and the files of a topology.
+fn project(topology: &str) -> TestEnvironment {
+    let project = TestEnvironment::with(topology);
     for file in ["flake.nix", "modules/default.nix"] {
         let text = fs::read(repository("templates/default").join(file)).expect("the template");
         project.write(file, text);
@@ -31,7 +33,7 @@ fn evaluate_project(project: &TestEnvironment) -> Option<Output> {
 
 #[test]
 fn the_template_is_a_whole_project() {
-    let project = project();
+    let project = project(TOPOLOGY);
     let Some(output) = evaluate_project(&project) else {
         return;
     };
@@ -47,11 +49,26 @@ fn the_template_is_a_whole_project() {
     );
 }
 
+/// The topologies that we ship and that no other test evaluates.
+#[test]
+fn every_example_is_a_whole_project() {
+    for name in ["large", "single"] {
+        let topology = read(&format!("examples/{name}.json"));
+        let project = project(&topology.replace("\"../app\"", "\"./app\""));
+        let Some(output) = evaluate_project(&project) else {
+            return;
+        };
+        let wanted: Value = serde_json::from_str(&topology).expect("JSON");
+        let seen = json(&output);
+        assert_eq!(keys(&seen["toplevels"]), keys(&wanted["nodes"]), "{name}");
+    }
+}
+
 /// What is said when files don't fit together: what is wrong, where, and the command to run.
 #[test]
 fn what_does_not_fit_is_said_in_one_sentence() {
     type Harm = fn(&TestEnvironment);
-    let cases: [(&str, Harm, &str); 8] = [
+    let cases: [(&str, Harm, &str); 12] = [
         (
             "a file edited by hand",
             |p| p.write("hosts/lb-1/etc/haproxy/haproxy.cfg", "global\n"),
@@ -86,6 +103,41 @@ fn what_does_not_fit_is_said_in_one_sentence() {
             "hosts/app-2/node.json says address 10.20.0.65, and topology.json says 10.20.0.99; run `gen-topology generate`",
         ),
         (
+            "another virtual IP",
+            |p| {
+                p.write(
+                    "topology.json",
+                    TOPOLOGY.replace("10.20.0.10\"", "10.20.0.11\""),
+                );
+            },
+            "/node.json says virtual IP 10.20.0.10, and topology.json says 10.20.0.11; run `gen-topology generate`",
+        ),
+        (
+            "another tier",
+            |p| {
+                let node = "\"db-3\": { \"tier\": \"database\"";
+                p.write(
+                    "topology.json",
+                    TOPOLOGY.replace(node, "\"db-3\": { \"tier\": \"app\""),
+                );
+            },
+            "hosts/db-3/node.json says tier database, and topology.json says app; run `gen-topology generate`",
+        ),
+        (
+            "a host without its Nix file",
+            |p| fs::remove_file(p.path("hosts/db-2/default.nix")).expect("a file"),
+            "hosts/db-2/default.nix is missing; run `gen-topology generate`",
+        ),
+        (
+            "modules for nobody",
+            |p| {
+                let flake = p.read("flake.nix");
+                let line = "hosts = ./hosts;\n        nodeModules.lb-9 = [ ];";
+                p.write("flake.nix", flake.replace("hosts = ./hosts;", line));
+            },
+            "mkStack: nodeModules names lb-9, which is no node of topology.json; correct it in flake.nix.",
+        ),
+        (
             "no modules",
             |p| fs::remove_file(p.path("modules/default.nix")).expect("a file"),
             "modules/default.nix is missing beside hosts",
@@ -108,7 +160,7 @@ fn what_does_not_fit_is_said_in_one_sentence() {
         ),
     ];
     for (what, harm, sentence) in cases {
-        let project = project();
+        let project = project(TOPOLOGY);
         harm(&project);
         let Some(output) = evaluate_project(&project) else {
             return;

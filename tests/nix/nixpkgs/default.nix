@@ -2,7 +2,7 @@
 # to build, NixOS has the options of ../options.nix. Honest about being one: what this
 # accepts was not built, and what a build checks is not checked.
 #
-# `lib` is the real one, from GEN_TOPOLOGY_NIXPKGS_LIB or <nixpkgs/lib>.
+# `lib` is the real one, of the nixpkgs that GEN_TOPOLOGY_NIXPKGS or NIX_PATH name, if any.
 { system, config }:
 let
   lib = import ./lib.nix;
@@ -88,7 +88,6 @@ let
     python3 = python;
     python3Packages = lib.genAttrs [
       "flask"
-      "gixy"
       "gunicorn"
       "pymongo"
       "supervisor"
@@ -99,6 +98,7 @@ let
     "coreutils"
     "curl"
     "gawk"
+    "gixy"
     "haproxy"
     "installShellFiles"
     "iproute2"
