@@ -5,6 +5,7 @@
 //! those of other tests, because the machine may have two processors.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
+#![expect(clippy::print_stdout, reason = "shown when a test fails")]
 
 use std::fs;
 use std::net::TcpListener;
@@ -177,6 +178,7 @@ impl Cluster {
             patience,
             secrets: self.secrets.clone(),
             force: false,
+            reset_administration: false,
             stop_after: None,
         }
     }
@@ -577,6 +579,13 @@ fn passwords_and_rights_are_what_the_files_say() {
         matches!(&verdict, Verdict::NeedsPerson(why) if why.contains("another password")),
         "{verdict:?}"
     );
+    // Unless somebody asks for it, with the members' key.
+    let options = Options {
+        reset_administration: true,
+        ..cluster.options(PATIENCE)
+    };
+    let verdict = reconcile(&cluster.facts(0, &[0]), &options, &|_| {});
+    assert!(matches!(verdict, Ok(Verdict::Done(_))), "{verdict:?}");
 }
 
 #[test]

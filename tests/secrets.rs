@@ -260,7 +260,7 @@ fn rotation_under_load_fails_no_request() {
                             Ok(()) => written += 1,
                             Err(why) => failed.push(why),
                         }
-                        if !forwarded.get("/").is_some_and(|(status, _)| status == 200) {
+                        if forwarded.get("/").is_none_or(|(status, _)| status != 200) {
                             failed.push("the page".to_owned());
                         }
                         std::thread::sleep(Duration::from_millis(10));

@@ -567,6 +567,9 @@ pub(super) enum NodeCommand {
         /// only the others have is lost, even if it was acknowledged
         #[arg(long = "force-and-lose-what-only-the-others-have")]
         force: bool,
+        /// When the administration password is lost: make that user anew, with the members' key
+        #[arg(long)]
+        reset_administration: bool,
     },
 }
 

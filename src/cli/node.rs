@@ -53,11 +53,13 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             patience,
             secrets,
             force,
+            reset_administration,
         } => {
             let options = database::Options {
                 patience: Duration::from_secs(patience),
                 secrets: Secrets::at(secrets),
                 force,
+                reset_administration,
                 stop_after: None,
             };
             let verdict = database::reconcile(&facts, &options, &say)?;

@@ -47,6 +47,7 @@ pub const APP_SOURCE: &str = "/etc/gen-topology/app";
 pub const RELEASE_AFTER: Duration = Duration::from_millis(1200);
 /// Time between two looks for servers that are down.
 pub const RELEASE_PAUSE: Duration = Duration::from_millis(200);
+
 /// Where a node finds a secret; who puts it there belongs to the platform.
 pub(crate) fn secret(kind: Kind) -> String {
     format!("{}/{}", secrets::DIRECTORY, kind.file())

@@ -7,6 +7,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use mongodb::sync::Client;
+use serde::Serialize;
 
 use super::http;
 
@@ -96,18 +97,8 @@ impl Member {
         if !http::accepts(*address.ip(), address.port(), patience) {
             return Err(anyhow!("nobody accepts connections at {host}"));
         }
-        let credential = user.map(|user| {
-            Credential::builder()
-                .username(user.name.to_owned())
-                .password(user.password.to_owned())
-                .source(user.database.to_owned())
-                .mechanism(AuthMechanism::ScramSha256)
-                .build()
-        });
-        let mut options = options(host, patience)?;
-        options.credential = credential;
-        let client =
-            Client::with_options(options).with_context(|| format!("connecting to {host}"))?;
+        let client = Client::with_options(options(host, patience, user)?)
+            .with_context(|| format!("connecting to {host}"))?;
         Ok(Self { client })
     }
 
@@ -144,8 +135,20 @@ fn parse(host: &str) -> anyhow::Result<std::net::SocketAddrV4> {
 }
 
 /// How to talk to exactly one member.
-fn options(host: &str, patience: Duration) -> anyhow::Result<ClientOptions> {
+fn options(
+    host: &str,
+    patience: Duration,
+    user: Option<User<'_>>,
+) -> anyhow::Result<ClientOptions> {
     let address = parse(host)?;
+    let credential = user.map(|user| {
+        Credential::builder()
+            .username(user.name.to_owned())
+            .password(user.password.to_owned())
+            .source(user.database.to_owned())
+            .mechanism(AuthMechanism::ScramSha256)
+            .build()
+    });
     let options = ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp {
             host: address.ip().to_string(),
@@ -153,6 +156,7 @@ fn options(host: &str, patience: Duration) -> anyhow::Result<ClientOptions> {
         }])
         .direct_connection(true)
         .app_name(Some("gen-topology".to_owned()))
+        .credential(credential)
         .server_selection_timeout(patience.max(Duration::from_secs(2)))
         .connect_timeout(patience)
         .build();
@@ -185,7 +189,7 @@ pub fn observe(
     over: &dyn Fn() -> bool,
     seen: &mut dyn FnMut(Option<Role>),
 ) -> anyhow::Result<()> {
-    let options = options(host, patience)?;
+    let options = options(host, patience, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -213,6 +217,65 @@ pub fn observe(
         }
     });
     Ok(())
+}
+
+/// How a member does in its set, as it sees it itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Vitals {
+    /// `PRIMARY`, `SECONDARY`, `STARTUP2`, `RECOVERING` …
+    pub state: String,
+    /// How many elections there have been.
+    pub term: i64,
+    /// Whether it votes.
+    pub votes: bool,
+    /// How far it is behind the primary, in seconds; none while it knows no primary.
+    pub lag_seconds: Option<f64>,
+    /// How far back it remembers changes, in seconds: a member that was away for longer has
+    /// to copy all data anew.
+    pub oplog_seconds: i64,
+}
+
+impl Member {
+    /// How it does; only the monitoring user may ask.
+    ///
+    /// # Errors
+    /// If it does not answer, or not to us.
+    pub fn vitals(&self) -> anyhow::Result<Vitals> {
+        let status = self.command(doc! { "replSetGetStatus": 1 })?;
+        let config = self.command(doc! { "replSetGetConfig": 1 })?;
+        let server = self.command(doc! { "serverStatus": 1, "oplog": 1 })?;
+        vitals(&status, &config, &server).context("the member tells too little about itself")
+    }
+}
+
+fn vitals(status: &Document, config: &Document, server: &Document) -> Option<Vitals> {
+    let members = |of: &Document| -> Vec<Document> {
+        let members = of.get_array("members").ok().into_iter().flatten();
+        members.filter_map(Bson::as_document).cloned().collect()
+    };
+    let all = members(status);
+    let own = all
+        .iter()
+        .find(|member| member.get_bool("self").unwrap_or(false))?;
+    let primary = all.iter().find(|member| number(member, "state") == Some(1));
+    let behind = primary.and_then(|primary| {
+        let last = |member: &Document| member.get_datetime("optimeDate").ok().copied();
+        let millis = last(primary)?.timestamp_millis() - last(own)?.timestamp_millis();
+        u32::try_from(millis.max(0)).ok()
+    });
+    let seats = members(config.get_document("config").ok()?);
+    let seat = seats
+        .iter()
+        .find(|seat| number(seat, "_id") == number(own, "_id"))?;
+    let oplog = server.get_document("oplog").ok()?;
+    let end = |key| oplog.get_timestamp(key).ok().map(|at| i64::from(at.time));
+    Some(Vitals {
+        state: own.get_str("stateStr").ok()?.to_owned(),
+        term: number(status, "term")?,
+        votes: number(seat, "votes")? == 1,
+        lag_seconds: behind.map(|millis| f64::from(millis) / 1000.0),
+        oplog_seconds: end("latestOptime")? - end("earliestOptime")?,
+    })
 }
 
 /// Whether the member does not believe that we are who we say.
@@ -252,5 +315,40 @@ pub fn number(document: &Document, key: &str) -> Option<i64> {
         )]
         Bson::Double(n) => Some(*n as i64),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mongodb::bson::{DateTime, Timestamp};
+
+    #[test]
+    fn a_members_vitals_are_read() {
+        let member = |id: i32, state: i32, name: &str, millis: i64, own: bool| {
+            let mut member = doc! { "_id": id, "state": state, "stateStr": name, "optimeDate": DateTime::from_millis(millis) };
+            if own {
+                member.insert("self", true);
+            }
+            Bson::Document(member)
+        };
+        let status = doc! { "term": 7_i64, "members": [
+            member(0, 1, "PRIMARY", 10_000, false),
+            member(3, 2, "SECONDARY", 8_500, true),
+        ] };
+        let config =
+            doc! { "config": { "members": [{ "_id": 0, "votes": 1 }, { "_id": 3, "votes": 0 }] } };
+        let time = |time| Timestamp { time, increment: 1 };
+        let server = doc! { "oplog": { "earliestOptime": time(100), "latestOptime": time(3700) } };
+        let read = vitals(&status, &config, &server).unwrap();
+        let expected = Vitals {
+            state: "SECONDARY".into(),
+            term: 7,
+            votes: false,
+            lag_seconds: Some(1.5),
+            oplog_seconds: 3600,
+        };
+        assert_eq!(read, expected);
+        assert_eq!(vitals(&doc! {}, &config, &server), None);
     }
 }

@@ -120,11 +120,31 @@ impl Lab {
         // Last, when no load balancer sends them anything any more.
         for name in self.known_nodes() {
             if self.plan.node(&name).is_none() {
+                self.wait_for_leave(&name)?;
                 self.remove(&name)?;
                 report(Event::Stopped(name));
             }
         }
         Ok(())
+    }
+
+    /// Waits until a database that is to be removed is no member any more: without its vote
+    /// the others could lose their majority.
+    fn wait_for_leave(&self, name: &str) -> anyhow::Result<()> {
+        let Some(old) = self.old_plan(name) else {
+            return Ok(());
+        };
+        if old.tier != Tier::Database || self.pid(name).is_none() {
+            return Ok(());
+        }
+        let host = format!("{}:{}", old.address, self.plan.database_port);
+        if exec::wait_until(Duration::from_secs(60), || !self.is_member(&host)) {
+            return Ok(());
+        }
+        bail!(
+            "{name} is still a member of the replica set, so it was not removed; \
+             `gen-topology lab logs` of the other databases tells why"
+        )
     }
 
     /// Starts nodes that are not running.

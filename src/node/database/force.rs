@@ -1,11 +1,11 @@
-//! Going on without a majority: the one thing that may lose acknowledged writes, and so
-//! the one that is done only when somebody asks for it by that name.
+//! What is done only when somebody asks for it by name: going on without a majority, which
+//! may lose acknowledged writes, and taking the administration over with the members' key.
 
 use anyhow::{Context as _, anyhow, bail};
 use mongodb::bson::doc;
 
-use super::{NoAdmin, Run, members};
-use crate::health::mongo::{self, Role};
+use super::{CONNECT, NoAdmin, Run, Step, members, users};
+use crate::health::mongo::{self, Role, User};
 
 /// Leaves in the set only the members that answer, this one among them.
 pub(super) fn reconfigure(run: &Run<'_>) -> anyhow::Result<()> {
@@ -51,4 +51,30 @@ pub(super) fn reconfigure(run: &Run<'_>) -> anyhow::Result<()> {
         names.join(", ")
     ));
     run.acted()
+}
+
+/// Gives the primary at `host` the administration user of the secrets.
+pub(super) fn reset_administration(run: &Run<'_>, host: &str) -> anyhow::Result<Step> {
+    let wanted = run.wanted_users()?;
+    let user = wanted.first().context("there is no administration user")?;
+    let database = &run.wanted.application_database;
+    let keys = run.options.secrets.keys()?;
+    let key = keys.last().context("there is no database key")?;
+    let member = mongo::Member::login(host, CONNECT, User::member(key.reveal()))?;
+    let known = member.command(doc! { "usersInfo": &user.login.user })?;
+    let is_there = known
+        .get_array("users")
+        .is_ok_and(|users| !users.is_empty());
+    let command = if is_there {
+        users::set_password(user)
+    } else {
+        users::create(user, database)
+    };
+    member.command(command)?;
+    (run.say)(&format!(
+        "made {} as its file says, with the members' key",
+        user.login.user
+    ));
+    run.acted()?;
+    Ok(Step::Again)
 }

@@ -1,15 +1,15 @@
-//! Making a set, and looking at whoever is to join one. MongoDB asks a newcomer nothing:
+//! Making a set, and looking at whoever is to join one. The server asks a newcomer nothing:
 //! it takes one that is not there, one of another set, and one with data, which it
 //! deletes to copy its own. So the newcomer is asked first, as another member would, with
 //! the members' common key: it has no users yet.
+
+use std::time::{Duration, Instant};
 
 use mongodb::bson::{Bson, Document, doc};
 
 use super::{CONNECT, PAUSE, Run, Step, Verdict, members, needs_person, not_yet};
 use crate::config::Member;
 use crate::health::mongo::{self, Role, User, number};
-
-use std::time::{Duration, Instant};
 
 /// What a person may do about data that belongs elsewhere.
 pub(super) const FOREIGN: &str =

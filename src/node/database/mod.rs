@@ -46,6 +46,9 @@ pub struct Options {
     /// Go on with the members that answer, although they are no majority. Writes that only
     /// the others have are lost.
     pub force: bool,
+    /// Where the set does not know the administration user of the secrets, make it so with
+    /// the members' key.
+    pub reset_administration: bool,
     /// End with an error after so many changes, as if killed. For tests.
     pub stop_after: Option<u32>,
 }
@@ -310,6 +313,9 @@ impl Run<'_> {
         let host = if is_me { &self.local } else { primary };
         let admin = match self.admin(host) {
             Ok(admin) => admin,
+            Err(NoAdmin::Refused) if self.options.reset_administration => {
+                return force::reset_administration(self, host);
+            }
             Err(NoAdmin::Refused) if is_me => return self.first_user(),
             Err(NoAdmin::Refused) => {
                 return Ok(not_yet(format!(

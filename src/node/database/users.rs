@@ -160,7 +160,10 @@ mod tests {
         Kind::USERS.into_iter().flat_map(of_kind).collect()
     }
 
-    fn present(users: &[(&str, &[(&str, &str)], &str)]) -> Document {
+    /// Name, roles, mark.
+    type Present<'p> = (&'p str, &'p [(&'p str, &'p str)], &'p str);
+
+    fn present(users: &[Present<'_>]) -> Document {
         let users: Vec<Bson> = users
             .iter()
             .map(|(name, roles, mark)| {
