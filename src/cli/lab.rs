@@ -224,7 +224,7 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
     let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
     let place = Place::of(&name)?;
     let rendered = generate::rendered(&topology)?;
-    let supplies = supplies::gather(&topology, &source.base, place.program(), &mut |line| {
+    let supplies = supplies::gather(&topology, &source.base, &place, &mut |line| {
         ui.say(&line);
     })?;
     let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
@@ -233,7 +233,12 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
     }
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
-    let outcome = bring_up(&place, &source.path, &plan, wait, begun, &interrupted, ui);
+    let goal = Goal {
+        topology: &source.path,
+        supplies: &supplies,
+        plan: &plan,
+    };
+    let outcome = bring_up(&place, &goal, wait, begun, &interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
             remove(&place)?;
@@ -257,17 +262,24 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
     outcome
 }
 
+/// What a lab is brought to.
+struct Goal<'g> {
+    topology: &'g Path,
+    supplies: &'g supplies::Supplies,
+    plan: &'g LabPlan,
+}
+
 fn bring_up(
     place: &Place,
-    topology: &Path,
-    plan: &LabPlan,
+    goal: &Goal<'_>,
     wait: bool,
     begun: Instant,
     interrupted: &AtomicBool,
     ui: &mut Ui,
 ) -> Outcome {
-    place.claim(&std::path::absolute(topology).context("finding the topology file")?)?;
+    place.claim(&std::path::absolute(goal.topology).context("finding the topology file")?)?;
     install_program(place)?;
+    goal.supplies.keep_app()?;
     let lab = match place.running() {
         Some(lab) => lab,
         None => enter::start_anchor(place)?,
@@ -280,7 +292,7 @@ fn bring_up(
         .context("entering the lab")?;
     if let Some(mut pipe) = child.stdin.take() {
         // If the inner command ended early its status says why.
-        let _ = pipe.write_all(&serde_json::to_vec(plan)?);
+        let _ = pipe.write_all(&serde_json::to_vec(goal.plan)?);
     }
     let status = wait_for(&mut child, interrupted)?;
     if status.success() && !wait {

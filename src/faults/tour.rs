@@ -240,7 +240,7 @@ fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
     let app = an_app(lab)?.name.clone();
     let (samples, _) = under_load(lab, pace, "gunicorn", |load, _| {
         let stopped = load.now();
-        supervisorctl(lab, &app, &["stop", "gunicorn:*"])?;
+        lab.supervisorctl(&app, &["stop", "gunicorn:*"])?;
         wait("haproxy to notice", || server_is(lab, &app, "DOWN"))?;
         let noticed = load.now().saturating_sub(stopped);
         let nginx = lab
@@ -248,7 +248,7 @@ fn stop_gunicorn(lab: &Lab, pace: Pace) -> anyhow::Result<Vec<Finding>> {
             .iter()
             .any(|process| process.name == "nginx");
         ensure!(nginx, "nginx should have lived");
-        supervisorctl(lab, &app, &["start", "gunicorn:*"])?;
+        lab.supervisorctl(&app, &["start", "gunicorn:*"])?;
         back_in_use(lab, &app)?;
         Ok(format!("haproxy noticed within {} ms", noticed.as_millis()))
     })?;
@@ -477,20 +477,6 @@ fn server_is(lab: &Lab, app: &str, status: &str) -> bool {
             .iter()
             .any(|server| server.name == app && server.status == status)
     })
-}
-
-fn supervisorctl(lab: &Lab, node: &str, words: &[&str]) -> anyhow::Result<()> {
-    let program = exec::find("supervisorctl")
-        .context("supervisorctl is missing")?
-        .display()
-        .to_string();
-    let fixed = [program.as_str(), "-c", "/etc/supervisor/supervisord.conf"];
-    let argv: Vec<String> = fixed
-        .into_iter()
-        .chain(words.iter().copied())
-        .map(str::to_owned)
-        .collect();
-    exec::run(&mut lab.command(node, &argv)?, None).map(drop)
 }
 
 fn wait(what: &str, ready: impl FnMut() -> bool) -> anyhow::Result<()> {

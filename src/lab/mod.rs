@@ -28,6 +28,7 @@ pub mod plan;
 pub mod run;
 pub mod state;
 pub mod supplies;
+pub mod versions;
 
 pub use ask::NodeState;
 pub use plan::{LabPlan, NodePlan};

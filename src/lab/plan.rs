@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::supplies::Supplies;
+use super::versions;
 use crate::render::{self, Rendered};
 use crate::topology::{Millis, Node, Tier, Topology};
 
@@ -51,6 +52,9 @@ pub struct NodePlan {
     pub interface: String,
     /// Files below `/etc`, with their text: the rendered ones and the lab's own.
     pub etc: BTreeMap<String, String>,
+    /// Links below `/etc`, with where they lead: the app's version.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// What else has to be seen inside, read-only: where it is outside → where it is inside.
     pub binds: BTreeMap<PathBuf, PathBuf>,
     /// The command that becomes the node's first process.
@@ -131,6 +135,7 @@ fn node_plan(
         "hosts".into(),
         format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name),
     );
+    let mut links = BTreeMap::new();
     let mut binds = supplies.binds.clone();
     binds.insert(
         supplies.program.clone(),
@@ -154,7 +159,11 @@ fn node_plan(
                 supplies.python.clone(),
                 PathBuf::from("/etc/gen-topology/python"),
             );
-            binds.insert(supplies.app.clone(), PathBuf::from("/etc/gen-topology/app"));
+            binds.insert(supplies.app_versions.clone(), versions::INSIDE.into());
+            links.insert(
+                APP_LINK.into(),
+                format!("{}/{}", versions::INSIDE, supplies.app_version),
+            );
         }
         Tier::Database => {
             etc.insert(
@@ -170,6 +179,7 @@ fn node_plan(
         prefix: topology.network().subnet.prefix_len(),
         interface: topology.network().interface.to_string(),
         etc,
+        links,
         binds,
         init: vec![
             supplies.tool("supervisord"),
@@ -179,6 +189,9 @@ fn node_plan(
         ],
     }
 }
+
+/// The link to the app's version, below `/etc`; rendered files call it [`crate::config::APP_SOURCE`].
+pub const APP_LINK: &str = "gen-topology/app";
 
 /// The lab's own nginx.conf; on NixOS it is NixOS's. Nodes have one user, root, so
 /// workers can't become another.
@@ -304,14 +317,20 @@ fn database_programs(supplies: &Supplies) -> String {
     format!("{SUPERVISOR_MAIN}{}{reconcile}", mongod.text())
 }
 
-/// What is different in a directory, for messages: paths relative to it.
+/// What is different below `/etc`: files and links.
 pub fn changed_files(old: &NodePlan, new: &NodePlan) -> Vec<String> {
-    let mut paths: BTreeSet<&String> = old.etc.keys().collect();
-    paths.extend(new.etc.keys());
+    let mut paths = differing(&old.etc, &new.etc);
+    paths.extend(differing(&old.links, &new.links));
+    paths.into_iter().cloned().collect()
+}
+
+fn differing<'m>(
+    old: &'m BTreeMap<String, String>,
+    new: &'m BTreeMap<String, String>,
+) -> BTreeSet<&'m String> {
+    let paths = old.keys().chain(new.keys());
     paths
-        .into_iter()
-        .filter(|path| old.etc.get(*path) != new.etc.get(*path))
-        .cloned()
+        .filter(|path| old.get(*path) != new.get(*path))
         .collect()
 }
 
@@ -319,6 +338,7 @@ pub fn changed_files(old: &NodePlan, new: &NodePlan) -> Vec<String> {
 pub fn needs_reboot(old: &NodePlan, new: &NodePlan) -> bool {
     let shell = |plan: &NodePlan| NodePlan {
         etc: BTreeMap::new(),
+        links: BTreeMap::new(),
         ..plan.clone()
     };
     shell(old) != shell(new)

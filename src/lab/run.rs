@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
-use super::{Place, net};
+use super::{Place, net, versions};
+use crate::config::{Action, NodeFacts, actions};
 use crate::exec;
 use crate::topology::Tier;
 
@@ -97,7 +98,7 @@ impl Lab {
                     let changed = changed_files(&old, node);
                     if !changed.is_empty() {
                         self.write_node(node)?;
-                        self.reload(node, &changed)?;
+                        self.reload(&old, node, &changed)?;
                         report(Event::Changed(node.name.clone(), changed));
                     }
                     continue;
@@ -122,6 +123,7 @@ impl Lab {
                 report(Event::Stopped(name));
             }
         }
+        self.forget_versions();
         Ok(())
     }
 
@@ -336,10 +338,14 @@ impl Lab {
         for (path, text) in &node.etc {
             write(&etc.join(path), text)?;
         }
-        for gone in old
+        for (path, target) in &node.links {
+            link(&etc.join(path), target)?;
+        }
+        let before = old
             .iter()
-            .flat_map(|old| old.etc.keys())
-            .filter(|path| !node.etc.contains_key(*path))
+            .flat_map(|old| old.etc.keys().chain(old.links.keys()));
+        for gone in
+            before.filter(|path| !node.etc.contains_key(*path) && !node.links.contains_key(*path))
         {
             let _ = fs::remove_file(etc.join(gone));
         }
@@ -347,43 +353,88 @@ impl Lab {
     }
 
     /// Tells daemons of a running node that their files changed.
-    fn reload(&self, node: &NodePlan, changed: &[String]) -> anyhow::Result<()> {
+    fn reload(&self, old: &NodePlan, node: &NodePlan, changed: &[String]) -> anyhow::Result<()> {
         let has = |start: &str| changed.iter().any(|path| path.starts_with(start));
-        let mut commands: Vec<Vec<&str>> = Vec::new();
-        if has("haproxy/haproxy.cfg") {
-            commands.push(vec!["signal", "USR2", "haproxy"]);
-        }
-        if has("keepalived/") {
-            commands.push(vec!["signal", "HUP", "keepalived"]);
-        }
-        if has("nginx/") {
-            commands.push(vec!["signal", "HUP", "nginx"]);
-        }
-        if has("supervisor/") {
-            commands.push(vec!["update"]);
-        }
-        if has("gunicorn/") {
-            commands.push(vec!["restart", "gunicorn:*"]);
-        }
-        if has("mongod.conf") {
-            commands.push(vec!["restart", "mongod"]);
-        }
+        let mut actions = actions(&facts(old)?, &facts(node)?, changed);
+        // Who is a member is the set's own matter: each database looks what there is to do.
         if node.tier == Tier::Database && has("gen-topology/node.json") {
-            commands.push(vec!["start", "reconcile-database"]);
+            actions.push(Action::ConfigureSet);
         }
+        actions.dedup();
+        actions
+            .into_iter()
+            .try_for_each(|action| self.act(&node.name, action))
+    }
+
+    /// Makes a daemon of a running node use its changed files.
+    ///
+    /// # Errors
+    /// If supervisord refuses.
+    pub fn act(&self, name: &str, action: Action) -> anyhow::Result<()> {
+        let commands: &[&[&str]] = match action {
+            Action::ReloadHaproxy => &[&["signal", "USR2", "haproxy"]],
+            Action::ReloadKeepalived => &[&["signal", "HUP", "keepalived"]],
+            Action::RestartKeepalived => &[&["restart", "keepalived"]],
+            // Keepalived drains and hands the virtual IP over before it ends.
+            Action::RestartLoadBalancer => &[
+                &["stop", "keepalived"],
+                &["stop", "haproxy"],
+                &["update"],
+                &["start", "haproxy"],
+                &["start", "keepalived"],
+            ],
+            Action::ReloadNginx => &[&["signal", "HUP", "nginx"]],
+            Action::UpdateSupervisor => &[&["update"]],
+            Action::RestartApp => return self.restart_app(name),
+            Action::RestartMongod => &[&["restart", "mongod"]],
+            Action::ConfigureSet => &[&["start", "reconcile-database"]],
+            Action::Boot => {
+                self.stop(name)?;
+                return self.boot(&[self.planned(name)?]);
+            }
+        };
+        commands
+            .iter()
+            .try_for_each(|words| self.supervisorctl(name, words).map(drop))
+    }
+
+    /// One instance after the other, so that nginx always has one to ask.
+    fn restart_app(&self, name: &str) -> anyhow::Result<()> {
+        let list = self.supervisorctl(name, &["avail"])?;
+        let instances = list
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|program| program.starts_with("gunicorn:"));
+        instances
+            .into_iter()
+            .try_for_each(|instance| self.supervisorctl(name, &["restart", instance]).map(drop))
+    }
+
+    /// What supervisord of a node answers.
+    ///
+    /// # Errors
+    /// If it refuses, or the node is not running.
+    pub fn supervisorctl(&self, name: &str, words: &[&str]) -> anyhow::Result<String> {
         let control = exec::find("supervisorctl")
             .context("supervisorctl is missing")?
             .display()
             .to_string();
-        for command in commands {
-            let argv: Vec<String> = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"]
-                .into_iter()
-                .chain(command)
-                .map(str::to_owned)
-                .collect();
-            exec::run(&mut self.command(&node.name, &argv)?, None)?;
-        }
-        Ok(())
+        let fixed = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"];
+        let argv: Vec<String> = fixed
+            .into_iter()
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect();
+        exec::run(&mut self.command(name, &argv)?, None)
+    }
+
+    /// Removes the app's versions that no node runs.
+    pub(super) fn forget_versions(&self) {
+        let links = self.plan.nodes.iter().flat_map(|node| node.links.values());
+        let used = links
+            .filter_map(|target| target.rsplit('/').next())
+            .collect();
+        versions::forget(&self.place.app_versions(), &used);
     }
 
     /// Boots nodes: all at once when they are few, else first what apps need, and
@@ -543,6 +594,26 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         .map_err(anyhow::Error::from)
         .and_then(|()| Ok(crate::hosts::replace(path, text.as_bytes())?))
         .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Makes `path` a link to `target`, in one step.
+fn link(path: &Path, target: &str) -> anyhow::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let new = path.with_extension("new");
+    let _ = fs::remove_file(&new);
+    // In the place of a link, an older lab had a directory to show the app in.
+    let _ = fs::remove_dir(path);
+    fs::create_dir_all(parent)
+        .and_then(|()| std::os::unix::fs::symlink(target, &new))
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("linking {} to {target}", path.display()))
+}
+
+/// What a node knows about itself, as its plan says.
+fn facts(node: &NodePlan) -> anyhow::Result<NodeFacts> {
+    let text = node.etc.get("gen-topology/node.json");
+    let text = text.with_context(|| format!("{} has no facts", node.name))?;
+    serde_json::from_str(text).with_context(|| format!("reading the facts of {}", node.name))
 }
 
 fn signal(pid: i32, with: Signal) -> anyhow::Result<()> {
