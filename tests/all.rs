@@ -9,3 +9,4 @@ mod generate;
 mod lab;
 mod layering;
 mod nix;
+mod plan;

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, generate, inside, source};
+use super::{Failure, Outcome, apply, generate, inside, load, source};
 use crate::lab::{LabPlan, Place, RunningLab, enter, state, supplies};
 use crate::topology::{Tier, Topology};
 
@@ -43,6 +43,10 @@ pub(super) enum Request {
     Connect { nodes: Vec<String>, connected: bool },
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
+    /// Bring the lab to the plan on standard input, step by step.
+    Apply(apply::Order),
+    /// Send requests at a fixed rate until interrupted.
+    Load { rate: u32, requests: u32 },
     /// The demonstration.
     Demo {
         rate: u32,
@@ -59,6 +63,8 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
     let lab = args.lab.as_deref();
     match args.command {
         LabCommand::Up { wait, dry_run } => up(file, lab, wait, dry_run, ui),
+        LabCommand::Apply(args) => apply::run(file, lab, &args, ui),
+        LabCommand::Load { rate, requests } => load::run(&place(file, lab)?, rate, requests, ui),
         LabCommand::Down => down(file, lab, ui),
         LabCommand::Ls(args) => ls(args.format, ui),
         LabCommand::Logs {
@@ -123,6 +129,7 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},
+        LabCommand::Rehearse { node } => Ok(crate::lab::apply::rehearse(&node)?),
     }
 }
 
@@ -171,7 +178,7 @@ pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Fai
     }
 }
 
-fn running(place: &Place) -> anyhow::Result<RunningLab> {
+pub(super) fn running(place: &Place) -> anyhow::Result<RunningLab> {
     place.running().with_context(|| {
         format!(
             "the lab {} is not running; `gen-topology lab up` starts it",
@@ -209,12 +216,23 @@ pub(super) fn imitate(status: std::process::ExitStatus) -> Outcome {
 /// This program, continuing inside the lab.
 pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Result<Command> {
     let mut command = enter::command(lab, &lab.place.program());
+    with_request(&mut command, lab, request, ui)?;
+    Ok(command)
+}
+
+/// The arguments that make this program carry a request out in the lab.
+pub(super) fn with_request(
+    command: &mut Command,
+    lab: &RunningLab,
+    request: &Request,
+    ui: &Ui,
+) -> anyhow::Result<()> {
     command
         .args(ui.arguments())
         .args(["lab", "inside"])
         .arg(&lab.place.directory)
         .arg(serde_json::to_string(request)?);
-    Ok(command)
+    Ok(())
 }
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
@@ -332,7 +350,7 @@ pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::R
 }
 
 /// Copies this program to where the lab's nodes run it, unless the same is there.
-fn install_program(place: &Place) -> anyhow::Result<()> {
+pub(super) fn install_program(place: &Place) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("finding this program")?;
     let target = place.program();
     let new = fs::read(&own).with_context(|| format!("reading {}", own.display()))?;

@@ -423,7 +423,10 @@ fn whole(
 }
 
 /// Acknowledged entries that the database does not have.
-fn missing_writes(lab: &Lab, samples: &[Sample]) -> anyhow::Result<usize> {
+///
+/// # Errors
+/// If it can't be asked.
+pub fn missing_writes(lab: &Lab, samples: &[Sample]) -> anyhow::Result<usize> {
     let Target { address, port } = target(lab);
     let client = http::client(Duration::from_secs(10));
     let mut missing = 0;
@@ -439,7 +442,8 @@ fn missing_writes(lab: &Lab, samples: &[Sample]) -> anyhow::Result<usize> {
     Ok(missing)
 }
 
-fn target(lab: &Lab) -> Target {
+/// Where a lab's visitors go.
+pub fn target(lab: &Lab) -> Target {
     Target {
         address: lab.plan().virtual_ip,
         port: lab.plan().port,

@@ -6,11 +6,13 @@ use anyhow::{Context as _, anyhow};
 use mongodb::bson::{Document, doc};
 use mongodb::options::{ClientOptions, ServerAddress};
 use mongodb::sync::Client;
+use serde::{Deserialize, Serialize};
 
 use super::http;
 
 /// A member's role, as it says itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// It takes writes.
     Primary,
@@ -31,6 +33,8 @@ pub struct Hello {
     pub set: Option<String>,
     /// The primary that it knows, `address:port`.
     pub primary: Option<String>,
+    /// When its last write was made, in milliseconds since 1970.
+    pub last_write_ms: Option<i64>,
 }
 
 /// A connection to exactly one member, whatever its role.
@@ -93,6 +97,11 @@ impl Member {
             role,
             set,
             primary: answer.get_str("primary").ok().map(str::to_owned),
+            last_write_ms: answer
+                .get_document("lastWrite")
+                .and_then(|write| write.get_datetime("lastWriteDate"))
+                .map(|moment| moment.timestamp_millis())
+                .ok(),
         })
     }
 }

@@ -207,10 +207,17 @@ impl Lab {
     }
 
     pub(super) fn has_primary(&self) -> bool {
-        self.plan.tier(Tier::Database).any(|node| {
+        self.primary().is_some()
+    }
+
+    /// The database that takes writes.
+    pub fn primary(&self) -> Option<&str> {
+        let is_primary = |node: &&NodePlan| {
             self.hello(node)
                 .is_ok_and(|hello| hello.role == mongo::Role::Primary)
-        })
+        };
+        let primary = self.plan.tier(Tier::Database).find(is_primary);
+        primary.map(|node| node.name.as_str())
     }
 
     fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {

@@ -20,6 +20,7 @@
 //! namespaces into a node.
 
 pub mod anchor;
+pub mod apply;
 pub mod ask;
 pub mod boot;
 pub mod enter;

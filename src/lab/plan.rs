@@ -137,10 +137,16 @@ fn node_plan(
     );
     let mut links = BTreeMap::new();
     let mut binds = supplies.binds.clone();
-    binds.insert(
-        supplies.program.clone(),
-        PathBuf::from("/etc/gen-topology/gen-topology"),
-    );
+    // The directory and a link: the program itself, once bound, would stay the old one
+    // in a running node.
+    let (directory, program) = (supplies.program.parent(), supplies.program.file_name());
+    if let (Some(directory), Some(program)) = (directory, program) {
+        binds.insert(directory.to_path_buf(), PROGRAMS.into());
+        links.insert(
+            "gen-topology/gen-topology".into(),
+            format!("{PROGRAMS}/{}", program.display()),
+        );
+    }
     match node.tier {
         Tier::LoadBalancer => {
             let drain = topology.load_balancer().drain_time;
@@ -190,6 +196,8 @@ fn node_plan(
     }
 }
 
+/// Where nodes see the directory of our program.
+const PROGRAMS: &str = "/opt/gen-topology/bin";
 /// The link to the app's version, below `/etc`; rendered files call it [`crate::config::APP_SOURCE`].
 pub const APP_LINK: &str = "gen-topology/app";
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
 use super::{Place, net, versions};
-use crate::config::{Action, NodeFacts, actions};
+use crate::config::{APP_SOCKET, Action, NodeFacts, actions};
 use crate::exec;
 use crate::topology::Tier;
 
@@ -40,6 +40,8 @@ pub struct Lab {
     pub(super) ip: PathBuf,
 }
 
+/// How long an app may take to be loaded.
+const LOADED: Duration = Duration::from_secs(10);
 /// App nodes that are booted at the same time.
 const WAVE: usize = 6;
 
@@ -307,7 +309,7 @@ impl Lab {
         let _ = self.batch(&net::unplug(pid));
     }
 
-    fn known_nodes(&self) -> Vec<String> {
+    pub(super) fn known_nodes(&self) -> Vec<String> {
         let entries = fs::read_dir(self.place.directory.join("nodes"));
         let mut names: Vec<String> = entries
             .into_iter()
@@ -319,37 +321,21 @@ impl Lab {
         names
     }
 
-    fn old_plan(&self, name: &str) -> Option<NodePlan> {
+    pub(super) fn old_plan(&self, name: &str) -> Option<NodePlan> {
         serde_json::from_str(&fs::read_to_string(self.place.node(name).join("plan.json")).ok()?)
             .ok()
     }
 
-    fn remove(&self, name: &str) -> anyhow::Result<()> {
+    pub(super) fn remove(&self, name: &str) -> anyhow::Result<()> {
         self.stop(name)?;
         let directory = self.place.node(name);
         fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
     }
 
     /// Writes a node's files; a running node sees them at once, because its /etc is this directory.
-    fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
-        let directory = self.place.node(&node.name);
-        let etc = directory.join("etc");
+    pub(super) fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
         let old = self.old_plan(&node.name);
-        for (path, text) in &node.etc {
-            write(&etc.join(path), text)?;
-        }
-        for (path, target) in &node.links {
-            link(&etc.join(path), target)?;
-        }
-        let before = old
-            .iter()
-            .flat_map(|old| old.etc.keys().chain(old.links.keys()));
-        for gone in
-            before.filter(|path| !node.etc.contains_key(*path) && !node.links.contains_key(*path))
-        {
-            let _ = fs::remove_file(etc.join(gone));
-        }
-        write(&directory.join("plan.json"), &serde_json::to_string(node)?)
+        write_files(&self.place.node(&node.name), old.as_ref(), node)
     }
 
     /// Tells daemons of a running node that their files changed.
@@ -405,9 +391,16 @@ impl Lab {
             .lines()
             .filter_map(|line| line.split_whitespace().next())
             .filter(|program| program.starts_with("gunicorn:"));
-        instances
-            .into_iter()
-            .try_for_each(|instance| self.supervisorctl(name, &["restart", instance]).map(drop))
+        for instance in instances {
+            self.supervisorctl(name, &["restart", instance])?;
+            // It listens once it has loaded the app; supervisord only knows that it runs.
+            let Some((pid, number)) = self.pid(name).zip(instance.rsplit('-').next()) else {
+                continue;
+            };
+            let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");
+            exec::wait_until(LOADED, || UnixStream::connect(&socket).is_ok());
+        }
+        Ok(())
     }
 
     /// What supervisord of a node answers.
@@ -429,8 +422,9 @@ impl Lab {
     }
 
     /// Removes the app's versions that no node runs.
-    pub(super) fn forget_versions(&self) {
-        let links = self.plan.nodes.iter().flat_map(|node| node.links.values());
+    pub fn forget_versions(&self) {
+        let present = self.present();
+        let links = present.iter().flat_map(|node| node.links.values());
         let used = links
             .filter_map(|target| target.rsplit('/').next())
             .collect();
@@ -475,7 +469,7 @@ impl Lab {
     }
 
     /// Boots nodes, all at the same time.
-    fn boot(&self, nodes: &[&NodePlan]) -> anyhow::Result<()> {
+    pub(super) fn boot(&self, nodes: &[&NodePlan]) -> anyhow::Result<()> {
         if nodes.is_empty() {
             return Ok(());
         }
@@ -588,7 +582,32 @@ impl Process {
     }
 }
 
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+/// Writes a node's files below `directory`, takes away those that only `old` had, and
+/// then writes down the plan.
+pub(super) fn write_files(
+    directory: &Path,
+    old: Option<&NodePlan>,
+    node: &NodePlan,
+) -> anyhow::Result<()> {
+    let etc = directory.join("etc");
+    for (path, text) in &node.etc {
+        write(&etc.join(path), text)?;
+    }
+    for (path, target) in &node.links {
+        link(&etc.join(path), target)?;
+    }
+    let before = old
+        .iter()
+        .flat_map(|old| old.etc.keys().chain(old.links.keys()));
+    for gone in
+        before.filter(|path| !node.etc.contains_key(*path) && !node.links.contains_key(*path))
+    {
+        let _ = fs::remove_file(etc.join(gone));
+    }
+    write(&directory.join("plan.json"), &serde_json::to_string(node)?)
+}
+
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent)
         .map_err(anyhow::Error::from)

@@ -12,6 +12,7 @@ mod diagnostic;
 mod document;
 mod edit;
 mod raw;
+mod select;
 mod shape;
 mod values;
 
@@ -27,6 +28,7 @@ pub use allocate::block;
 pub use code::{Code, UnknownCode};
 pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
 pub use edit::{Addition, Edit, EditError, add, remove, scale};
+pub use select::{SelectError, Selector};
 pub use values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 
 /// The text of a topology file and where it came from.
