@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod exec;
 pub mod faults;
 pub mod health;

@@ -14,5 +14,6 @@ mod layering;
 mod lint;
 mod native;
 mod nix;
+mod plan;
 mod secrets;
 mod whatif;

@@ -234,9 +234,14 @@ impl Lab {
     }
 
     pub(super) fn has_primary(&self) -> bool {
-        self.plan
-            .tier(Tier::Database)
-            .any(|node| self.role(node) == Some(mongo::Role::Primary))
+        self.primary().is_some()
+    }
+
+    /// The database that takes writes.
+    pub fn primary(&self) -> Option<&str> {
+        let is_primary = |node: &&NodePlan| self.role(node) == Some(mongo::Role::Primary);
+        let primary = self.plan.tier(Tier::Database).find(is_primary);
+        primary.map(|node| node.name.as_str())
     }
 
     /// What a database says that it is; none if it does not answer.
