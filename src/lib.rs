@@ -12,6 +12,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod exec;
 pub mod faults;
 pub mod health;
@@ -21,5 +22,6 @@ pub mod lint;
 pub mod native;
 pub mod node;
 pub mod render;
+pub mod secrets;
 pub mod topology;
 pub mod whatif;

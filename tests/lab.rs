@@ -82,7 +82,7 @@ impl Leftovers {
 }
 
 #[track_caller]
-fn wait(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn wait(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !ready() {
         assert!(Instant::now() < deadline, "waited 30 s for {what}");

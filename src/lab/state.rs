@@ -197,6 +197,11 @@ impl Place {
         self.directory.join("nodes").join(name)
     }
 
+    /// Directory of the app's versions.
+    pub fn app_versions(&self) -> PathBuf {
+        self.directory.join("app")
+    }
+
     /// Our program as the lab runs it: a copy, so that building a new one does not disturb the lab.
     pub fn program(&self) -> PathBuf {
         self.directory.join("bin/gen-topology")
