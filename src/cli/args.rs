@@ -122,7 +122,7 @@ pub(super) enum ReportFormat {
     Table,
     /// Everything that was measured
     Json,
-    /// JUnit XML, for continuous integration
+    /// XML as `JUnit` writes it, for continuous integration
     Junit,
     /// One page with a drawing of each fault
     Html,
