@@ -124,8 +124,8 @@
             inputsFrom = [ programs.${system} ];
             packages = import ./nix/lab-tools.nix pkgs ++ [
               pkgs.clippy
+              pkgs.gixy
               pkgs.nixfmt
-              pkgs.python3Packages.gixy
               pkgs.rustfmt
             ];
           };

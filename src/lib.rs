@@ -21,5 +21,6 @@ pub mod lint;
 pub mod native;
 pub mod node;
 pub mod render;
+pub mod secrets;
 pub mod topology;
 pub mod whatif;

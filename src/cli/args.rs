@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::secrets::Rotation;
 use crate::topology::{Selector, Tier};
 
 /// From one topology file to a highly available web stack
@@ -85,6 +86,8 @@ pub(super) enum Command {
     Whatif(WhatifArgs),
     /// Find what keeps a stack from failing over, in its daemons' files or in those of others
     Lint(LintArgs),
+    /// Make and exchange the secrets of the stack's machines
+    Secrets(SecretsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -108,6 +111,29 @@ pub(super) struct FormatArgs {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
+}
+
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// JUnit XML, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -239,6 +265,47 @@ pub(super) struct LintArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretsCommand {
+    /// Make what is missing, in .gen-topology/secrets beside the topology file
+    Init,
+    /// Tell which secrets there are; never what they are
+    List(FormatArgs),
+    /// Put new secrets beside the old ones, and drop the old ones later
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+        /// Every node has the new ones: drop the old ones
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Rotated {
+    /// The key that members of the replica set know each other by
+    Key,
+    /// The users' passwords
+    Passwords,
+}
+
+impl From<Rotated> for Rotation {
+    fn from(what: Rotated) -> Self {
+        match what {
+            Rotated::Key => Rotation::Key,
+            Rotated::Passwords => Rotation::Passwords,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct LabArgs {
     /// Topology file [default: topology.json here or in a directory above]
     #[arg(long, global = true, value_name = "FILE")]
@@ -329,6 +396,11 @@ pub(super) enum LabCommand {
         #[arg(required = true)]
         nodes: Vec<String>,
     },
+    /// Exchange the database's secrets while the lab serves
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+    },
     /// Offer the virtual IP on a port of this machine, for a browser
     Forward {
         /// Address to listen on
@@ -377,9 +449,8 @@ pub(super) struct DemoArgs {
     /// Leave the lab running afterwards
     #[arg(long)]
     pub keep: bool,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Requests a second
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub rate: u32,
@@ -425,7 +496,7 @@ pub(super) enum FaultsCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Break the load balancers that people copy, and ours, in the same way
     ///
@@ -444,12 +515,15 @@ pub(super) enum FaultsCommand {
     },
     /// List the runs that were kept
     Runs(FormatArgs),
-    /// Show a run that was kept
+    /// Show a run that was kept, or hold it against another one
     Report {
         /// Its number [default: the last one]
         run: Option<u32>,
+        /// Tell instead what became worse or better since this run
+        #[arg(long, value_name = "RUN")]
+        against: Option<u32>,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Undo every fault in the lab, after a run that was killed
     Undo,
@@ -486,6 +560,16 @@ pub(super) enum NodeCommand {
         /// How long to wait for members and majorities, in seconds
         #[arg(long, default_value_t = 60)]
         patience: u64,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+        /// When the majority is gone for good: go on with the members that answer; every write that
+        /// only the others have is lost, even if it was acknowledged
+        #[arg(long = "force-and-lose-what-only-the-others-have")]
+        force: bool,
+        /// When the administration password is lost: make that user anew, with the members' key
+        #[arg(long)]
+        reset_administration: bool,
     },
 }
 

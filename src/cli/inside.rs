@@ -76,6 +76,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
                 |name| lab.connect(name, connected),
             )
         }
+        Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
         Request::Forward => forward(&Lab::open(&place)?),
         Request::Look => demo::look(&Lab::open(&place)?, ui),
         Request::Faults(order) => faults::inside(&place, &order, ui),

@@ -21,6 +21,7 @@ use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, inside, source};
 use crate::lab::supplies::{self, Supplies};
 use crate::lab::{LabPlan, Place, RunningLab, enter, state};
+use crate::secrets::Rotation;
 use crate::topology::{Source, Tier, Topology};
 
 /// What to do inside a lab.
@@ -42,6 +43,8 @@ pub(super) enum Request {
     Reboot { nodes: Vec<String> },
     /// Cut off the network, or connect again.
     Connect { nodes: Vec<String>, connected: bool },
+    /// Exchange secrets.
+    Rotate { what: Rotation },
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
     /// A first look at the page, through the virtual IP.
@@ -121,6 +124,10 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             true,
             ui,
         ),
+        LabCommand::Rotate { what } => {
+            let what = what.into();
+            pass(file, lab, &Request::Rotate { what }, true, ui)
+        }
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},

@@ -17,6 +17,8 @@ mod lab;
 mod lint;
 mod model;
 mod node;
+mod runs;
+mod secrets;
 mod source;
 mod ui;
 mod whatif;
@@ -122,6 +124,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),

@@ -10,7 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::supplies::Supplies;
 use crate::render::{self, Rendered};
+use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
+
+/// Directory of secrets below a lab's own directory, and below each of its nodes'.
+pub const SECRETS: &str = "secrets";
 
 /// Everything that a running lab is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +56,8 @@ pub struct NodePlan {
     pub interface: String,
     /// Files below `/etc`, with their text: the rendered ones and the lab's own.
     pub etc: BTreeMap<String, String>,
-    /// What else has to be seen inside, read-only: where it is outside → where it is inside.
+    /// What else has to be seen inside, read-only: where it is outside, if not absolute then
+    /// below the node's directory → where it is inside.
     pub binds: BTreeMap<PathBuf, PathBuf>,
     /// The command that becomes the node's first process.
     pub init: Vec<String>,
@@ -159,6 +164,9 @@ fn node_plan(
         supplies.program.clone(),
         PathBuf::from("/etc/gen-topology/gen-topology"),
     );
+    if !Kind::of(node.tier).is_empty() {
+        binds.insert(PathBuf::from(SECRETS), PathBuf::from(secrets::DIRECTORY));
+    }
     match node.tier {
         Tier::LoadBalancer => {
             let drain = topology.load_balancer().drain_time;

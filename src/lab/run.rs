@@ -13,9 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::enter::{is_alive, node_command};
-use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
+use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::{Place, net};
 use crate::exec;
+use crate::secrets::Secrets;
 use crate::topology::Tier;
 
 /// Something that happened to a node, for whoever watches.
@@ -90,6 +91,7 @@ impl Lab {
         report: &mut dyn FnMut(Event),
     ) -> anyhow::Result<()> {
         self.make_switch()?;
+        self.secrets().init()?;
         let mut missing = Vec::new();
         for node in &self.plan.nodes {
             match self.old_plan(&node.name) {
@@ -118,11 +120,31 @@ impl Lab {
         // Last, when no load balancer sends them anything any more.
         for name in self.known_nodes() {
             if self.plan.node(&name).is_none() {
+                self.wait_for_leave(&name)?;
                 self.remove(&name)?;
                 report(Event::Stopped(name));
             }
         }
         Ok(())
+    }
+
+    /// Waits until a database that is to be removed is no member any more: without its vote
+    /// the others could lose their majority.
+    fn wait_for_leave(&self, name: &str) -> anyhow::Result<()> {
+        let Some(old) = self.old_plan(name) else {
+            return Ok(());
+        };
+        if old.tier != Tier::Database || self.pid(name).is_none() {
+            return Ok(());
+        }
+        let host = format!("{}:{}", old.address, self.plan.database_port);
+        if exec::wait_until(Duration::from_secs(60), || !self.is_member(&host)) {
+            return Ok(());
+        }
+        bail!(
+            "{name} is still a member of the replica set, so it was not removed; \
+             `gen-topology lab logs` of the other databases tells why"
+        )
     }
 
     /// Starts nodes that are not running.
@@ -486,6 +508,7 @@ impl Lab {
     /// Writes a node's files; a running node sees them at once, because its /etc is this directory.
     fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
         let directory = self.place.node(&node.name);
+        self.give_secrets(node)?;
         let etc = directory.join("etc");
         let old = self.old_plan(&node.name);
         for (path, text) in &node.etc {
@@ -499,6 +522,17 @@ impl Lab {
             let _ = fs::remove_file(etc.join(gone));
         }
         write(&directory.join("plan.json"), &serde_json::to_string(node)?)
+    }
+
+    /// The lab's secrets: of its own, as its data is, and gone with it.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::at(self.place.directory.join(SECRETS))
+    }
+
+    /// Gives a node its part of the secrets; a running node sees it at once.
+    pub(super) fn give_secrets(&self, node: &NodePlan) -> anyhow::Result<()> {
+        let own = Secrets::at(self.place.node(&node.name).join(SECRETS));
+        self.secrets().give(node.tier, &own)
     }
 
     /// Tells daemons of a running node that their files changed.

@@ -61,8 +61,8 @@ in
     script = test.testScript;
   }) (lib.filterAttrs (name: _: lib.hasPrefix "vm-" name) flake.checks.x86_64-linux);
   containerTests = lib.mapAttrs (_: test: {
+    inherit (test.requiredFeatures) kvm;
     machines = toplevels test.containers;
     script = test.testScript;
   }) flake.legacyPackages.x86_64-linux.containerTests;
-
 }
