@@ -249,7 +249,6 @@ fn the_flake_has_what_it_promises() {
         "hosts-shipped",
         "nginx",
         "package",
-        "test-scripts",
     ] {
         assert!(checks.contains(&name), "{name} is no check");
     }
