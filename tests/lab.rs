@@ -23,14 +23,14 @@ use crate::common::{PROGRAM, REPOSITORY, not_run};
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A state directory of its own and a topology that can be changed.
-struct Bench {
-    directory: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) directory: tempfile::TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Bench {
     /// A bench with a copy of one of the shipped topologies, or none where the lab can't run.
-    fn new(test: &str, topology: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str, topology: &str) -> Option<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = unable() {
             not_run(&format!("{test}: {why}"));
@@ -57,16 +57,16 @@ impl Bench {
         Some(bench)
     }
 
-    fn topology(&self) -> PathBuf {
+    pub(crate) fn topology(&self) -> PathBuf {
         self.directory.path().join("topology.json")
     }
 
-    fn labs(&self) -> PathBuf {
+    pub(crate) fn labs(&self) -> PathBuf {
         self.directory.path().join("state/labs")
     }
 
     /// The program with this bench's topology and state.
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command
             .args(arguments)
@@ -78,13 +78,13 @@ impl Bench {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().expect("the program")
     }
 
     /// Runs, demands an exit code, and returns both outputs.
     #[track_caller]
-    fn expect(&self, arguments: &[&str], code: i32) -> String {
+    pub(crate) fn expect(&self, arguments: &[&str], code: i32) -> String {
         let output = self.run(arguments);
         let said = format!(
             "{}{}",
@@ -96,14 +96,14 @@ impl Bench {
     }
 
     #[track_caller]
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let output = self.run(&["lab", "status", "--format", "json"]);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
 
     /// The state of one node.
     #[track_caller]
-    fn node(&self, name: &str) -> Value {
+    pub(crate) fn node(&self, name: &str) -> Value {
         let status = self.status();
         let nodes = status["nodes"].as_array().expect("nodes").clone();
         nodes
@@ -113,7 +113,7 @@ impl Bench {
     }
 
     /// Process ids of the nodes' first processes, by node.
-    fn pids(&self, lab: &str) -> BTreeSet<String> {
+    pub(crate) fn pids(&self, lab: &str) -> BTreeSet<String> {
         let nodes = fs::read_dir(self.labs().join(lab).join("nodes")).expect("nodes");
         nodes
             .flatten()
@@ -261,7 +261,7 @@ impl Leftovers {
 }
 
 #[track_caller]
-fn wait(what: &str, mut ready: impl FnMut() -> bool) {
+pub(crate) fn wait(what: &str, mut ready: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !ready() {
         assert!(Instant::now() < deadline, "waited 30 s for {what}");
@@ -542,7 +542,7 @@ fn killed_anywhere_it_can_be_cleaned_up_or_brought_up() {
     }
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     assert!(
         Command::new("kill")
             .args(["-INT", &child.id().to_string()])

@@ -71,7 +71,7 @@ fn tour_of(
         advert_ms,
         json: args.format == Format::Json,
     };
-    let mut child = lab::inner(&running, &request, ui)?
+    let mut child = lab::apart(&mut lab::inner(&running, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
     lab::imitate(lab::wait_for(&mut child, interrupted)?)
