@@ -106,7 +106,7 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) 
         supplies.keep_app()?;
         Some(lock)
     };
-    let mut child = inner(&running, order, ui)?
+    let mut child = lab::apart(&mut inner(&running, order, ui)?)
         .stdin(Stdio::piped())
         .spawn()
         .context("entering the lab")?;
@@ -114,7 +114,12 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) 
         // If the inner command ended early its status says why.
         let _ = pipe.write_all(&serde_json::to_vec(&plan)?);
     }
-    lab::imitate(lab::wait_for(&mut child, &interrupted)?)
+    let status = lab::wait_for(&mut child, &interrupted)?;
+    if interrupted.load(Ordering::SeqCst) && status.code().is_none() {
+        // It was ended before it listened, and it listens before it touches anything.
+        return Err(Failure::Interrupted("nothing was touched".into()));
+    }
+    lab::imitate(status)
 }
 
 /// This program inside the lab; a dry run leaves even the lab's copy of it as it is.
@@ -131,6 +136,7 @@ fn inner(running: &RunningLab, order: &Order, ui: &Ui) -> anyhow::Result<Command
 
 /// The part inside the lab's namespaces.
 pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
+    let flag = inside::interrupts()?;
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -172,7 +178,6 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
         return Ok(());
     }
     ui.say(plan_command::text(&plan).trim_end());
-    let flag = inside::interrupts()?;
     let host = LabHost::new(lab);
     let engine = Engine {
         host: &host,
@@ -205,7 +210,7 @@ fn carry_out(
     if (engine.interrupted)() {
         return Err(Failure::Interrupted("nothing was touched".into()));
     }
-    let mut journal = Journal::begin(path, engine.plan.steps.len())?;
+    let mut journal = Journal::begin(path, engine.plan.steps.len(), unfinished)?;
     let mut times = Vec::new();
     let outcome = engine.run(&mut journal, &mut |event| {
         tell(&event, engine.plan, &mut times, ui);

@@ -285,7 +285,7 @@ pub(super) struct ApplyArgs {
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub bake: Millis,
     /// Go on after an apply that was interrupted or killed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "on")]
     pub resume: bool,
     /// Print what would be done and do nothing
     #[arg(long)]

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -337,7 +338,7 @@ fn bring_up(
     };
     let spent_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut command = inner(&lab, &Request::Up { wait, spent_ms }, ui)?;
-    let mut child = command
+    let mut child = apart(&mut command)
         .stdin(Stdio::piped())
         .spawn()
         .context("entering the lab")?;
@@ -356,14 +357,22 @@ fn bring_up(
     imitate(status)
 }
 
-/// Set when Ctrl-C was pressed, or this process was told to end.
+/// Set when Ctrl-C was pressed, the terminal closed, or this process was told to end.
 pub(super) fn listen_for_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .context("listening for Ctrl-C")?;
     }
     Ok(interrupted)
+}
+
+/// Keeps Ctrl-C in a terminal from reaching a command inside the lab and the `nsenter`
+/// before it at the same time: `nsenter` would end and leave the command alone. It is
+/// told by [`wait_for`].
+pub(super) fn apart(command: &mut Command) -> &mut Command {
+    command.process_group(0)
 }
 
 /// Waits for a command inside the lab, and passes an interrupt on to it: `nsenter`
@@ -375,8 +384,7 @@ pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::R
             return Ok(status);
         }
         if interrupted.load(Ordering::SeqCst) && !told {
-            told = true;
-            enter::interrupt_children(child.id());
+            told = enter::interrupt_children(child.id());
         }
         std::thread::sleep(Duration::from_millis(5));
     }

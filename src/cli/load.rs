@@ -19,7 +19,7 @@ use crate::lab::{Lab, Place};
 pub(super) fn run(place: &Place, rate: u32, requests: u32, ui: &Ui) -> Outcome {
     let interrupted = lab::listen_for_interrupts()?;
     let request = Request::Load { rate, requests };
-    let mut child = lab::inner(&lab::running(place)?, &request, ui)?
+    let mut child = lab::apart(&mut lab::inner(&lab::running(place)?, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
     lab::imitate(lab::wait_for(&mut child, &interrupted)?)

@@ -65,17 +65,24 @@ pub struct Unfinished {
 }
 
 impl Journal {
-    /// Begins anew at `path`.
+    /// Begins anew at `path`, in one step. What the last apply did not finish is carried
+    /// over until it is done.
     ///
     /// # Errors
     /// If it can't be written.
-    pub fn begin(path: &Path, steps: usize) -> anyhow::Result<Self> {
-        let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    pub fn begin(path: &Path, steps: usize, unfinished: &Unfinished) -> anyhow::Result<Self> {
+        let new = path.with_extension("new");
+        let file = File::create(&new).with_context(|| format!("creating {}", new.display()))?;
         let mut journal = Self {
             path: path.to_path_buf(),
             file,
         };
         journal.write(&Entry::Begin { steps })?;
+        for (node, what) in &unfinished.nodes {
+            let (node, what) = (node.clone(), what.clone());
+            journal.write(&Entry::Start { node, what })?;
+        }
+        fs::rename(&new, path).with_context(|| format!("creating {}", path.display()))?;
         Ok(journal)
     }
 
@@ -196,7 +203,7 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("journal");
         assert_eq!(unfinished(&path).unwrap(), None);
-        let mut journal = Journal::begin(&path, 2).unwrap();
+        let mut journal = Journal::begin(&path, 2, &Unfinished::default()).unwrap();
         journal
             .write(&Entry::Start {
                 node: "a".into(),
@@ -205,6 +212,9 @@ mod tests {
             .unwrap();
         let seen = unfinished(&path).unwrap().unwrap();
         assert_eq!(seen.nodes.get("a").map(String::as_str), Some("add"));
+        // A second apply that is killed at once has not forgotten it.
+        Journal::begin(&path, 1, &seen).unwrap();
+        assert_eq!(unfinished(&path).unwrap().unwrap().nodes, seen.nodes);
         forget(&path).unwrap();
         forget(&path).unwrap();
         assert_eq!(unfinished(&path).unwrap(), None);

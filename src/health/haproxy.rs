@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// An app server as one haproxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerState {
@@ -34,11 +37,11 @@ impl ServerState {
 /// Sends one command to the runtime socket and returns the answer.
 ///
 /// # Errors
-/// If haproxy is not there or does not answer within a second.
+/// If haproxy is not there or does not answer within three seconds.
 pub fn ask(socket: &Path, command: &str) -> anyhow::Result<String> {
     let mut stream = UnixStream::connect(socket)
         .with_context(|| format!("connecting to {}", socket.display()))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = String::new();
     stream
@@ -50,7 +53,7 @@ pub fn ask(socket: &Path, command: &str) -> anyhow::Result<String> {
 /// The servers of a backend.
 ///
 /// # Errors
-/// If haproxy is not there or does not answer within a second.
+/// If haproxy is not there or does not answer within three seconds.
 pub fn servers(socket: &Path, backend: &str) -> anyhow::Result<Vec<ServerState>> {
     Ok(parse(&ask(socket, "show stat")?, backend))
 }
