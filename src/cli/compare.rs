@@ -92,6 +92,7 @@ fn measured(
     let ending = recipe.map_or("ours", |recipe| recipe.recipe);
     let name = format!("{}-{ending}", topology.name());
     let begun = Instant::now();
+    let interrupted = lab::listen_for_interrupts()?;
     let (place, supplies, mut plan) = lab::planned(&source, &topology, Some(&name), ui)?;
     if let Some(recipe) = recipe {
         let files = recipes::files(*recipe, &config::resolve(&topology))?;
@@ -108,7 +109,7 @@ fn measured(
         supplies: &supplies,
         plan: &plan,
     };
-    let found = lab::up_to(&place, &goal, true, begun, ui)
+    let found = lab::up_to(&place, &goal, true, begun, &interrupted, ui)
         .and_then(|()| faults::try_in(&place, &order, ui));
     let down = LabArgs {
         file: None,

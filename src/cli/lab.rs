@@ -246,6 +246,7 @@ pub(super) fn with_request(
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
+    let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
     let (place, supplies, plan) = planned(&source, &topology, lab, ui)?;
     if dry_run {
@@ -256,7 +257,7 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
         supplies: &supplies,
         plan: &plan,
     };
-    up_to(&place, &goal, wait, begun, ui)
+    up_to(&place, &goal, wait, begun, &interrupted, ui)
 }
 
 /// The lab of a topology: where it is, what it needs from outside and what it consists of.
@@ -282,12 +283,12 @@ pub(super) fn up_to(
     goal: &Goal,
     wait: bool,
     begun: Instant,
+    interrupted: &AtomicBool,
     ui: &mut Ui,
 ) -> Outcome {
-    let interrupted = listen_for_interrupts()?;
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
-    let outcome = bring_up(place, goal, wait, begun, &interrupted, ui);
+    let outcome = bring_up(place, goal, wait, begun, interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
             remove(place)?;
