@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 13] = [
     (
         "deploy",
         &["config", "health", "render", "topology", "exec"],
@@ -23,6 +23,7 @@ const DOORS: [(&str, &[&str]); 12] = [
         &["config", "health", "render", "topology", "exec", "lab"],
     ),
     ("node", &["config", "health", "exec", "topology"]),
+    ("import", &["topology"]),
     ("export", &["config", "render", "topology"]),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),
@@ -216,7 +217,7 @@ const WORLD: [&str; 13] = [
 
 fn is_pure(file: &str) -> bool {
     let room = file.split(['/', '.']).next().unwrap_or_default();
-    matches!(room, "topology" | "config" | "render")
+    matches!(room, "topology" | "config" | "render" | "import")
         || file.ends_with("/plan.rs")
         || matches!(
             file,
