@@ -16,6 +16,10 @@ let
 
   supervisorConfig = "/etc/supervisor/supervisord.conf";
 
+  # As root (`+`): the source is root's. A file with a name of its own, because the
+  # application reads it again when the password changes.
+  password = "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o ${user} -g ${user} ${lib.escapeShellArg top.secrets.application} /run/gen-topology/secrets/application";
+
   # `update` takes over a changed supervisord.conf and leaves what has not changed
   # alone. Then each instance gets the app's new code, packages and configuration, one
   # after the other; supervisorctl waits until it runs, and nginx takes the others meanwhile.
@@ -128,7 +132,7 @@ in
       stopIfChanged = false;
       unitConfig.StartLimitIntervalSec = 0;
 
-      serviceConfig = {
+      serviceConfig = import ./hardening.nix // {
         Type = "exec";
         ExecStart = lib.concatStringsSep " " [
           (lib.getExe' cfg.supervisor "supervisord")
@@ -136,7 +140,11 @@ in
           "--configuration=${supervisorConfig}"
           "--pidfile=/run/supervisor/supervisord.pid"
         ];
-        ExecReload = lib.getExe reload;
+        ExecStartPre = password;
+        ExecReload = [
+          password
+          (lib.getExe reload)
+        ];
         # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
         # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn
         # outlives a supervisord that was killed.
@@ -158,41 +166,20 @@ in
         ReadWritePaths = [ "/run/gen-topology" ];
 
         CapabilityBoundingSet = "";
-        LockPersonality = true;
         # No MemoryDenyWriteExecute: the app is yours, and some packages of Python need it.
-        NoNewPrivileges = true;
-        PrivateDevices = true;
-        PrivateTmp = true;
-        ProtectClock = true;
-        ProtectControlGroups = true;
-        ProtectHome = true;
-        ProtectHostname = true;
-        ProtectKernelLogs = true;
-        ProtectKernelModules = true;
-        ProtectKernelTunables = true;
         ProtectProc = "invisible";
-        ProtectSystem = "strict";
-        RemoveIPC = true;
         RestrictAddressFamilies = [
           "AF_INET"
           "AF_INET6"
           "AF_UNIX"
         ];
-        RestrictNamespaces = true;
-        RestrictRealtime = true;
-        RestrictSUIDSGID = true;
-        SystemCallArchitectures = "native";
-        SystemCallErrorNumber = "EPERM";
         SystemCallFilter = [
           "@system-service"
           "~@privileged"
           # supervisord and gunicorn give their sockets to their owner, who has them already.
           "@chown"
         ];
-        UMask = "0077";
-      }
-      // lib.optionalAttrs (cfg.environmentFile != null) {
-        EnvironmentFile = cfg.environmentFile;
+        EnvironmentFile = lib.mkIf (cfg.environmentFile != null) cfg.environmentFile;
       };
     };
   };

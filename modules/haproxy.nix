@@ -94,7 +94,7 @@ in
       stopIfChanged = false;
       unitConfig.StartLimitIntervalSec = 0;
 
-      serviceConfig = {
+      serviceConfig = import ./hardening.nix // {
         # Not `notify`: haproxy would make its master the main process, and systemd
         # would talk past our supervisor. keepalived's supervisor waits for haproxy's
         # first answer instead.
@@ -145,36 +145,17 @@ in
           "CAP_NET_BIND_SERVICE"
           "CAP_NET_RAW"
         ];
-        LockPersonality = true;
         MemoryDenyWriteExecute = true;
-        NoNewPrivileges = true;
-        PrivateDevices = true;
-        PrivateTmp = true;
-        ProtectClock = true;
-        ProtectControlGroups = true;
-        ProtectHome = true;
-        ProtectHostname = true;
-        ProtectKernelLogs = true;
-        ProtectKernelModules = true;
-        ProtectKernelTunables = true;
         ProtectProc = "invisible";
-        ProtectSystem = "strict";
-        RemoveIPC = true;
         RestrictAddressFamilies = [
           "AF_INET"
           "AF_INET6"
           "AF_UNIX"
         ];
-        RestrictNamespaces = true;
-        RestrictRealtime = true;
-        RestrictSUIDSGID = true;
-        SystemCallArchitectures = "native";
-        SystemCallErrorNumber = "EPERM";
         SystemCallFilter = [
           "@system-service"
           "~@privileged"
         ];
-        UMask = "0077";
       };
     };
 

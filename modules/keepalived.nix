@@ -79,7 +79,7 @@ in
       stopIfChanged = false;
       unitConfig.StartLimitIntervalSec = 0;
 
-      serviceConfig = {
+      serviceConfig = import ./hardening.nix // {
         Type = "exec";
         ExecStart = lib.concatStringsSep " " [
           (lib.getExe top.package)
@@ -121,20 +121,10 @@ in
           "CAP_SYS_NICE"
           "CAP_SYS_RESOURCE"
         ];
-        LockPersonality = true;
         MemoryDenyWriteExecute = true;
-        NoNewPrivileges = true;
-        PrivateDevices = true;
-        PrivateTmp = true;
-        ProtectClock = true;
-        ProtectControlGroups = true;
-        ProtectHome = true;
-        ProtectHostname = true;
-        ProtectKernelLogs = true;
-        ProtectKernelModules = true;
-        # No ProtectKernelTunables: keepalived sets arp_ignore and the like below
-        # /proc/sys/net, its supervisor how connections are tracked.
-        ProtectSystem = "strict";
+        # keepalived sets arp_ignore and the like below /proc/sys/net, its supervisor how
+        # connections are tracked.
+        ProtectKernelTunables = false;
         # All of /run: what is wrong with a new configuration is written to /run/keepalived-check.log.
         ReadWritePaths = [ "/run" ];
         RestrictAddressFamilies = [
@@ -144,13 +134,9 @@ in
           "AF_PACKET"
           "AF_UNIX"
         ];
-        RestrictNamespaces = true;
-        # No RestrictRealtime: adverts must not wait behind other processes.
-        RestrictSUIDSGID = true;
-        SystemCallArchitectures = "native";
-        SystemCallErrorNumber = "EPERM";
+        # Adverts must not wait behind other processes.
+        RestrictRealtime = false;
         SystemCallFilter = [ "@system-service" ];
-        UMask = "0077";
       };
     };
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::common::REPOSITORY;
-use crate::lab::{Bench, interrupt, wait};
+use crate::common::lab::Bench;
+use crate::lab::{interrupt, wait};
 
 /// Visitors at 200 requests a second.
 struct Load {

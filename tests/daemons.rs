@@ -18,7 +18,7 @@ use gen_topology::render::{self, Rendered};
 use gen_topology::topology::{Source, Tier, Topology};
 use gen_topology::{config, exec};
 
-use crate::common::{REPOSITORY, TOPOLOGY, not_run};
+use crate::common::{REPOSITORY, TOPOLOGY, not_run, tool};
 
 /// Files below `/etc` of one node in one of the two worlds.
 type Etc = BTreeMap<String, String>;
@@ -252,42 +252,41 @@ fn on_nixos(rendered: &Rendered) -> Etc {
              stats socket /run/haproxy/haproxy.sock mode 600 expose-fd listeners level user\n";
         etc.insert("haproxy/haproxy.cfg".into(), format!("{global}\n{haproxy}"));
     }
-    if let Some(nginx) = text(render::NGINX) {
+    if etc.contains_key("nginx/app.conf") {
         etc.insert(
             "nginx/mime.types".into(),
             "types { text/html html; }\n".into(),
         );
-        etc.insert(
-            "nginx/nginx.conf".into(),
-            NIXOS_NGINX.replace("APPENDED", &nginx),
-        );
-        etc.remove("nginx/app.conf");
+        etc.insert("nginx/nginx.conf".into(), NIXOS_NGINX.into());
     }
     etc
 }
 
-/// nginx.conf as the NixOS module writes it without options (26.05).
+/// nginx.conf as the NixOS module writes it with the options of `modules/nginx.nix`, less
+/// the included files of nginx itself.
 const NIXOS_NGINX: &str = "
 pid /run/nginx/nginx.pid;
 error_log stderr;
 daemon off;
 events {
+  worker_connections 4096;
 }
 http {
-    # Load mime types.
-    include /etc/nginx/mime.types;
-    default_type application/octet-stream;
-    # optimisation
-    types_hash_max_size 2688;
-    # $connection_upgrade is used for websocket proxying
-    map $http_upgrade $connection_upgrade {
-        default upgrade;
-        '' close;
-    }
-    client_max_body_size 10m;
-    server_tokens off;
-APPENDED
+  # Load mime types and configure maximum size of the types hash tables.
+  include /etc/nginx/mime.types;
+  types_hash_max_size 2688;
+  default_type application/octet-stream;
+  ssl_protocols TLSv1.2 TLSv1.3;
+  # $connection_upgrade is used for websocket proxying
+  map $http_upgrade $connection_upgrade {
+      default upgrade;
+      ''      close;
+  }
+  client_max_body_size 10m;
+  server_tokens off;
+  include /etc/nginx/app.conf;
 }
+worker_processes auto;
 ";
 
 /// Every different set of files that a node of `tier` has, in both worlds.
@@ -459,6 +458,31 @@ fn nginx_reads_its_file() {
             ("nginx/app.conf", "\nfrobnicate on;\n"),
             ("nginx/nginx.conf", "\nfrobnicate on;\n"),
             ("nginx/app.conf", "\nupstream app {\n}\n"),
+        ],
+    );
+}
+
+/// NixOS gives the file to gixy when it builds, and any finding ends the build.
+#[test]
+fn gixy_finds_nothing_in_nginx_files() {
+    let (Some(_), Some(gixy)) = (parser("python3"), tool("gixy")) else {
+        return;
+    };
+    let gixy = gixy.display().to_string();
+    judge(
+        &cases(Tier::App),
+        &[&gixy, "/etc/nginx/nginx.conf"],
+        &["error", "fail", "warning"],
+        &[
+            (
+                "nginx/app.conf",
+                "\nserver { location / { proxy_pass http://app; proxy_set_header Host $http_host; } }\n",
+            ),
+            (
+                "nginx/app.conf",
+                "\nserver { location / { proxy_pass http://app$uri; } }\n",
+            ),
+            ("nginx/app.conf", "\nserver {\n"),
         ],
     );
 }

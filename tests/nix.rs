@@ -16,7 +16,7 @@ use gen_topology::render::escape;
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::common::{REPOSITORY, TestEnvironment, not_run};
+use crate::common::{REPOSITORY, TestEnvironment, not_run, tool};
 
 /// The modules that `hosts/` and `docs/nixos.md` use.
 const OWN_UNITS: [&str; 5] = [
@@ -64,27 +64,27 @@ fn nix() -> Option<Command> {
     Some(command)
 }
 
-/// The same for evaluating: with the library of nixpkgs where `GEN_TOPOLOGY_NIXPKGS_LIB` or
-/// `NIX_PATH` say where it is, else with a stand-in for it, too.
+/// The same for evaluating: with the library of nixpkgs where `GEN_TOPOLOGY_NIXPKGS` or
+/// `NIX_PATH` say where that is, else with a stand-in for it, too.
 fn evaluation() -> Option<Command> {
-    let library = library();
+    let nixpkgs = nixpkgs();
     let mut command = nix()?;
     command
         .args(["--eval", "--strict", "--json"])
-        .env("GEN_TOPOLOGY_NIXPKGS_LIB", library.unwrap_or_default());
+        .env("GEN_TOPOLOGY_NIXPKGS", nixpkgs.unwrap_or_default());
     Some(command)
 }
 
-/// `lib` of nixpkgs, if it is here.
-fn library() -> Option<PathBuf> {
-    let named = std::env::var_os("GEN_TOPOLOGY_NIXPKGS_LIB").map(PathBuf::from);
-    let library = named.or_else(|| {
+/// nixpkgs, or at least its `lib`, if it is here.
+fn nixpkgs() -> Option<PathBuf> {
+    let named = std::env::var_os("GEN_TOPOLOGY_NIXPKGS").map(PathBuf::from);
+    let nixpkgs = named.or_else(|| {
         let mut command = Command::new(exec::find("nix-instantiate")?);
-        let found = command.args(["--find-file", "nixpkgs/lib"]).output().ok()?;
+        let found = command.args(["--find-file", "nixpkgs"]).output().ok()?;
         let path = String::from_utf8(found.stdout).ok()?;
         found.status.success().then(|| PathBuf::from(path.trim()))
     });
-    library.filter(|library| library.join("modules.nix").is_file())
+    nixpkgs.filter(|nixpkgs| nixpkgs.join("lib/modules.nix").is_file())
 }
 
 #[track_caller]
@@ -112,14 +112,12 @@ fn the_stand_in_agrees_with_the_library_of_nixpkgs() {
     let (Some(real), Some(mut command)) = (outputs(), evaluation()) else {
         return;
     };
-    if library().is_none() {
-        return not_run(
-            "the library of nixpkgs is not here; set GEN_TOPOLOGY_NIXPKGS_LIB to nixpkgs' lib",
-        );
+    if nixpkgs().is_none() {
+        return not_run("nixpkgs is not here; set GEN_TOPOLOGY_NIXPKGS to a checkout of it");
     }
     command
         .arg(repository("tests/nix/evaluate.nix"))
-        .env("GEN_TOPOLOGY_NIXPKGS_LIB", "");
+        .env("GEN_TOPOLOGY_NIXPKGS", "");
     let stand_in = json(&command.output().expect("Nix starts"));
     assert!(real == stand_in, "the stand-in evaluates something else");
 }
@@ -133,8 +131,13 @@ fn keys(value: &Value) -> BTreeSet<&str> {
         .collect()
 }
 
+/// The text of a file of the repository.
+fn read(path: &str) -> String {
+    fs::read_to_string(repository(path)).expect(path)
+}
+
 fn read_json(path: &str) -> Value {
-    serde_json::from_str(&fs::read_to_string(repository(path)).expect(path)).expect(path)
+    serde_json::from_str(&read(path)).expect(path)
 }
 
 #[test]
@@ -240,15 +243,11 @@ fn the_flake_has_what_it_promises() {
         .map(|name| (*name).to_owned())
         .collect();
     assert_eq!(vm_checks, tests);
-    for name in [
-        "formatting",
-        "haproxy",
-        "hosts-shipped",
-        "nginx",
-        "package",
-        "test-scripts",
-    ] {
+    for name in ["formatting", "haproxy", "hosts-shipped", "nginx", "package"] {
         assert!(checks.contains(&name), "{name} is no check");
+    }
+    for (name, test) in outputs["containerTests"].as_object().expect("tests") {
+        assert_eq!(test["kvm"], false, "{name} would need KVM");
     }
     assert_eq!(outputs["virtualbox"]["node-1"]["nic1"], "intnet");
     assert_eq!(outputs["template"], true);
@@ -399,11 +398,11 @@ fn hosts_of_the_vm_tests_are_fresh() {
 #[test]
 fn scripts_of_the_vm_tests_are_sound() {
     let Some(outputs) = outputs() else { return };
-    let (Some(mypy), Some(pyflakes)) = (exec::find("mypy"), exec::find("pyflakes")) else {
-        return not_run("mypy or pyflakes is not here (pip install mypy pyflakes)");
+    let (Some(mypy), Some(pyflakes)) = (tool("mypy"), tool("pyflakes")) else {
+        return;
     };
     let work = TestEnvironment::new();
-    let stubs = fs::read_to_string(repository("tests/nix/stubs.py")).expect("stubs");
+    let stubs = read("tests/nix/stubs.py");
     let mut types = Command::new(mypy);
     types
         .current_dir(work.path(""))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use crate::secrets::Rotation;
 use crate::topology::{Millis, Name, Selector, Tier};
 
 /// From one topology file to a highly available web stack
@@ -89,10 +90,18 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
+    /// Tell which failures of one or two nodes the stack survives, on paper
+    Whatif(WhatifArgs),
+    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
+    Lint(LintArgs),
+    /// Make and exchange the secrets of the stack's machines
+    Secrets(SecretsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
     Demo(DemoArgs),
+    /// Break the lab on purpose, and hold what visitors notice against what was predicted
+    Faults(FaultsArgs),
     /// Tell what this machine lacks and how to get it
     Doctor(FormatArgs),
     /// What a node's own services call; not for people
@@ -110,6 +119,29 @@ pub(super) struct FormatArgs {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
+}
+
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// XML as `JUnit` writes it, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -336,6 +368,85 @@ pub(super) struct ApplyArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct WhatifArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Tell what is left when these fail together, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES", conflicts_with = "require")]
+    pub fail: Option<Selector>,
+    /// End with 1 unless every service survives any one failure (n-1), or any two (n-2)
+    #[arg(long, value_name = "N-K")]
+    pub require: Option<Require>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    #[value(name = "n-1")]
+    One,
+    #[value(name = "n-2")]
+    Two,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    pub foreign: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretsCommand {
+    /// Make what is missing, in .gen-topology/secrets beside the topology file
+    Init,
+    /// Tell which secrets there are; never what they are
+    List(FormatArgs),
+    /// Put new secrets beside the old ones, and drop the old ones later
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+        /// Every node has the new ones: drop the old ones
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Rotated {
+    /// The key that members of the replica set know each other by
+    Key,
+    /// The users' passwords
+    Passwords,
+}
+
+impl From<Rotated> for Rotation {
+    fn from(what: Rotated) -> Self {
+        match what {
+            Rotated::Key => Rotation::Key,
+            Rotated::Passwords => Rotation::Passwords,
+        }
+    }
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct LabArgs {
     /// Topology file [default: topology.json here or in a directory above]
     #[arg(long, global = true, value_name = "FILE")]
@@ -428,6 +539,11 @@ pub(super) enum LabCommand {
         #[arg(required = true)]
         nodes: Vec<String>,
     },
+    /// Exchange the database's secrets while the lab serves
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+    },
     /// Offer the virtual IP on a port of this machine, for a browser
     Forward {
         /// Address to listen on
@@ -492,12 +608,84 @@ pub(super) struct DemoArgs {
     /// Leave the lab running afterwards
     #[arg(long)]
     pub keep: bool,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Requests a second
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub rate: u32,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FaultsArgs {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// Name of the lab [default: the topology's]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub lab: Option<String>,
+    #[command(subcommand)]
+    pub command: FaultsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FaultsCommand {
+    /// List every fault: what it breaks, what visitors see, what it may cost, how it is undone
+    List(FormatArgs),
+    /// Compute from the rendered files what each fault costs at most; needs no lab
+    Predict {
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Try faults in the lab under load, and measure what visitors notice
+    ///
+    /// Exit code 6 if a fault costs more than was predicted, or than the topology's `slo` allows.
+    Run {
+        /// Faults, such as `lb-power-off` or `db-*` [default: all]
+        names: Vec<String>,
+        /// How often each is tried
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        repeat: u32,
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// Decides which of several nodes is hit and when; the same number does the same again
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Break the load balancers that people copy, and ours, in the same way
+    ///
+    /// Brings up a lab of its own for each recipe, one after another.
+    Compare {
+        /// Faults [default: haproxy-dead lb-power-off lb-reboot gunicorn-stop app-power-off]
+        names: Vec<String>,
+        /// Requests a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// How long each fault lasts at least, in seconds; kubeadm's recipe needs more than 32
+        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
+        hold: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// List the runs that were kept
+    Runs(FormatArgs),
+    /// Show a run that was kept, or hold it against another one
+    Report {
+        /// Its number [default: the last one]
+        run: Option<u32>,
+        /// Tell instead what became worse or better since this run
+        #[arg(long, value_name = "RUN")]
+        against: Option<u32>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Undo every fault in the lab, after a run that was killed
+    Undo,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -535,6 +723,16 @@ pub(super) enum NodeCommand {
         /// How long to wait for members and majorities, in seconds
         #[arg(long, default_value_t = 60)]
         patience: u64,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+        /// When the majority is gone for good: go on with the members that answer; every write that
+        /// only the others have is lost, even if it was acknowledged
+        #[arg(long = "force-and-lose-what-only-the-others-have")]
+        force: bool,
+        /// When the administration password is lost: make that user anew, with the members' key
+        #[arg(long)]
+        reset_administration: bool,
     },
 }
 

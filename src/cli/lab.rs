@@ -21,8 +21,10 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, apply, generate, inside, load, source};
-use crate::lab::{LabPlan, Place, RunningLab, enter, state, supplies};
-use crate::topology::{Tier, Topology};
+use crate::lab::supplies::{self, Supplies};
+use crate::lab::{LabPlan, Place, RunningLab, enter, state};
+use crate::secrets::Rotation;
+use crate::topology::{Source, Tier, Topology};
 
 /// What to do inside a lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,18 +45,20 @@ pub(super) enum Request {
     Reboot { nodes: Vec<String> },
     /// Cut off the network, or connect again.
     Connect { nodes: Vec<String>, connected: bool },
+    /// Exchange secrets.
+    Rotate { what: Rotation },
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
+    /// A first look at the page, through the virtual IP.
+    Look,
+    /// Try faults under load.
+    Faults(super::faults::Order),
+    /// Make the lab whole again, whatever was broken.
+    UndoFaults,
     /// Bring the lab to the plan on standard input, step by step.
     Apply(apply::Order),
     /// Send requests at a fixed rate until interrupted.
     Load { rate: u32, requests: u32 },
-    /// The demonstration.
-    Demo {
-        rate: u32,
-        advert_ms: u64,
-        json: bool,
-    },
 }
 
 /// Exit code of an inner command whose lab is not worth keeping.
@@ -128,6 +132,10 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             true,
             ui,
         ),
+        LabCommand::Rotate { what } => {
+            let what = what.into();
+            pass(file, lab, &Request::Rotate { what }, true, ui)
+        }
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},
@@ -190,7 +198,7 @@ pub(super) fn running(place: &Place) -> anyhow::Result<RunningLab> {
 }
 
 /// Runs a request inside and imitates its exit code.
-fn pass(
+pub(super) fn pass(
     file: Option<&Path>,
     lab: Option<&str>,
     request: &Request,
@@ -239,29 +247,51 @@ pub(super) fn with_request(
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
-    let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
-    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
-    let place = Place::of(&name)?;
-    let rendered = generate::rendered(&topology)?;
-    let supplies = supplies::gather(&topology, &source.base, &place, &mut |line| {
-        ui.say(&line);
-    })?;
-    let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
+    let (place, supplies, plan) = planned(&source, &topology, lab, ui)?;
     if dry_run {
         return ui.json(&plan);
     }
-    let _lock = place.lock()?;
-    let fresh = place.anchor().is_none();
     let goal = Goal {
         topology: &source.path,
         supplies: &supplies,
         plan: &plan,
     };
-    let outcome = bring_up(&place, &goal, wait, begun, &interrupted, ui);
+    up_to(&place, &goal, wait, begun, ui)
+}
+
+/// The lab of a topology: where it is, what it needs from outside and what it consists of.
+pub(super) fn planned(
+    source: &Source,
+    topology: &Topology,
+    lab: Option<&str>,
+    ui: &mut Ui,
+) -> Result<(Place, Supplies, LabPlan), Failure> {
+    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
+    let place = Place::of(&name)?;
+    let rendered = generate::rendered(topology)?;
+    let supplies = supplies::gather(topology, &source.base, &place, &mut |line| {
+        ui.say(&line);
+    })?;
+    let plan = LabPlan::of(topology, &rendered, &supplies, &name);
+    Ok((place, supplies, plan))
+}
+
+/// Brings a lab to a plan. One that could not be started leaves nothing behind.
+pub(super) fn up_to(
+    place: &Place,
+    goal: &Goal,
+    wait: bool,
+    begun: Instant,
+    ui: &mut Ui,
+) -> Outcome {
+    let interrupted = listen_for_interrupts()?;
+    let _lock = place.lock()?;
+    let fresh = place.anchor().is_none();
+    let outcome = bring_up(place, goal, wait, begun, &interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
-            remove(&place)?;
+            remove(place)?;
             return Err(Failure::Interrupted("nothing is left of the lab".into()));
         }
         return Err(Failure::Interrupted(
@@ -273,7 +303,7 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
         && !matches!(error, Failure::Status(1))
     {
         // What could not even be started is not worth looking at, and its directory would be in the way.
-        remove(&place)?;
+        remove(place)?;
         ui.say("nothing is left of the lab");
         if matches!(error, Failure::Status(_)) {
             return Err(Failure::Status(1));
@@ -283,10 +313,13 @@ fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mu
 }
 
 /// What a lab is brought to.
-struct Goal<'g> {
-    topology: &'g Path,
-    supplies: &'g supplies::Supplies,
-    plan: &'g LabPlan,
+pub(super) struct Goal<'g> {
+    /// The topology file it is made from.
+    pub topology: &'g Path,
+    /// What it needs from outside.
+    pub supplies: &'g supplies::Supplies,
+    /// What it consists of.
+    pub plan: &'g LabPlan,
 }
 
 fn bring_up(

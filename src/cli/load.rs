@@ -10,8 +10,9 @@ use serde_json::json;
 use super::lab::{self, Request};
 use super::ui::Ui;
 use super::{Outcome, inside};
-use crate::faults::load::{Load, summary};
-use crate::faults::tour::{missing_writes, target};
+use crate::faults::ledger::{self, Witness};
+use crate::faults::load::{Load, Shape, summary};
+use crate::faults::trial::target;
 use crate::lab::{Lab, Place};
 
 /// `lab load`, outside.
@@ -31,7 +32,10 @@ pub(super) fn inside(lab: &Lab, rate: u32, requests: u32, ui: &mut Ui) -> Outcom
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
-    let load = Load::start(target(lab), rate, &format!("load-{}", since.as_millis()));
+    let name = format!("load-{}", since.as_millis());
+    let shape = Shape { rate, writes: true };
+    let load = Load::start(target(lab), shape, &name);
+    let witness = Witness::start(&load, &name);
     Ui::announce("sending");
     let least = Duration::from_secs(1) * requests / rate;
     while !ended.load(Ordering::SeqCst) || load.now() < least {
@@ -40,6 +44,6 @@ pub(super) fn inside(lab: &Lab, rate: u32, requests: u32, ui: &mut Ui) -> Outcom
     let end = load.now();
     let samples = load.finish();
     let seen = summary(&samples, Duration::ZERO, end);
-    let writes_lost = missing_writes(lab, &samples)?;
-    ui.json(&json!({ "lost": seen.lost(), "writes_lost": writes_lost, "seen": seen }))
+    let ledger = ledger::settle(target(lab), &name, &samples, witness)?;
+    ui.json(&json!({ "lost": seen.lost(), "writes_lost": ledger.missing, "ledger": ledger, "seen": seen }))
 }

@@ -4,22 +4,29 @@
 
 mod apply;
 mod args;
+mod compare;
 mod demo;
 mod diagnostics;
 mod doctor;
 mod edit;
+mod faults;
+mod findings;
 mod generate;
 mod import;
 mod init;
 mod inside;
 mod lab;
 mod lab_host;
+mod lint;
 mod load;
 mod model;
 mod node;
 mod plan;
+mod runs;
+mod secrets;
 mod source;
 mod ui;
+mod whatif;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -130,8 +137,12 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Rename(args) => edit::rename(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Plan(args) => plan::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Node(args) => node::run(args, ui),
         Command::Completions { shell } => {

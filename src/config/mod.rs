@@ -13,9 +13,11 @@ mod nginx;
 mod supervisor;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
 
 pub use action::{Action, actions};
@@ -40,6 +42,18 @@ pub const PROGRAM: &str = "/etc/gen-topology/gen-topology";
 pub const PYTHON: &str = "/etc/gen-topology/python/bin/python";
 /// The app's code, put there by the lab or by the NixOS module.
 pub const APP_SOURCE: &str = "/etc/gen-topology/app";
+
+/// How long a server has to be down before the requests that still wait for it are ended, to
+/// be repeated elsewhere: haproxy's `timeout connect`, and a little more. Connections that were
+/// being made have given up by themselves by then.
+pub const RELEASE_AFTER: Duration = Duration::from_millis(1200);
+/// Time between two looks for servers that are down.
+pub const RELEASE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where a node finds a secret; who puts it there belongs to the platform.
+pub(crate) fn secret(kind: Kind) -> String {
+    format!("{}/{}", secrets::DIRECTORY, kind.file())
+}
 
 /// One node and everything that runs on it.
 #[derive(Clone, Debug)]
@@ -145,6 +159,8 @@ pub struct AppFacts {
 pub struct ReplicaSet {
     /// Its name.
     pub name: String,
+    /// Database that the application's user may read and write.
+    pub application_database: String,
     /// How long members wait for a silent primary.
     pub election_timeout_ms: u64,
     /// Time between two heartbeats.
@@ -191,6 +207,7 @@ impl Shared {
         });
         let replica_set = Arc::new(ReplicaSet {
             name: database.replica_set.to_string(),
+            application_database: database.name.to_string(),
             election_timeout_ms: database.election_timeout.get(),
             heartbeat_interval_ms: database.heartbeat_interval.get(),
             members: members.collect(),

@@ -9,12 +9,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use ureq::Agent;
 
 use crate::health::http;
@@ -24,9 +24,16 @@ pub const CUT_SHORT: &str = "unexpected end of file";
 /// How long a client waits for an answer before it gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Connections that are kept alive.
-const LANES: usize = 8;
+pub const LANES: usize = 8;
 /// One in so many requests stores an entry.
-const WRITES: u64 = 10;
+pub const WRITES: u32 = 10;
+/// A request that is sent later than this after it was due is late, which is the
+/// generator's fault and not the stack's.
+const LATE: Duration = Duration::from_millis(50);
+/// A generator that is so late gives up: more requests would only make it later.
+const HOPELESS: Duration = Duration::from_secs(1);
+/// An answer that takes longer than this is slow.
+pub const SLOW: Duration = Duration::from_millis(250);
 
 /// Where requests go.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +49,9 @@ pub struct Target {
 pub struct Sample {
     /// When it was due, since the load began.
     pub due: Duration,
+    /// When the generator got round to it. On a kept-alive connection it may still
+    /// have waited for the answer before it.
+    pub handed: Duration,
     /// When it was answered or given up, since the load began.
     pub done: Duration,
     /// Whether it went over a kept-alive connection.
@@ -52,27 +62,58 @@ pub struct Sample {
     pub outcome: Result<Option<String>, String>,
 }
 
+impl Sample {
+    /// From when it was due until it was answered or given up.
+    pub fn latency(&self) -> Duration {
+        self.done.saturating_sub(self.due)
+    }
+
+    /// Whether it was answered, and not slowly.
+    pub fn is_well(&self) -> bool {
+        self.outcome.is_ok() && self.latency() <= SLOW
+    }
+}
+
+/// What to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Requests a second.
+    pub rate: u32,
+    /// Whether one in [`WRITES`] stores an entry; an application of one's own may not take them.
+    pub writes: bool,
+}
+
 /// A load that is running.
 #[derive(Debug)]
 pub struct Load {
     target: Target,
     begun: Instant,
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
     pacer: JoinHandle<()>,
     samples: Receiver<Sample>,
 }
 
 /// What a load has seen in a stretch of time.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Requests that were due.
     pub sent: usize,
     /// Requests without a good answer, by reason.
     pub failed: BTreeMap<String, usize>,
+    /// Those of them that should have stored something.
+    pub writes_failed: usize,
     /// The first of them, for whoever wants to know more.
     pub failures: Vec<Lost>,
+    /// Requests with a good answer that took longer than [`SLOW`].
+    pub slow: usize,
+    /// Requests that the generator sent late: beyond one in a hundred, what was measured says
+    /// more about this machine than about the stack.
+    pub late: usize,
     /// Longest time between two good answers, in milliseconds.
     pub longest_gap_ms: f64,
+    /// Longest time between two writes that were acknowledged, in milliseconds.
+    pub longest_write_gap_ms: f64,
     /// Slowest good answer, in milliseconds from when it was due.
     pub slowest_ms: f64,
     /// Half of the good answers were faster, in milliseconds.
@@ -82,7 +123,7 @@ pub struct Summary {
 }
 
 /// A request without a good answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lost {
     /// When it was due, in milliseconds since the load began.
     pub due_ms: f64,
@@ -104,20 +145,33 @@ impl Summary {
     pub fn lost(&self) -> usize {
         self.failed.values().sum()
     }
+
+    /// Whether the generator kept its rate.
+    pub fn is_on_time(&self) -> bool {
+        self.late * 100 <= self.sent
+    }
 }
 
 impl Load {
-    /// Begins to send `rate` requests a second. `name` begins every entry's id.
-    pub fn start(target: Target, rate: u32, name: &str) -> Self {
+    /// Begins to send. `name` begins every entry's id.
+    pub fn start(target: Target, shape: Shape, name: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let begun = Instant::now();
         let (sender, samples) = channel();
+        let acknowledged = Arc::new(AtomicUsize::new(0));
         let (ending, name) = (Arc::clone(&stop), name.to_owned());
-        let pacer = thread::spawn(move || pace(target, rate, &name, begun, &ending, &sender));
+        let telling = Telling {
+            target,
+            begun,
+            acknowledged: Arc::clone(&acknowledged),
+            sender,
+        };
+        let pacer = thread::spawn(move || pace(shape, &name, &ending, &telling));
         Self {
             target,
             begun,
             stop,
+            acknowledged,
             pacer,
             samples,
         }
@@ -133,6 +187,11 @@ impl Load {
         self.target
     }
 
+    /// Counts the writes that were acknowledged so far.
+    pub fn acknowledged(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.acknowledged)
+    }
+
     /// Sends no more, waits for what is still on its way, and returns every request in the order they were due.
     pub fn finish(self) -> Vec<Sample> {
         self.stop.store(true, Ordering::SeqCst);
@@ -146,52 +205,56 @@ impl Load {
     }
 }
 
-fn pace(
+/// Where requests go and who is told what became of them.
+#[derive(Clone)]
+struct Telling {
     target: Target,
-    rate: u32,
-    name: &str,
     begun: Instant,
-    stop: &AtomicBool,
-    sender: &Sender<Sample>,
-) {
+    acknowledged: Arc<AtomicUsize>,
+    sender: Sender<Sample>,
+}
+
+fn pace(shape: Shape, name: &str, stop: &AtomicBool, telling: &Telling) {
     thread::scope(|scope| {
         let lanes: Vec<Sender<Request>> = (0..LANES)
             .map(|_| {
                 let (due, requests) = channel::<Request>();
-                let sender = sender.clone();
+                let telling = telling.clone();
                 scope.spawn(move || {
                     let client = http::keeping_client(PATIENCE);
                     requests
                         .iter()
-                        .for_each(|request| request.send(&client, target, begun, &sender));
+                        .for_each(|request| request.send(&client, &telling));
                 });
                 due
             })
             .collect();
-        let period = Duration::from_secs(1) / rate;
+        let period = Duration::from_secs(1) / shape.rate;
         for number in 0_u32.. {
             if stop.load(Ordering::SeqCst) {
                 break;
             }
             let due = period * number;
-            thread::sleep(due.saturating_sub(begun.elapsed()));
-            let number = u64::from(number);
-            // Writes and reads alternate over both kinds of connection.
-            let kept_alive = (number / WRITES + number) % 2 == 1;
-            let entry = (number % WRITES == 0).then(|| format!("{name}-{number}"));
+            thread::sleep(due.saturating_sub(telling.begun.elapsed()));
+            let handed = telling.begun.elapsed();
+            if handed.saturating_sub(due) > HOPELESS {
+                break;
+            }
             let request = Request {
                 due,
-                kept_alive,
-                entry,
+                handed,
+                // Writes and reads alternate over both kinds of connection.
+                kept_alive: (number / WRITES + number) % 2 == 1,
+                entry: (shape.writes && number % WRITES == 0).then(|| format!("{name}-{number}")),
             };
-            if kept_alive {
+            if request.kept_alive {
                 let lane = usize::try_from(number / 2).unwrap_or(0) % LANES;
                 let _ = lanes[lane].send(request);
             } else {
-                let sender = sender.clone();
+                let telling = telling.clone();
                 let builder = thread::Builder::new().stack_size(256 << 10);
                 let started = builder.spawn_scoped(scope, move || {
-                    request.send(&http::client(PATIENCE), target, begun, &sender);
+                    request.send(&http::client(PATIENCE), &telling);
                 });
                 drop(started);
             }
@@ -201,20 +264,22 @@ fn pace(
 
 struct Request {
     due: Duration,
+    handed: Duration,
     kept_alive: bool,
     entry: Option<String>,
 }
 
 impl Request {
-    fn send(self, client: &Agent, target: Target, begun: Instant, sender: &Sender<Sample>) {
+    fn send(self, client: &Agent, telling: &Telling) {
+        let Target { address, port } = telling.target;
         let answer = match &self.entry {
-            None => http::get(client, target.address, target.port, "/"),
+            None => http::get(client, address, port, "/"),
             Some(id) => {
                 let body = serde_json::json!({ "id": id, "text": id }).to_string();
                 http::post(
                     client,
-                    target.address,
-                    target.port,
+                    address,
+                    port,
                     "/api/entries",
                     "application/json",
                     &body,
@@ -227,10 +292,14 @@ impl Request {
             Ok(answer) => Err(format!("HTTP {}", answer.status)),
             Err(error) => Err(reason(&error)),
         };
+        if self.entry.is_some() && outcome.is_ok() {
+            telling.acknowledged.fetch_add(1, Ordering::SeqCst);
+        }
         // Nobody listens when the load was dropped; then nobody wants to know.
-        let _ = sender.send(Sample {
+        let _ = telling.sender.send(Sample {
             due: self.due,
-            done: begun.elapsed(),
+            handed: self.handed,
+            done: telling.begun.elapsed(),
             kept_alive: self.kept_alive,
             entry: self.entry,
             outcome,
@@ -267,9 +336,11 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
     let mut latencies: Vec<f64> = Vec::new();
     for sample in due() {
         summary.sent += 1;
+        summary.late += usize::from(sample.handed.saturating_sub(sample.due) > LATE);
         match &sample.outcome {
             Ok(node) => {
-                latencies.push(milliseconds(sample.done.saturating_sub(sample.due)));
+                latencies.push(milliseconds(sample.latency()));
+                summary.slow += usize::from(!sample.is_well());
                 *summary
                     .by_node
                     .entry(node.clone().unwrap_or_else(|| "?".into()))
@@ -277,10 +348,11 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
             }
             Err(why) => {
                 *summary.failed.entry(why.clone()).or_default() += 1;
+                summary.writes_failed += usize::from(sample.entry.is_some());
                 if summary.failures.len() < TOLD {
                     summary.failures.push(Lost {
                         due_ms: milliseconds(sample.due),
-                        took_ms: milliseconds(sample.done.saturating_sub(sample.due)),
+                        took_ms: milliseconds(sample.latency()),
                         kept_alive: sample.kept_alive,
                         write: sample.entry.is_some(),
                         why: why.clone(),
@@ -289,26 +361,31 @@ pub fn summary(samples: &[Sample], from: Duration, to: Duration) -> Summary {
             }
         }
     }
-    let mut good: Vec<Duration> = samples
-        .iter()
-        .filter(|s| s.outcome.is_ok())
-        .map(|s| s.done)
-        .filter(|done| (from..to).contains(done))
-        .collect();
-    good.push(from);
-    good.push(to);
-    good.sort();
-    summary.longest_gap_ms = good
-        .windows(2)
-        .map(|pair| milliseconds(pair[1].saturating_sub(pair[0])))
-        .fold(0.0, f64::max);
+    summary.longest_gap_ms = longest_gap(samples.iter(), from, to);
+    summary.longest_write_gap_ms =
+        longest_gap(samples.iter().filter(|s| s.entry.is_some()), from, to);
     latencies.sort_by(f64::total_cmp);
     summary.slowest_ms = latencies.last().copied().unwrap_or(0.0);
     summary.median_ms = latencies.get(latencies.len() / 2).copied().unwrap_or(0.0);
     summary
 }
 
-fn milliseconds(time: Duration) -> f64 {
+/// Longest time between two good answers, in milliseconds. Both borders count as one.
+fn longest_gap<'s>(samples: impl Iterator<Item = &'s Sample>, from: Duration, to: Duration) -> f64 {
+    let mut good: Vec<Duration> = samples
+        .filter(|sample| sample.outcome.is_ok())
+        .map(|sample| sample.done)
+        .filter(|done| (from..to).contains(done))
+        .chain([from, to])
+        .collect();
+    good.sort();
+    good.windows(2)
+        .map(|pair| milliseconds(pair[1].saturating_sub(pair[0])))
+        .fold(0.0, f64::max)
+}
+
+/// A time in milliseconds, to a tenth.
+pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 10_000.0).round() / 10.0
 }
 
@@ -319,6 +396,7 @@ mod tests {
     fn sample(due: u64, done: u64, outcome: Result<&str, &str>) -> Sample {
         Sample {
             due: Duration::from_millis(due),
+            handed: Duration::from_millis(due),
             done: Duration::from_millis(done),
             kept_alive: false,
             entry: None,

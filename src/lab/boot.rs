@@ -153,7 +153,8 @@ fn furnish(directory: &Path, plan: &NodePlan) -> anyhow::Result<()> {
             .with_context(|| format!("mounting /{name}"))?;
     }
     for (outside, inside) in &plan.binds {
-        bind(outside, &below(&root, inside), true)?;
+        // `join` leaves an absolute path as it is.
+        bind(&directory.join(outside), &below(&root, inside), true)?;
     }
     for path in EXPECTED {
         fs::create_dir_all(below(&root, path))?;

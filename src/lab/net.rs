@@ -28,7 +28,7 @@ pub fn switch(client: Ipv4Addr, prefix: u8) -> String {
 /// Hardware address of a node: a local one that holds its IPv4 address. A machine
 /// keeps its own over a reboot; a new one each time would not be known to its
 /// neighbours for half a minute.
-fn hardware(address: Ipv4Addr) -> String {
+pub fn hardware(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }

@@ -4,13 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::supplies::Supplies;
 use super::versions;
 use crate::render::{self, Rendered};
+use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
+
+/// Directory of secrets below a lab's own directory, and below each of its nodes'.
+pub const SECRETS: &str = "secrets";
 
 /// Everything that a running lab is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +60,8 @@ pub struct NodePlan {
     /// Links below `/etc`, with where they lead: the app's version.
     #[serde(default)]
     pub links: BTreeMap<String, String>,
-    /// What else has to be seen inside, read-only: where it is outside → where it is inside.
+    /// What else has to be seen inside, read-only: where it is outside, if not absolute then
+    /// below the node's directory → where it is inside.
     pub binds: BTreeMap<PathBuf, PathBuf>,
     /// The command that becomes the node's first process.
     pub init: Vec<String>,
@@ -88,6 +94,28 @@ impl LabPlan {
             health_path: topology.app().health_path.to_string(),
             database_port: topology.database().port,
             nodes,
+        }
+    }
+
+    /// Gives the load balancers other files: node → path below the node's directory → text.
+    /// Their daemons run by themselves then, without what we put around them.
+    pub fn balance_by(
+        &mut self,
+        files: &BTreeMap<String, BTreeMap<&'static str, Arc<str>>>,
+        supplies: &Supplies,
+    ) {
+        for node in &mut self.nodes {
+            let Some(files) = files.get(&node.name) else {
+                continue;
+            };
+            for (path, text) in files {
+                if let Some(path) = path.strip_prefix("etc/") {
+                    node.etc.insert(path.to_owned(), text.to_string());
+                }
+            }
+            let programs = load_balancer_programs(supplies, Millis::new(0), "");
+            node.etc
+                .insert("supervisor/supervisord.conf".into(), programs);
         }
     }
 
@@ -147,12 +175,15 @@ fn node_plan(
             format!("{PROGRAMS}/{}", program.display()),
         );
     }
+    if !Kind::of(node.tier).is_empty() {
+        binds.insert(PathBuf::from(SECRETS), PathBuf::from(secrets::DIRECTORY));
+    }
     match node.tier {
         Tier::LoadBalancer => {
             let drain = topology.load_balancer().drain_time;
             etc.insert(
                 "supervisor/supervisord.conf".into(),
-                load_balancer_programs(supplies, drain),
+                load_balancer_programs(supplies, drain, KEEPER),
             );
         }
         Tier::App => {
@@ -260,12 +291,23 @@ impl Program<'_> {
     }
 }
 
-fn load_balancer_programs(supplies: &Supplies, drain: Millis) -> String {
+/// What goes before the daemons of a load balancer, to keep the virtual IP where it is served.
+const KEEPER: &str = "/etc/gen-topology/gen-topology node run";
+
+/// The daemons of a load balancer, each behind `keeper` unless that is empty.
+fn load_balancer_programs(supplies: &Supplies, drain: Millis, keeper: &str) -> String {
+    let kept = |daemon: &str, command: String| match keeper {
+        "" => command,
+        keeper => format!("{keeper} {daemon} -- {command}"),
+    };
     let haproxy = Program {
         name: "haproxy",
-        command: format!(
-            "/etc/gen-topology/gen-topology node run haproxy -- {} -W -db -f /etc/haproxy/haproxy.cfg",
-            supplies.tool("haproxy")
+        command: kept(
+            "haproxy",
+            format!(
+                "{} -W -db -f /etc/haproxy/haproxy.cfg",
+                supplies.tool("haproxy")
+            ),
         ),
         priority: 10,
         stop_signal: "TERM",
@@ -274,11 +316,14 @@ fn load_balancer_programs(supplies: &Supplies, drain: Millis) -> String {
     // Stops before haproxy: the virtual IP leaves first.
     let keepalived = Program {
         name: "keepalived",
-        command: format!(
-            "/etc/gen-topology/gen-topology node run keepalived -- {} --dont-fork --log-console --vrrp \
+        command: kept(
+            "keepalived",
+            format!(
+                "{} --dont-fork --log-console --vrrp \
              --use-file=/etc/keepalived/keepalived.conf --pid=/run/keepalived/keepalived.pid \
              --vrrp_pid=/run/keepalived/vrrp.pid",
-            supplies.tool("keepalived")
+                supplies.tool("keepalived")
+            ),
         ),
         priority: 20,
         stop_signal: "TERM",

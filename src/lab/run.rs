@@ -13,10 +13,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
 use super::enter::{is_alive, node_command};
-use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
+use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::{Place, net, versions};
 use crate::config::{APP_SOCKET, Action, NodeFacts, actions};
 use crate::exec;
+use crate::secrets::Secrets;
 use crate::topology::Tier;
 
 /// Something that happened to a node, for whoever watches.
@@ -93,6 +94,7 @@ impl Lab {
         report: &mut dyn FnMut(Event),
     ) -> anyhow::Result<()> {
         self.make_switch()?;
+        self.secrets().init()?;
         let mut missing = Vec::new();
         for node in &self.plan.nodes {
             match self.old_plan(&node.name) {
@@ -121,12 +123,32 @@ impl Lab {
         // Last, when no load balancer sends them anything any more.
         for name in self.known_nodes() {
             if self.plan.node(&name).is_none() {
+                self.wait_for_leave(&name)?;
                 self.remove(&name)?;
                 report(Event::Stopped(name));
             }
         }
         self.forget_versions();
         Ok(())
+    }
+
+    /// Waits until a database that is to be removed is no member any more: without its vote
+    /// the others could lose their majority.
+    fn wait_for_leave(&self, name: &str) -> anyhow::Result<()> {
+        let Some(old) = self.old_plan(name) else {
+            return Ok(());
+        };
+        if old.tier != Tier::Database || self.pid(name).is_none() {
+            return Ok(());
+        }
+        let host = format!("{}:{}", old.address, self.plan.database_port);
+        if exec::wait_until(Duration::from_secs(60), || !self.is_member(&host)) {
+            return Ok(());
+        }
+        bail!(
+            "{name} is still a member of the replica set, so it was not removed; \
+             `gen-topology lab logs` of the other databases tells why"
+        )
     }
 
     /// Starts nodes that are not running.
@@ -236,6 +258,161 @@ impl Lab {
         Ok(node_command(pid, argv))
     }
 
+    /// Runs a command in a node to its end and returns what it wrote to standard output.
+    ///
+    /// # Errors
+    /// If the node is not running, or the command fails, with what it said.
+    pub fn run_in(&self, name: &str, argv: &[&str]) -> anyhow::Result<String> {
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+        exec::run(&mut self.command(name, &argv)?, None)
+    }
+
+    /// A command that tells a node's supervisord something.
+    ///
+    /// # Errors
+    /// If the node is not running, or `supervisorctl` is missing.
+    pub fn supervisor(&self, name: &str, words: &[&str]) -> anyhow::Result<Command> {
+        let control = exec::find("supervisorctl")
+            .context("supervisorctl is missing")?
+            .display()
+            .to_string();
+        let fixed = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"];
+        let argv: Vec<String> = fixed
+            .into_iter()
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect();
+        self.command(name, &argv)
+    }
+
+    /// Tells a node's supervisord something, as `supervisorctl` does.
+    ///
+    /// # Errors
+    /// If the node is not running, or supervisord refuses.
+    pub fn supervise(&self, name: &str, words: &[&str]) -> anyhow::Result<String> {
+        exec::run(&mut self.supervisor(name, words)?, None)
+    }
+
+    /// Lets a traffic scheduler of the kernel decide what of a node's packets passes
+    /// its cable and when, in both directions: `tc qdisc add … root` with these words.
+    ///
+    /// # Errors
+    /// If the node is not running, or the kernel does not have the scheduler.
+    pub fn shape_cable(&self, name: &str, scheduler: &[&str]) -> anyhow::Result<()> {
+        let node = self.planned(name)?;
+        let port = net::port(
+            self.pid(name)
+                .with_context(|| format!("{name} is not running"))?,
+        );
+        let add = |device: &str| {
+            let mut argv = vec![
+                "tc".to_owned(),
+                "qdisc".into(),
+                "replace".into(),
+                "dev".into(),
+            ];
+            argv.extend([device.to_owned(), "root".into()]);
+            argv.extend(scheduler.iter().map(|word| (*word).to_owned()));
+            argv
+        };
+        let tc = exec::find("tc").context("tc is missing")?;
+        exec::run(Command::new(tc).args(&add(&port)[1..]), None)?;
+        exec::run(&mut self.command(name, &add(&node.interface))?, None).map(drop)
+    }
+
+    /// Whether the kernel has a traffic scheduler; tried on the lab's own loopback, which nobody uses.
+    pub fn has_scheduler(&self, scheduler: &[&str]) -> bool {
+        let Some(tc) = exec::find("tc") else {
+            return false;
+        };
+        let root = |verb: &str| {
+            let mut command = Command::new(&tc);
+            command.args(["qdisc", verb, "dev", "lo", "root"]);
+            command
+        };
+        let has = exec::run(root("add").args(scheduler), None).is_ok();
+        // There is nothing to take away if it was not added.
+        let _ = exec::output(&mut root("del"), None);
+        has
+    }
+
+    /// Takes away what [`Self::shape_cable`] has added, if anything.
+    ///
+    /// # Errors
+    /// If the node is not running.
+    pub fn unshape_cable(&self, name: &str) -> anyhow::Result<()> {
+        let node = self.planned(name)?;
+        let port = net::port(
+            self.pid(name)
+                .with_context(|| format!("{name} is not running"))?,
+        );
+        let tc = exec::find("tc").context("tc is missing")?;
+        // The kernel refuses to take away what is not there.
+        let _ = exec::output(
+            Command::new(tc).args(["qdisc", "del", "dev", &port, "root"]),
+            None,
+        )?;
+        let words = ["tc", "qdisc", "del", "dev", &node.interface, "root"].map(str::to_owned);
+        let _ = exec::output(&mut self.command(name, &words)?, None)?;
+        Ok(())
+    }
+
+    /// Puts another text into a node's file below `/etc` and tells its daemon; [`Self::repair`]
+    /// puts the right one back.
+    ///
+    /// # Errors
+    /// If the file can't be written or a daemon can't be told.
+    pub fn overwrite(&self, name: &str, path: &str, text: &str) -> anyhow::Result<()> {
+        let node = self.planned(name)?;
+        write(&self.place.node(name).join("etc").join(path), text)?;
+        self.reload(node, node, &[path.to_owned()])
+    }
+
+    /// Puts back every file of a node that is not as planned, and tells its daemons.
+    ///
+    /// # Errors
+    /// If a file can't be written or a daemon can't be told.
+    pub fn repair(&self, name: &str) -> anyhow::Result<()> {
+        let node = self.planned(name)?;
+        let etc = self.place.node(name).join("etc");
+        let is_as_planned = |path: &str, text: &str| {
+            fs::read_to_string(etc.join(path)).is_ok_and(|now| now == text)
+        };
+        let mut changed = Vec::new();
+        for (path, text) in &node.etc {
+            if !is_as_planned(path, text) {
+                write(&etc.join(path), text)?;
+                changed.push(path.clone());
+            }
+        }
+        self.reload(node, node, &changed)
+    }
+
+    /// A path of a running node, as it is reached from inside the lab.
+    ///
+    /// # Errors
+    /// If the node is not running.
+    pub fn path_in(&self, name: &str, path: &str) -> anyhow::Result<PathBuf> {
+        let pid = self
+            .pid(name)
+            .with_context(|| format!("{name} is not running"))?;
+        Ok(PathBuf::from(format!("/proc/{pid}/root{path}")))
+    }
+
+    /// Starts nodes at the same time, one after another where apps are many.
+    ///
+    /// # Errors
+    /// If one can't be started.
+    pub fn start_all(&self, interrupted: &dyn Fn() -> bool) -> anyhow::Result<()> {
+        let stopped: Vec<&NodePlan> = self
+            .plan
+            .nodes
+            .iter()
+            .filter(|node| self.pid(&node.name).is_none())
+            .collect();
+        self.boot_in_waves(&stopped, interrupted, &mut |_| {})
+    }
+
     /// Sends a signal to every process in a node whose program has this name, and says how many there were.
     ///
     /// # Errors
@@ -334,8 +511,20 @@ impl Lab {
 
     /// Writes a node's files; a running node sees them at once, because its /etc is this directory.
     pub(super) fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
+        self.give_secrets(node)?;
         let old = self.old_plan(&node.name);
         write_files(&self.place.node(&node.name), old.as_ref(), node)
+    }
+
+    /// The lab's secrets: of its own, as its data is, and gone with it.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::at(self.place.directory.join(SECRETS))
+    }
+
+    /// Gives a node its part of the secrets; a running node sees it at once.
+    pub(super) fn give_secrets(&self, node: &NodePlan) -> anyhow::Result<()> {
+        let own = Secrets::at(self.place.node(&node.name).join(SECRETS));
+        self.secrets().give(node.tier, &own)
     }
 
     /// Tells daemons of a running node that their files changed.
@@ -381,18 +570,18 @@ impl Lab {
         };
         commands
             .iter()
-            .try_for_each(|words| self.supervisorctl(name, words).map(drop))
+            .try_for_each(|words| self.supervise(name, words).map(drop))
     }
 
     /// One instance after the other, so that nginx always has one to ask.
-    fn restart_app(&self, name: &str) -> anyhow::Result<()> {
-        let list = self.supervisorctl(name, &["avail"])?;
+    pub(super) fn restart_app(&self, name: &str) -> anyhow::Result<()> {
+        let list = self.supervise(name, &["avail"])?;
         let instances = list
             .lines()
             .filter_map(|line| line.split_whitespace().next())
             .filter(|program| program.starts_with("gunicorn:"));
         for instance in instances {
-            self.supervisorctl(name, &["restart", instance])?;
+            self.supervise(name, &["restart", instance])?;
             // It listens once it has loaded the app; supervisord only knows that it runs.
             let Some((pid, number)) = self.pid(name).zip(instance.rsplit('-').next()) else {
                 continue;
@@ -401,24 +590,6 @@ impl Lab {
             exec::wait_until(LOADED, || UnixStream::connect(&socket).is_ok());
         }
         Ok(())
-    }
-
-    /// What supervisord of a node answers.
-    ///
-    /// # Errors
-    /// If it refuses, or the node is not running.
-    pub fn supervisorctl(&self, name: &str, words: &[&str]) -> anyhow::Result<String> {
-        let control = exec::find("supervisorctl")
-            .context("supervisorctl is missing")?
-            .display()
-            .to_string();
-        let fixed = [control.as_str(), "-c", "/etc/supervisor/supervisord.conf"];
-        let argv: Vec<String> = fixed
-            .into_iter()
-            .chain(words.iter().copied())
-            .map(str::to_owned)
-            .collect();
-        exec::run(&mut self.command(name, &argv)?, None)
     }
 
     /// Removes the app's versions that no node runs.
@@ -546,6 +717,8 @@ impl Lab {
 pub struct Process {
     /// Its id in the lab.
     pub pid: i32,
+    /// Id of the process that started it, in the lab.
+    pub parent: i32,
     /// The program's name, at most 15 characters of it.
     pub name: String,
     /// Its command line.
@@ -555,6 +728,15 @@ pub struct Process {
 }
 
 impl Process {
+    /// Whether it stands still after SIGSTOP.
+    pub fn is_stopped(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.pid)).is_ok_and(|stat| {
+            stat.rsplit(')')
+                .next()
+                .is_some_and(|rest| rest.starts_with(" T"))
+        })
+    }
+
     fn read(pid: i32) -> Option<Self> {
         let name = fs::read_to_string(format!("/proc/{pid}/comm"))
             .ok()?
@@ -566,18 +748,16 @@ impl Process {
             .trim()
             .to_owned();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let resident = status.lines().find_map(|line| {
-            line.strip_prefix("VmRSS:")?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        });
+        let number = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
         Some(Self {
             pid,
+            parent: i32::try_from(number("PPid:")?).ok()?,
             name,
             command,
-            resident_kib: resident.unwrap_or(0),
+            resident_kib: number("VmRSS:").unwrap_or(0),
         })
     }
 }

@@ -49,6 +49,14 @@ pub fn labs_directory() -> anyhow::Result<PathBuf> {
     base("GEN_TOPOLOGY_STATE", "XDG_STATE_HOME", ".local/state").map(|base| base.join("labs"))
 }
 
+/// Directory of what was measured, beside the labs, which come and go.
+///
+/// # Errors
+/// As [`labs_directory`].
+pub fn runs_directory() -> anyhow::Result<PathBuf> {
+    base("GEN_TOPOLOGY_STATE", "XDG_STATE_HOME", ".local/state").map(|base| base.join("runs"))
+}
+
 /// Directory of what can be fetched again: `GEN_TOPOLOGY_CACHE`, else below `XDG_CACHE_HOME`.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use super::diagnostic::{Diagnostic, Place, step};
 use super::document::quoted;
 use super::raw::{RawNode, RawTopology};
 use super::values::{Millis, Name};
-use super::{App, Code, Database, LoadBalancer, Network, Node, Tier, Topology};
+use super::{App, Code, Database, LoadBalancer, Network, Node, Slo, Tier, Topology};
 
 /// Voting members that a replica set may have.
 const MAX_VOTERS: usize = 7;
@@ -19,8 +19,9 @@ const MAX_MEMBERS: usize = 50;
 /// Different VRRP priorities that a load balancer may have.
 const MAX_LOAD_BALANCERS: usize = 254;
 /// Environment variables that the rendered gunicorn configuration sets.
-pub(super) const OWN_VARIABLES: [&str; 4] = [
+pub(super) const OWN_VARIABLES: [&str; 5] = [
     "MONGODB_URI",
+    "MONGODB_CREDENTIALS_FILE",
     "MONGODB_DATABASE",
     "DRAIN_FILE",
     "DATABASE_GRACE",
@@ -470,6 +471,10 @@ fn build(raw: RawTopology) -> Option<Topology> {
             election_timeout: raw.database.election_timeout,
             heartbeat_interval: raw.database.heartbeat_interval,
             cache_size: raw.database.cache_size,
+        },
+        slo: Slo {
+            longest_gap: raw.slo.longest_gap,
+            longest_write_gap: raw.slo.longest_write_gap,
         },
         nodes: nodes?,
     })

@@ -26,7 +26,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use allocate::block;
-pub use code::{Code, UnknownCode};
+pub use code::Code;
+pub(crate) use code::codes;
 pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
 pub use edit::{Addition, Edit, EditError, add, remove, scale};
 pub use select::{SelectError, Selector};
@@ -200,6 +201,17 @@ pub struct Database {
     pub cache_size: Bytes,
 }
 
+/// What the failure of a node or a daemon may cost at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slo {
+    /// Longest time without any good answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub longest_gap: Option<Millis>,
+    /// Longest time without an acknowledged write.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub longest_write_gap: Option<Millis>,
+}
+
 /// A stack that can be built: whoever holds one needs to check nothing.
 #[derive(Clone, Debug, Serialize)]
 pub struct Topology {
@@ -208,6 +220,7 @@ pub struct Topology {
     load_balancer: LoadBalancer,
     app: App,
     database: Database,
+    slo: Slo,
     nodes: Vec<Node>,
 }
 
@@ -280,6 +293,11 @@ impl Topology {
     /// Settings of the databases.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// What an outage may cost at most.
+    pub fn slo(&self) -> Slo {
+        self.slo
     }
 
     /// Every node, in file order.

@@ -38,6 +38,9 @@ pub(super) struct RawTopology {
     /// Settings of the databases: a `MongoDB` replica set.
     #[serde(default)]
     pub database: RawDatabase,
+    /// What an outage may cost at most; `gen-topology faults` holds the stack to it.
+    #[serde(default)]
+    pub slo: RawSlo,
     /// Every node, by host name. Order matters: the first load balancer is the preferred owner of the virtual IP.
     pub nodes: IndexMap<String, RawNode>,
 }
@@ -168,6 +171,17 @@ impl Default for RawDatabase {
     }
 }
 
+/// What the failure of a node or a daemon may cost at most.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawSlo {
+    /// Longest time without any good answer. Default: no limit.
+    pub longest_gap: Option<Millis>,
+    /// Longest time without an acknowledged write. Default: no limit.
+    pub longest_write_gap: Option<Millis>,
+}
+
 /// One node.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -207,7 +221,7 @@ fn workers() -> u16 {
     1
 }
 fn threads() -> u16 {
-    8
+    32
 }
 
 /// A default of this file; a test parses the smallest topology, so a wrong one can't be shipped.

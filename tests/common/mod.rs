@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
+pub(crate) mod lab;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -177,13 +179,34 @@ static WRITING: Mutex<()> = Mutex::new(());
 
 /// Where tests that could not run are listed, one a line; empty after a complete run.
 fn report() -> PathBuf {
+    target_directory().join("not-run.txt")
+}
+
+/// Cargo's target directory.
+fn target_directory() -> &'static Path {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    temporary.parent().unwrap_or(temporary).join("not-run.txt")
+    temporary.parent().unwrap_or(temporary)
 }
 
 /// Empties the report of the run before.
 fn fresh_report() {
     REPORT.call_once(|| fs::write(report(), "").expect("the target directory can be written"));
+}
+
+/// A program that `make test` installs for the tests (`tests/tools/`), or this machine
+/// has; says that the calling test can't run if there is none.
+#[track_caller]
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
+    let installed = target_directory().join("tools-python/bin").join(name);
+    let found = Some(installed)
+        .filter(|path| path.is_file())
+        .or_else(|| gen_topology::exec::find(name));
+    if found.is_none() {
+        not_run(&format!(
+            "{name} is not here; `make test` fetches it where a registry of Python packages can be reached"
+        ));
+    }
+    found
 }
 
 /// Says that the calling test could not run. The line goes past the test

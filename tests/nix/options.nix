@@ -1,6 +1,7 @@
 # Every option of NixOS that our modules and tests set, with its type and the file of
 # nixpkgs that declares it. Facts, copied by reading; no code of nixpkgs. An option
-# that we set and that is not listed here stops tests/nix.rs.
+# that we set and that is not listed here stops tests/nix.rs. scripts/eval-hosts
+# compares it with the declarations of a real nixpkgs.
 { lib }:
 let
   inherit (lib) types;
@@ -21,7 +22,10 @@ let
       else
         lib.mergeEqualOption loc definitions;
   };
-  unitName = types.strMatching "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)";
+  unitName = types.strMatching "[a-zA-Z0-9@%:_.\\\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)";
+  nonEmpty = types.addCheck types.str (value: builtins.match "[ \t\n]*" value == null) // {
+    description = "string (with check: non-empty)";
+  };
   option = type: default: lib.mkOption { inherit type default; };
   required = type: lib.mkOption { inherit type; };
 
@@ -165,9 +169,9 @@ let
     "nixos/modules/tasks/filesystems.nix" = {
       fileSystems = option (types.attrsOf (
         types.submodule {
-          options.device = option (types.nullOr types.nonEmptyStr) null;
+          options.device = option (types.nullOr nonEmpty) null;
           # No default since 26.05.
-          options.fsType = required types.nonEmptyStr;
+          options.fsType = required nonEmpty;
         }
       )) { };
     };
@@ -181,6 +185,7 @@ let
       networking.hostName = option (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
       networking.interfaces = option (types.attrsOf interface) { };
       networking.useDHCP = option types.bool true;
+      networking.useHostResolvConf = option types.bool false;
       networking.useNetworkd = option types.bool false;
     };
     "nixos/modules/services/hardware/udev.nix" = {
@@ -254,11 +259,21 @@ let
 
   # There in machines of VM tests, and in virtualisation.vmVariant.
   qemu = {
+    "nixos/modules/virtualisation/disk-size-option.nix" = {
+      virtualisation.diskSize = option (types.either (types.enum [ "auto" ]) types.ints.positive) "auto";
+    };
     "nixos/modules/virtualisation/qemu-vm.nix" = {
-      virtualisation.diskSize = option (types.ints.positive) 1024;
       virtualisation.graphics = option types.bool true;
       virtualisation.memorySize = option types.ints.positive 1024;
       virtualisation.qemu.networkingOptions = option (types.listOf types.str) [ ];
+      virtualisation.sharedDirectories = option (types.attrsOf (
+        types.submodule {
+          options = {
+            source = required types.str;
+            target = required types.path;
+          };
+        }
+      )) { };
     };
   };
 

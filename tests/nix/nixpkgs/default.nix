@@ -2,7 +2,7 @@
 # to build, NixOS has the options of ../options.nix. Honest about being one: what this
 # accepts was not built, and what a build checks is not checked.
 #
-# `lib` is the real one, from GEN_TOPOLOGY_NIXPKGS_LIB or <nixpkgs/lib>.
+# `lib` is the real one, of the nixpkgs that GEN_TOPOLOGY_NIXPKGS or NIX_PATH name, if any.
 { system, config }:
 let
   lib = import ./lib.nix;
@@ -76,6 +76,7 @@ let
       name: arguments: text:
       package ({ inherit name text; } // arguments);
     writeShellApplication = arguments: package arguments;
+    writeText = name: text: package { inherit name text; };
     runtimeShell = "/bin/sh";
 
     testers.runNixOSTest = import ./test.nix { inherit lib pkgs package; };
@@ -87,7 +88,6 @@ let
     python3 = python;
     python3Packages = lib.genAttrs [
       "flask"
-      "gixy"
       "gunicorn"
       "pymongo"
       "supervisor"
@@ -98,6 +98,7 @@ let
     "coreutils"
     "curl"
     "gawk"
+    "gixy"
     "haproxy"
     "installShellFiles"
     "iproute2"

@@ -1,8 +1,8 @@
-# The real library of nixpkgs where GEN_TOPOLOGY_NIXPKGS_LIB says where it is, a stand-in
+# The real library of nixpkgs where GEN_TOPOLOGY_NIXPKGS says where it is, a stand-in
 # elsewhere; and the one function that the flake of nixpkgs adds to it.
 let
-  named = builtins.getEnv "GEN_TOPOLOGY_NIXPKGS_LIB";
-  lib = if named != "" then import (/. + named) else import ./library.nix;
+  named = builtins.getEnv "GEN_TOPOLOGY_NIXPKGS";
+  lib = if named != "" then import (/. + named + "/lib") else import ./library.nix;
 
   # lib.fileset needs Nix 2.14. Here it is enough that each file it is given exists.
   filesets = {

@@ -10,6 +10,19 @@ let
   inherit (lib) mkOption types;
   options = import ../options.nix { inherit lib; };
 
+  # What container-config.nix and resolved.nix make of a container.
+  contained =
+    { config, ... }:
+    {
+      networking.useHostResolvConf = lib.mkDefault true;
+      assertions = [
+        {
+          assertion = !(config.networking.useHostResolvConf && config.networking.useNetworkd);
+          message = "Using host resolv.conf is not supported with systemd-resolved";
+        }
+      ];
+    };
+
   machines =
     declared: default:
     mkOption {
@@ -39,6 +52,10 @@ let
         {
           options = {
             name = mkOption { type = types.str; };
+            requiredFeatures.kvm = mkOption {
+              type = types.bool;
+              default = true;
+            };
             globalTimeout = mkOption { type = types.int; };
             testScript = mkOption { type = types.str; };
             defaults = mkOption {
@@ -47,7 +64,7 @@ let
             };
             node.specialArgs = mkOption { type = types.lazyAttrsOf types.raw; };
             nodes = machines options.node config.defaults;
-            containers = machines options.container config.defaults;
+            containers = machines (options.container ++ [ contained ]) config.defaults;
           };
         }
       ];
@@ -57,6 +74,11 @@ let
 in
 package {
   name = "vm-test-run-${config.name}";
-  inherit (config) nodes containers testScript;
+  inherit (config)
+    containers
+    nodes
+    requiredFeatures
+    testScript
+    ;
   driver = package { name = "nixos-test-driver-${config.name}"; };
 }

@@ -1,0 +1,461 @@
+//! `faults …`: what can be broken, what it may cost, and what it does cost in the lab.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::args::{FaultsArgs, FaultsCommand, Format, OutputArgs};
+use super::lab::Request;
+use super::ui::{Tone, Ui, paint, table};
+use super::{Failure, Outcome, compare, findings, generate, inside, lab, runs, source};
+use crate::faults::catalogue::{CATALOGUE, Fault};
+use crate::faults::report::{self, NotRun, Run};
+use crate::faults::timing::{NodeFiles, Timing};
+use crate::faults::{inject, trial};
+use crate::lab::{Lab, Place};
+use crate::topology::{Slo, Topology, did_you_mean};
+
+/// What to try inside a lab.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Names of the faults, in order.
+    pub faults: Vec<String>,
+    /// How often each.
+    pub repeat: u32,
+    /// How.
+    pub pace: trial::Pace,
+    /// The topology's budget.
+    pub slo: Slo,
+}
+
+/// `faults …`.
+pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome {
+    let lab = args.lab.as_deref();
+    match args.command {
+        FaultsCommand::List(format) => list(file, format.format, ui),
+        FaultsCommand::Predict { rate, format } => predict(file, rate, format.format, ui),
+        FaultsCommand::Run {
+            names,
+            repeat,
+            rate,
+            seed,
+            output,
+        } => {
+            output.check()?;
+            let order = Order {
+                faults: chosen(&names)?
+                    .iter()
+                    .map(|fault| fault.name.to_owned())
+                    .collect(),
+                repeat,
+                pace: trial::Pace {
+                    rate,
+                    seed,
+                    hold_ms: 0,
+                },
+                slo: Slo::default(),
+            };
+            let run = try_faults(file, lab, order, ui)?;
+            conclude(&run, &output, ui)
+        }
+        FaultsCommand::Compare {
+            names,
+            rate,
+            hold,
+            format,
+        } => {
+            let names = if names.is_empty() {
+                compare::FAULTS.map(str::to_owned).to_vec()
+            } else {
+                chosen(&names)?
+                    .iter()
+                    .map(|fault| fault.name.to_owned())
+                    .collect()
+            };
+            let pace = trial::Pace {
+                rate,
+                seed: 1,
+                hold_ms: u64::from(hold) * 1000,
+            };
+            compare::run(file, &names, pace, format.format, ui)
+        }
+        FaultsCommand::Runs(format) => runs::list(&runs::Whose { file, lab }, format.format, ui),
+        FaultsCommand::Report {
+            run,
+            against,
+            output,
+        } => runs::report(&runs::Whose { file, lab }, run, against, &output, ui),
+        FaultsCommand::Undo => lab::pass(file, lab, &Request::UndoFaults, true, ui),
+    }
+}
+
+/// The faults that are meant: names, or beginnings of names before a `*`; all if there are none.
+fn chosen(names: &[String]) -> Result<Vec<&'static Fault>, Failure> {
+    if names.is_empty() {
+        return Ok(CATALOGUE.iter().collect());
+    }
+    let mut found = Vec::new();
+    for name in names {
+        let is_meant = |fault: &&Fault| match name.strip_suffix('*') {
+            Some(start) => fault.name.starts_with(start),
+            None => fault.name == name,
+        };
+        let before = found.len();
+        found.extend(CATALOGUE.iter().filter(is_meant));
+        if found.len() == before {
+            let known = CATALOGUE.iter().map(|fault| fault.name);
+            let hint = match did_you_mean(name, known) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "`gen-topology faults list` lists them".into(),
+            };
+            return Err(Failure::Usage(format!(
+                "there is no fault `{name}`; {hint}"
+            )));
+        }
+    }
+    Ok(found)
+}
+
+/// The times in the files that the topology is rendered to.
+fn timing(topology: &Topology, rate: u32) -> anyhow::Result<Timing> {
+    let rendered = generate::rendered(topology)?;
+    let mut nodes = Vec::new();
+    for (node, files) in topology.nodes().iter().zip(&rendered) {
+        let below = |path: &str| match path {
+            crate::render::FACTS => Some("gen-topology/node.json".to_owned()),
+            path => path.strip_prefix("etc/").map(str::to_owned),
+        };
+        let etc: BTreeMap<String, String> = files
+            .files
+            .iter()
+            .filter_map(|(path, text)| Some((below(path)?, text.to_string())))
+            .collect();
+        nodes.push((node.tier, etc));
+    }
+    let files: Vec<NodeFiles> = nodes
+        .iter()
+        .map(|(tier, etc)| NodeFiles { tier: *tier, etc })
+        .collect();
+    Timing::read(&files, rate)
+}
+
+fn list(file: Option<&Path>, format: Format, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let timing = timing(&topology, DEFAULT_RATE)?;
+    if format == Format::Json {
+        let all: Vec<_> = CATALOGUE
+            .iter()
+            .map(|fault| {
+                json!({
+                    "name": fault.name,
+                    "tier": fault.tier,
+                    "breaks": fault.breaks,
+                    "visitors": fault.visitors,
+                    "undo": fault.undo,
+                    "bound": (fault.bound)(&timing),
+                    "lacks": fault.lacks(&timing),
+                })
+            })
+            .collect();
+        return ui.json(&all);
+    }
+    let mut text = String::new();
+    for fault in CATALOGUE {
+        let bound = (fault.bound)(&timing);
+        text.push_str(&format!("{}\n", paint(Tone::Strong, fault.name)));
+        text.push_str(&format!("  what      {}\n", fault.breaks));
+        text.push_str(&format!("  visitors  {}\n", fault.visitors));
+        for (what, limit) in bound.limits() {
+            text.push_str(&format!(
+                "  bound     {what} ≤ {} = {} = {:.0} ms\n",
+                limit.formula, limit.values, limit.ms
+            ));
+        }
+        text.push_str(&format!("  lost      {}\n", bound.lost.words()));
+        text.push_str(&format!("  undone    {}\n", fault.undo));
+        if let Some(lacks) = fault.lacks(&timing) {
+            text.push_str(&format!(
+                "  {}\n",
+                paint(Tone::Warning, &format!("this stack can't have it: {lacks}"))
+            ));
+        }
+        text.push('\n');
+    }
+    ui.data(text.trim_end())
+}
+
+/// Requests a second unless something else is said.
+pub(super) const DEFAULT_RATE: u32 = 200;
+
+fn predict(file: Option<&Path>, rate: u32, format: Format, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let timing = timing(&topology, rate)?;
+    let predictions: Vec<_> = CATALOGUE
+        .iter()
+        .map(|fault| {
+            let bound = (fault.bound)(&timing);
+            let lacks = fault.lacks(&timing);
+            let over = match lacks {
+                None => report::over_budget(&bound, topology.slo()),
+                Some(_) => Vec::new(),
+            };
+            (fault, bound, lacks, over)
+        })
+        .collect();
+    if format == Format::Json {
+        let all: Vec<_> = predictions
+            .iter()
+            .map(|(fault, bound, lacks, over)| json!({ "fault": fault.name, "bound": bound, "lacks": lacks, "over_budget": over }))
+            .collect();
+        ui.json(&all)?;
+    } else {
+        let ms = |limit: &Option<crate::faults::bound::Limit>| {
+            limit
+                .as_ref()
+                .map_or("-".into(), |limit| format!("{:.0} ms", limit.ms))
+        };
+        let rows: Vec<Vec<String>> = predictions
+            .iter()
+            .map(|(fault, bound, lacks, over)| {
+                if let Some(lacks) = lacks {
+                    return vec![fault.name.to_owned(), paint(Tone::Quiet, lacks)];
+                }
+                let tone = if over.is_empty() {
+                    Tone::Strong
+                } else {
+                    Tone::Bad
+                };
+                let longest = bound.write_gap.as_ref().or(bound.gap.as_ref());
+                vec![
+                    paint(tone, fault.name),
+                    ms(&bound.gap),
+                    ms(&bound.write_gap),
+                    ms(&bound.slowest),
+                    ms(&bound.detect),
+                    bound.lost.words(),
+                    longest.map_or("-", |limit| &limit.formula).to_owned(),
+                ]
+            })
+            .collect();
+        ui.data(&table(
+            &[
+                "FAULT",
+                "GAP",
+                "OF WRITES",
+                "SLOWEST",
+                "NOTICED",
+                "LOST",
+                "LONGEST GAP IS",
+            ],
+            &rows,
+        ))?;
+    }
+    let over: Vec<String> = predictions
+        .iter()
+        .flat_map(|(fault, _, _, over)| {
+            over.iter()
+                .map(move |what| format!("{}: {what}", fault.name))
+        })
+        .collect();
+    for sentence in &over {
+        ui.warn(&format!("{} {sentence}", paint(Tone::Bad, "over budget:")));
+    }
+    if over.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Budget)
+    }
+}
+
+/// Tries faults in a lab that runs, and keeps what was found.
+pub(super) fn try_faults(
+    file: Option<&Path>,
+    lab: Option<&str>,
+    mut order: Order,
+    ui: &mut Ui,
+) -> Result<Run, Failure> {
+    let place = lab::place(file, lab)?;
+    // The budget is the topology's; a lab whose topology is gone has none.
+    if let Ok((_, topology)) = source::load(file, ui) {
+        order.slo = topology.slo();
+    }
+    let run = try_in(&place, &order, ui)?;
+    let number = runs::keep(&run)?;
+    ui.say(&format!(
+        "kept as run {number} of {}; `gen-topology faults report {number}` shows it again",
+        run.stack
+    ));
+    if run.interrupted {
+        return Err(Failure::Interrupted(format!(
+            "{} trials were finished, and the lab is whole again",
+            run.trials.len()
+        )));
+    }
+    Ok(run)
+}
+
+/// Tries faults in a lab that runs.
+pub(super) fn try_in(place: &Place, order: &Order, ui: &mut Ui) -> Result<Run, Failure> {
+    let running = lab::running(place)?;
+    let _lock = place.lock()?;
+    let interrupted = lab::listen_for_interrupts()?;
+    let result = place.directory.join(RESULT);
+    // What an earlier run left is not what this one found.
+    let _ = std::fs::remove_file(&result);
+    let request = Request::Faults(order.clone());
+    let mut child = lab::apart(&mut lab::inner(&running, &request, ui)?)
+        .spawn()
+        .context("entering the lab")?;
+    lab::imitate(lab::wait_for(&mut child, &interrupted)?)?;
+    let text = std::fs::read_to_string(&result).context("reading what was found")?;
+    Ok(Run::parse(text.as_bytes()).context("reading what was found")?)
+}
+
+/// File in a lab's directory in which the inner command leaves what it found.
+const RESULT: &str = "faults.json";
+
+/// Faults are tried, inside the lab.
+pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
+    let lab = Lab::open(place)?;
+    let flag = inside::interrupts()?;
+    let interrupted = || flag.load(Ordering::SeqCst);
+    let mut run = Run {
+        version: report::VERSION,
+        stack: lab.plan().name.clone(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        sizes: crate::topology::Tier::ALL.map(|tier| lab.plan().tier(tier).count()),
+        rate: order.pace.rate,
+        seed: order.pace.seed,
+        slo: order.slo,
+        trials: Vec::new(),
+        not_run: Vec::new(),
+        interrupted: false,
+    };
+    // Somebody may have left the lab broken.
+    inject::make_whole(&lab)?;
+    let timing = trial::timing(&lab, order.pace.rate)?;
+    for name in &order.faults {
+        let fault = Fault::named(name).context("an unknown fault")?;
+        let why = fault
+            .lacks(&timing)
+            .or_else(|| inject::unable(&lab, fault.action).map(str::to_owned));
+        if let Some(why) = why {
+            ui.say(&format!(
+                "{} {name}: not run: {why}",
+                paint(Tone::Warning, "-")
+            ));
+            run.not_run.push(NotRun {
+                fault: name.clone(),
+                why,
+                failed: false,
+            });
+            continue;
+        }
+        for repeat in 0..order.repeat {
+            if interrupted() {
+                break;
+            }
+            repeatedly(&lab, fault, order, repeat, &interrupted, &mut run, ui)?;
+        }
+    }
+    run.interrupted = interrupted();
+    let text = serde_json::to_string(&run)?;
+    std::fs::write(place.directory.join(RESULT), text).context("writing what was found")?;
+    Ok(())
+}
+
+/// One trial of several.
+fn repeatedly(
+    lab: &Lab,
+    fault: &'static Fault,
+    order: &Order,
+    repeat: u32,
+    interrupted: &dyn Fn() -> bool,
+    run: &mut Run,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let count = if order.repeat > 1 {
+        format!(" {}/{}", repeat + 1, order.repeat)
+    } else {
+        String::new()
+    };
+    ui.say(&format!(
+        "{} {}{count}: {}",
+        paint(Tone::Quiet, "…"),
+        fault.name,
+        fault.breaks
+    ));
+    let pace = trial::Pace {
+        seed: order.pace.seed.wrapping_add(u64::from(repeat)),
+        ..order.pace
+    };
+    match trial::run(lab, fault, pace, &entries(), interrupted) {
+        Ok(mut trial) => {
+            trial.broken.extend(trial::over_budget(&trial, order.slo));
+            ui.say(&findings::line(&trial));
+            run.trials.push(trial);
+            Ok(())
+        }
+        Err(_) if interrupted() => Ok(()),
+        Err(error) => {
+            // The others may still be possible; if the lab can't be mended they are not.
+            run.not_run.push(NotRun {
+                fault: fault.name.to_owned(),
+                why: format!("{error:#}"),
+                failed: true,
+            });
+            ui.error(&error.context(format!("{} could not be tried", fault.name)));
+            trial::wait_until_whole(lab, interrupted)
+        }
+    }
+}
+
+/// Beginning of the ids of a load's entries, different from those of every other load.
+fn entries() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("fault-{}", since.as_millis())
+}
+
+/// Makes the lab whole, inside it.
+pub(super) fn undo(place: &Place, ui: &mut Ui) -> Outcome {
+    let lab = Lab::open(place)?;
+    inject::make_whole(&lab)?;
+    inject::clean_up(&lab)?;
+    trial::wait_until_whole(&lab, &|| false)?;
+    ui.say(&format!("{} is whole", lab.plan().name));
+    Ok(())
+}
+
+pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
+    runs::present(run, output, ui)?;
+    let broken = run.rows().iter().filter(|row| !row.is_kept()).count();
+    let sent: usize = run
+        .trials
+        .iter()
+        .map(|trial| trial.measured.requests.sent)
+        .sum();
+    let lost: usize = run
+        .trials
+        .iter()
+        .map(|trial| trial.measured.requests.lost())
+        .sum();
+    ui.say(&format!(
+        "{} trials, {sent} requests, {lost} without an answer; {} faults cost more than predicted, {} not run",
+        run.trials.len(),
+        broken,
+        run.not_run.len()
+    ));
+    let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
+    match (run.is_kept(), failed) {
+        (false, _) => Err(Failure::Budget),
+        (true, 0) => Ok(()),
+        (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),
+    }
+}

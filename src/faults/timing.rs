@@ -1,0 +1,221 @@
+//! The times that decide how long an outage lasts, read from the rendered files: the
+//! same bytes that the daemons read, by parsers of their own. Nothing is taken from the
+//! topology, so a template that says something else than the topology is noticed.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail};
+
+use crate::config::{self, NodeFacts};
+use crate::native::{haproxy, keepalived, mongod};
+use crate::topology::Tier;
+
+/// What is never noticed takes an hour, in milliseconds: until a person comes.
+const NEVER: f64 = 3_600_000.0;
+
+/// What a prediction is computed from. All times in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timing {
+    /// Time between two VRRP adverts.
+    pub advert: f64,
+    /// Skew of the second load balancer, which takes over from the first.
+    pub skew: f64,
+    /// Skew of the last load balancer.
+    pub last_skew: f64,
+    /// Until the check of haproxy by keepalived has failed often enough.
+    pub script: f64,
+    /// Time between two health checks of an app server.
+    pub inter: f64,
+    /// The same once a check has failed.
+    pub fastinter: f64,
+    /// Failed checks until a server is down.
+    pub fall: f64,
+    /// How long a check waits for the answer.
+    pub check: f64,
+    /// How long a check waits for the connection.
+    pub check_connect: f64,
+    /// How long haproxy waits for a connection to an app server.
+    pub connect: f64,
+    /// From DOWN until requests that still wait there are taken back.
+    pub release: f64,
+    /// How long members wait for a silent primary.
+    pub election: f64,
+    /// Time between two looks of the driver at the members.
+    pub driver_heartbeat: f64,
+    /// How long the driver waits for an answer.
+    pub socket: f64,
+    /// How long the driver waits for a connection.
+    pub driver_connect: f64,
+    /// How long a secondary waits for a silent sync source.
+    pub sync_source: f64,
+    /// Requests that one app server works on at a time.
+    pub in_hand: usize,
+    /// Nodes by tier.
+    pub load_balancers: usize,
+    /// Nodes by tier.
+    pub apps: usize,
+    /// Members that vote.
+    pub voters: usize,
+    /// Requests a second of the load.
+    pub rate: u32,
+}
+
+/// The rendered files of one node.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeFiles<'f> {
+    /// What the node does.
+    pub tier: Tier,
+    /// Path below `/etc` → text.
+    pub etc: &'f BTreeMap<String, String>,
+}
+
+impl NodeFiles<'_> {
+    fn text(&self, path: &str) -> anyhow::Result<&str> {
+        self.etc
+            .get(path)
+            .map(String::as_str)
+            .with_context(|| format!("there is no rendered {path}"))
+    }
+}
+
+impl Timing {
+    /// Reads the files of every node, load balancers in order of preference.
+    ///
+    /// # Errors
+    /// If a file is missing or does not say what has to be known.
+    pub fn read(nodes: &[NodeFiles], rate: u32) -> anyhow::Result<Self> {
+        let tier = |tier: Tier| nodes.iter().filter(move |node| node.tier == tier);
+        let (Some(balancer), Some(app), Some(database)) = (
+            tier(Tier::LoadBalancer).next(),
+            tier(Tier::App).next(),
+            tier(Tier::Database).next(),
+        ) else {
+            bail!("a stack without load balancer, app server or database has nothing to predict");
+        };
+        let vrrp = tier(Tier::LoadBalancer)
+            .map(Vrrp::read)
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let first = vrrp.first().context("there is no load balancer")?;
+        let haproxy = Haproxy::read(balancer.text("haproxy/haproxy.cfg")?)?;
+        let facts: NodeFacts = serde_json::from_str(database.text("gen-topology/node.json")?)
+            .context("reading node.json")?;
+        let set = facts
+            .database
+            .context("node.json of a database has no replica set")?;
+        let mongod = mongod::Config::parse(database.text("mongod.conf")?)?;
+        let gunicorn = app.text("gunicorn/gunicorn.conf.py")?;
+        let instances = app
+            .text("supervisor/supervisord.conf")?
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("numprocs=")?.trim().parse().ok())
+            .unwrap_or(1);
+        Ok(Self {
+            advert: first.advert,
+            skew: vrrp.get(1).unwrap_or(first).skew,
+            last_skew: vrrp.last().unwrap_or(first).skew,
+            script: first.script,
+            inter: haproxy.inter,
+            fastinter: haproxy.fastinter,
+            fall: haproxy.fall,
+            check: haproxy.check,
+            check_connect: haproxy.connect.min(haproxy.inter),
+            connect: haproxy.connect,
+            release: (config::RELEASE_AFTER + config::RELEASE_PAUSE).as_secs_f64() * 1000.0,
+            election: milliseconds(set.election_timeout_ms),
+            driver_heartbeat: uri(gunicorn, "heartbeatFrequencyMS", 10_000.0),
+            socket: uri(gunicorn, "socketTimeoutMS", NEVER),
+            driver_connect: uri(gunicorn, "connectTimeoutMS", 20_000.0),
+            sync_source: mongod
+                .parameter("oplogNetworkTimeoutBufferSeconds")
+                .and_then(serde_yaml_ng::Value::as_f64)
+                .map_or(5000.0, |seconds| seconds * 1000.0),
+            in_hand: python(gunicorn, "workers") * python(gunicorn, "threads") * instances,
+            load_balancers: vrrp.len(),
+            apps: tier(Tier::App).count(),
+            voters: set.members.iter().filter(|member| member.voting).count(),
+            rate,
+        })
+    }
+}
+
+/// What a load balancer's keepalived.conf says.
+struct Vrrp {
+    advert: f64,
+    skew: f64,
+    script: f64,
+}
+
+impl Vrrp {
+    fn read(node: &NodeFiles) -> anyhow::Result<Self> {
+        let config = keepalived::Config::parse(node.text("keepalived/keepalived.conf")?)?;
+        let instance = config
+            .instances
+            .first()
+            .context("keepalived.conf has no vrrp_instance")?;
+        Ok(Self {
+            advert: instance.advert_interval() * 1000.0,
+            skew: instance.skew() * 1000.0,
+            // Without a check nobody notices.
+            script: config
+                .scripts
+                .first()
+                .map_or(NEVER, |script| script.longest_detection_of_hang() * 1000.0),
+        })
+    }
+}
+
+/// What haproxy.cfg says about the backend of the app servers.
+struct Haproxy {
+    inter: f64,
+    fastinter: f64,
+    fall: f64,
+    check: f64,
+    connect: f64,
+}
+
+impl Haproxy {
+    fn read(text: &str) -> anyhow::Result<Self> {
+        let config = haproxy::Config::parse(text)?;
+        let backend = config
+            .proxy("backend", "app")
+            .context("haproxy.cfg has no backend `app`")?;
+        let servers = backend.servers();
+        let server = servers
+            .first()
+            .context("haproxy.cfg has no server in `app`")?;
+        let timeout = |name: &str| backend.timeout(name).map(|time| milliseconds(time.get()));
+        let inter = milliseconds(server.inter().get());
+        Ok(Self {
+            inter,
+            fastinter: milliseconds(server.fastinter().get()),
+            fall: f64::from(server.fall()),
+            // Without a time of its own a check may take until the next one.
+            check: timeout("check").unwrap_or(inter),
+            connect: timeout("connect").context("haproxy.cfg has no `timeout connect`")?,
+        })
+    }
+}
+
+/// Whole milliseconds as what one computes with.
+fn milliseconds(time: u64) -> f64 {
+    std::time::Duration::from_millis(time).as_secs_f64() * 1000.0
+}
+
+/// An option of the connection string, in milliseconds.
+fn uri(gunicorn: &str, option: &str, default: f64) -> f64 {
+    let value = gunicorn
+        .split(['?', '&', '"'])
+        .find_map(|part| part.strip_prefix(option)?.strip_prefix('='));
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(default)
+}
+
+/// A whole number of gunicorn's settings; 1, its default, if it is not there.
+fn python(gunicorn: &str, setting: &str) -> usize {
+    let line = gunicorn
+        .lines()
+        .find_map(|line| line.strip_prefix(setting)?.trim().strip_prefix('='));
+    line.and_then(|value| value.trim().parse().ok())
+        .unwrap_or(1)
+}
