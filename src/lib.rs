@@ -17,6 +17,7 @@ pub mod exec;
 pub mod faults;
 pub mod health;
 pub mod hosts;
+pub mod import;
 pub mod lab;
 pub mod lint;
 pub mod native;

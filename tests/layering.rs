@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 16] = [
+const DOORS: [(&str, &[&str]); 17] = [
     (
         "deploy",
         &["config", "health", "render", "topology", "exec", "secrets"],
@@ -27,6 +27,7 @@ const DOORS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("node", &["config", "health", "exec", "topology", "secrets"]),
+    ("import", &["topology"]),
     ("export", &["config", "render", "topology"]),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),
@@ -226,8 +227,8 @@ fn is_pure(file: &str) -> bool {
     let room = file.split(['/', '.']).next().unwrap_or_default();
     matches!(
         room,
-        "topology" | "config" | "render" | "lint" | "native" | "whatif"
-    ) || file == "plan.rs"
+        "topology" | "config" | "render" | "lint" | "native" | "whatif" | "import"
+    )
         || file.ends_with("/plan.rs")
         || file.starts_with("faults/report/")
         || matches!(

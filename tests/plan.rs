@@ -140,7 +140,7 @@ fn load_balancers_join_after_and_leave_before_the_others_learn_of_it() {
     assert_eq!(
         told(&between(&more, TOPOLOGY)),
         [
-            "lb-3: hand the virtual IP over, stop".to_owned(),
+            "lb-3: stop".to_owned(),
             format!("lb-2: {reload}"),
             format!("lb-1: {reload}")
         ]

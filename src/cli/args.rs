@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::secrets::Rotation;
-use crate::topology::{Millis, Selector, Tier};
+use crate::topology::{Millis, Name, Selector, Tier};
 
 /// From one topology file to a highly available web stack
 ///
@@ -80,6 +80,12 @@ pub(super) enum Command {
     Remove(RemoveArgs),
     /// Add or remove nodes until tiers have the given sizes
     Scale(ScaleArgs),
+    /// Make a topology from another tool's inventory
+    Import(ImportArgs),
+    /// Set one value, such as `load_balancer.drain_time 2s`
+    Set(SetArgs),
+    /// Give a node another name
+    Rename(RenameArgs),
     /// Tell what would change on which node, in which order, and what visitors notice
     Plan(PlanArgs),
     /// Render every node's configuration into hosts/
@@ -202,6 +208,72 @@ pub(super) struct ScaleArgs {
     /// Sizes, such as `app=6 database=3`
     #[arg(required = true, value_name = "TIER=COUNT", value_parser = tier_count)]
     pub sizes: Vec<(Tier, usize)>,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ImportArgs {
+    #[command(subcommand)]
+    pub command: ImportCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// An Ansible inventory, in INI or YAML
+    Ansible(AnsibleArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AnsibleArgs {
+    /// The inventory; `-` is standard input
+    pub inventory: PathBuf,
+    /// Which group is which tier, such as `webservers=app`, where its name does not tell
+    #[arg(long, value_name = "GROUP=TIER", value_parser = group_tier)]
+    pub map: Vec<(String, Tier)>,
+    /// Name of the stack
+    #[arg(long, default_value = "imported")]
+    pub name: Name,
+    /// Subnet of all nodes [default: what holds the hosts' addresses]
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: Option<ipnet::Ipv4Net>,
+    /// Address that visitors use [default: the inventory's, or a free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub virtual_ip: Option<std::net::Ipv4Addr>,
+    /// File to write, which must not be there yet [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+fn group_tier(text: &str) -> Result<(String, Tier), String> {
+    let (group, tier) = text
+        .split_once('=')
+        .ok_or("write it as GROUP=TIER, such as webservers=app")?;
+    Ok((group.to_owned(), tier.parse()?))
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SetArgs {
+    /// Where, such as `app.workers` or `nodes.node-2.address`
+    pub path: String,
+    /// The value
+    #[arg(required_unless_present = "default", allow_hyphen_values = true)]
+    pub value: Option<String>,
+    /// Let the default count again
+    #[arg(long, conflicts_with = "value")]
+    pub default: bool,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RenameArgs {
+    /// The node
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// Its new name
+    #[arg(value_name = "NEW")]
+    pub new: String,
     #[command(flatten)]
     pub edit: EditArgs,
 }

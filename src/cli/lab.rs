@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
@@ -361,7 +362,6 @@ fn bring_up(
 /// Set when Ctrl-C was pressed, the terminal closed, or this process was told to end.
 pub(super) fn listen_for_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .context("listening for Ctrl-C")?;

@@ -12,6 +12,7 @@ mod edit;
 mod faults;
 mod findings;
 mod generate;
+mod import;
 mod init;
 mod inside;
 mod lab;
@@ -131,6 +132,9 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Add(args) => edit::add(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Import(args) => import::run(&args, ui),
+        Command::Set(args) => edit::set(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Rename(args) => edit::rename(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Plan(args) => plan::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),

@@ -39,9 +39,7 @@ impl Action {
             Action::ReloadHaproxy => "reload haproxy",
             Action::ReloadKeepalived => "reload Keepalived",
             Action::RestartKeepalived => "hand the virtual IP over, restart Keepalived",
-            Action::RestartLoadBalancer => {
-                "hand the virtual IP over, restart haproxy and Keepalived"
-            }
+            Action::RestartLoadBalancer => "restart haproxy and Keepalived",
             Action::ReloadNginx => "reload nginx",
             Action::UpdateSupervisor => "update supervisord",
             Action::RestartApp => "restart the app",

@@ -13,6 +13,11 @@ pub(super) fn obstacles(steps: &[Step], old: &Fleet, new: &Fleet, choice: &Choic
         }
     }
     found.extend(whole_stack(old, new));
+    found.extend(
+        new.nodes()
+            .iter()
+            .filter_map(|node| in_the_place_of(node, old, new)),
+    );
     for tier in [Tier::LoadBalancer, Tier::Database] {
         let stays = old.tier(tier).any(|node| new.node(node.name()).is_some());
         if !stays && old.tier(tier).next().is_some() {
@@ -48,6 +53,22 @@ fn moved(old: &NodeState, new: &NodeState) -> Option<String> {
 
 /// How a setting is read from any node of its tier.
 type Setting = fn(&NodeState) -> Option<String>;
+
+/// A new node with the address of one that is still there: a node that was renamed.
+fn in_the_place_of(node: &NodeState, old: &Fleet, new: &Fleet) -> Option<String> {
+    if old.node(node.name()).is_some() {
+        return None;
+    }
+    let same = |other: &&NodeState| {
+        other.facts.address == node.facts.address && new.node(other.name()).is_none()
+    };
+    let other = old.nodes().iter().find(same)?;
+    Some(format!(
+        "{} has the address of {}, which leaves: remove {1} and apply, then add {0} and apply again",
+        node.name(),
+        other.name()
+    ))
+}
 
 /// Settings that all nodes have to share at every moment.
 fn whole_stack(old: &Fleet, new: &Fleet) -> Vec<String> {

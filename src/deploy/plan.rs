@@ -138,8 +138,7 @@ impl Step {
             (What::Add, _) => "boot".into(),
             (What::Drain, _) => "drain".into(),
             (What::Remove, Tier::Database) => "leave the replica set, stop".into(),
-            (What::Remove, Tier::LoadBalancer) => "hand the virtual IP over, stop".into(),
-            (What::Remove, Tier::App) => "stop".into(),
+            (What::Remove, _) => "stop".into(),
             (What::Change { how, .. }, tier) => {
                 let words: Vec<&str> = how.iter().map(|action| action.words()).collect();
                 match (words.as_slice(), tier) {

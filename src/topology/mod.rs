@@ -13,6 +13,7 @@ mod document;
 mod edit;
 mod raw;
 mod select;
+mod set;
 mod shape;
 mod values;
 
@@ -30,6 +31,7 @@ pub(crate) use code::codes;
 pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
 pub use edit::{Addition, Edit, EditError, add, remove, scale};
 pub use select::{SelectError, Selector};
+pub use set::{rename, set};
 pub use values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 
 /// The text of a topology file and where it came from.
