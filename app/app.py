@@ -38,6 +38,7 @@ UNKNOWN = "It is not certain whether your entry was saved. Trying again is safe:
 app = Flask(__name__)
 app.config.from_mapping(
     MONGODB_URI=os.environ.get("MONGODB_URI", "mongodb://127.0.0.1:27017/?w=majority"),
+    MONGODB_CREDENTIALS_FILE=os.environ.get("MONGODB_CREDENTIALS_FILE", ""),
     MONGODB_DATABASE=os.environ.get("MONGODB_DATABASE", "web"),
     DRAIN_FILE=os.environ.get("DRAIN_FILE", "/run/gen-topology/drain"),
     DATABASE_GRACE=float(os.environ.get("DATABASE_GRACE", "4.3")),
@@ -48,7 +49,12 @@ app.config.from_mapping(
 
 def database() -> Database:
     config = app.config
-    return get_database(config["MONGODB_URI"], config["MONGODB_DATABASE"], config["DATABASE_GRACE"])
+    return get_database(
+        config["MONGODB_URI"],
+        config["MONGODB_DATABASE"],
+        config["DATABASE_GRACE"],
+        config["MONGODB_CREDENTIALS_FILE"],
+    )
 
 
 def clean_text(raw: Any) -> str:

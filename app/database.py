@@ -2,7 +2,8 @@
 
 Nothing here runs at import. gunicorn preloads the app and then forks, and a
 ``MongoClient`` must not cross a fork, so :func:`get_database` makes one lazily
-for each process. Everything about the connection is set in the URI.
+for each process. Everything about the connection is set in the URI, except user and
+password: those are in a file, and when it changes a new client takes over.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from pymongo.read_preferences import Nearest, Primary, SecondaryPreferred
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Login = tuple[str, str]  # user, password
 Entry = dict[str, Any]  # {"_id": str, "text": str, "node": str, "created": datetime}
 
 BUDGET = 9.0  # seconds a write, or a read from the primary, may take in all
@@ -40,8 +42,11 @@ ATTEMPT = 4.0  # seconds of one attempt, so that a silent member leaves time for
 PAUSE = 0.1  # seconds between two attempts, and between pings while none succeeds
 PING_INTERVAL = 1.0  # seconds between pings while all is well
 PING_LIMIT = 0.5  # seconds one ping may take
+RETIREMENT = 12.0  # seconds until a client with an old password is closed: longer than any request
 FIRST_PING_WAIT = 0.3  # seconds a new process may keep its first callers waiting
 READ_LIMIT, READ_LIMIT_DOWN = 1.5, 0.25  # seconds per read of the page: usually / after a failed ping
+
+AUTHENTICATION_FAILED = 18  # the server's error code
 
 STATES = {
     "RSPrimary": "primary",
@@ -90,35 +95,94 @@ def persist(operation: Callable[[], T]) -> T:
             time.sleep(PAUSE)
 
 
+def read_logins(path: str) -> list[Login]:
+    """Users and passwords of a file, one ``user:password`` a line, the newest first.
+
+    Without a path there are none, and the database is used without a password.
+    """
+    if not path:
+        return []
+    with open(path, encoding="utf-8") as file:
+        lines = [line.strip().partition(":") for line in file if line.strip()]
+    return [(user, password) for user, _, password in lines]
+
+
 class Database:
     """Entries and health. The constructor returns at once; a daemon thread does the pinging."""
 
-    def __init__(self, uri: str, name: str, grace: float) -> None:
+    def __init__(self, uri: str, name: str, grace: float, credentials: str = "") -> None:
         self.pid = os.getpid()
         self.grace = grace
-        self.client: Any = pymongo.MongoClient(uri, connect=False, appname="gen-topology-app")
-        self.entries: Any = self.client[name].get_collection(
+        self._uri = uri
+        self._name = name
+        self._credentials = credentials
+        self._logins = self._read_logins()
+        self._use(self._connect(self._logins[0] if self._logins else None))
+        self._started = time.monotonic()
+        self._reached = threading.Event()
+        self._answering = False
+        self._refused = False
+        self._last_answer = 0.0
+        self._index_builder: threading.Thread | None = None
+        threading.Thread(target=self._watch, name="database-watch", daemon=True).start()
+
+    # The client, and its replacement when the password changes.
+
+    def _read_logins(self) -> list[Login]:
+        try:
+            return read_logins(self._credentials)
+        except OSError as error:  # it may come later
+            log.warning("user and password cannot be read: %s", error)
+            return []
+
+    def _connect(self, login: Login | None) -> Any:
+        who = {"username": login[0], "password": login[1]} if login else {}
+        return pymongo.MongoClient(self._uri, connect=False, appname="gen-topology-app", **who)
+
+    def _use(self, client: Any) -> None:
+        self.client: Any = client
+        self.entries: Any = client[self._name].get_collection(
             "entries", codec_options=CodecOptions(tz_aware=True)
         )
         # What a majority has acknowledged, as the primary knows it.
         self.committed: Any = self.entries.with_options(
             read_preference=Primary(), read_concern=ReadConcern("majority")
         )
-        self._started = time.monotonic()
-        self._reached = threading.Event()
-        self._answering = False
-        self._last_answer = 0.0
-        self._index_builder: threading.Thread | None = None
-        threading.Thread(target=self._watch, name="database-watch", daemon=True).start()
+
+    def _renew(self) -> None:
+        """Change to the newest login of the file that the database accepts, if there is another."""
+        logins = self._read_logins()
+        if logins == self._logins and not (self._refused and len(logins) > 1):
+            return
+        for login in logins:
+            client = self._connect(login)
+            try:
+                with pymongo.timeout(PING_LIMIT):
+                    client.admin.command("ping", read_preference=Nearest())
+            except PyMongoError:
+                client.close()
+                continue
+            old = self.client
+            self._use(client)
+            self._logins = logins
+            # Requests that have begun go on with the old one.
+            retire = threading.Timer(RETIREMENT, old.close)
+            retire.daemon = True
+            retire.start()
+            return
 
     # Health: cached, so asking costs nothing and never waits for the network.
 
     def _watch(self) -> None:
         while True:
+            self._renew()
             self._ping()
             time.sleep(PING_INTERVAL if self._answering else PAUSE)
 
     def _ping(self) -> None:
+        if self._credentials and not self._logins:
+            self._answering = False  # mongod answers a ping from anybody
+            return
         try:
             with pymongo.timeout(PING_LIMIT):
                 self.client.admin.command("ping", read_preference=Nearest())
@@ -126,7 +190,9 @@ class Database:
             if self._answering:
                 log.warning("no answer from the database: %s", error)
             self._answering = False
+            self._refused = getattr(error, "code", None) == AUTHENTICATION_FAILED
             return
+        self._refused = False
         self._last_answer = time.monotonic()
         self._answering = True
         self._reached.set()
@@ -238,11 +304,11 @@ _lock = threading.Lock()
 _current: Database | None = None
 
 
-def get_database(uri: str, name: str, grace: float) -> Database:
+def get_database(uri: str, name: str, grace: float, credentials: str = "") -> Database:
     """The database of this process, made when first asked for."""
     global _current
     if _current is None or _current.pid != os.getpid():
         with _lock:
             if _current is None or _current.pid != os.getpid():
-                _current = Database(uri, name, grace)
+                _current = Database(uri, name, grace, credentials)
     return _current

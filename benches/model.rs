@@ -45,10 +45,14 @@ fn main() -> anyhow::Result<ExitCode> {
     let base = directory.path();
     fs::create_dir(base.join("app"))?;
     fs::write(base.join("app/requirements.txt"), "")?;
-    fs::write(base.join("topology.json"), topology())?;
+    fs::write(base.join("topology.json"), topology(APPS))?;
+    fs::write(base.join("smaller.json"), topology(290))?;
     let hosts = base.join("hosts");
     let mut rows = vec![
         row("check", Some(200), || run(base, &["check"]))?,
+        row("whatif, 300 nodes", Some(1000), || {
+            run(base, &["whatif", "-f", "smaller.json"])
+        })?,
         row("generate, cold", Some(1000), || {
             if hosts.exists() {
                 fs::remove_dir_all(&hosts)?;
@@ -121,6 +125,7 @@ fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<Duration> {
         .args(arguments)
         .current_dir(directory)
         .env_remove("GEN_TOPOLOGY_FILE")
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .context("starting gen-topology")?;
@@ -183,12 +188,12 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<Duration> {
     Ok(start.elapsed())
 }
 
-fn topology() -> String {
+fn topology(apps: usize) -> String {
     let mut nodes = Vec::new();
     for (tier, stem, count, block) in [
         ("load-balancer", "lb", LOAD_BALANCERS, 16_usize),
         ("database", "db", DATABASES, 32),
-        ("app", "app", APPS, 64),
+        ("app", "app", apps, 64),
     ] {
         for index in 0..count {
             let mut node = String::new();

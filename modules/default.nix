@@ -18,5 +18,6 @@
     ./mongodb.nix
     ./network.nix
     ./nginx.nix
+    ./secrets.nix
   ];
 }

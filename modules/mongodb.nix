@@ -98,12 +98,15 @@ in
 
       serviceConfig = hardening // {
         Type = "exec";
+        # As root (`+`): the source is root's. A copy, because mongod wants a key that only
+        # its owner can read, and a credential's access list looks as if a group could.
+        ExecStartPre = "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o mongodb -g mongodb ${lib.escapeShellArg top.secrets.databaseKey} /run/gen-topology/secrets/database-key";
         ExecStart = lib.concatStringsSep " " [
           (lib.getExe' cfg.package "mongod")
           "--config"
           "/etc/mongod.conf"
         ];
-        # A primary steps down, then answers for 15 s what it has begun.
+        # A primary steps down, then answers for 5 s what it has begun.
         KillMode = "mixed";
         TimeoutStopSec = 60;
         Restart = "on-failure";
@@ -152,7 +155,18 @@ in
           (lib.getExe top.package)
           "node"
           "reconcile-database"
+          # systemd's word for the credentials' directory.
+          "--secrets"
+          "%d"
         ];
+        LoadCredential = [
+          "database-key:${top.secrets.databaseKey}"
+          "application:${top.secrets.application}"
+          "monitoring:${top.secrets.monitoring}"
+          "administration:${top.secrets.administration}"
+        ];
+        # Also after 78, "needs a person": it ends only after a minute, and goes on by
+        # itself once that person has done something.
         Restart = "on-failure";
         RestartSec = "5s";
         DynamicUser = true;

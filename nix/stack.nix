@@ -38,6 +38,11 @@ let
       (lib.importJSON topology);
   source = wanted.app.source;
 
+  # A flake that git does not look after (`path:`) is copied as a whole, secrets included.
+  exposed =
+    lib.hasPrefix builtins.storeDir (toString topology)
+    && builtins.pathExists (dirOf topology + "/.gen-topology/secrets");
+
   # Without what Python and its tests leave behind.
   app = builtins.path {
     name = "app";
@@ -103,10 +108,14 @@ let
     name: node:
     # First whether it fits, then the import, which would end with a sentence of Nix's own.
     assert imported;
-    builtins.seq node {
-      imports = [ (hosts + "/${name}") ] ++ modules ++ nodeModules.${name} or [ ];
-      services.gen-topology.app.source = lib.mkIf (node.tier == "app") (lib.mkDefault app);
-    }
+    lib.throwIf exposed
+      ".gen-topology/secrets is in the Nix store now, where everybody can read it: use the flake through git, not `path:`, delete that store path, and rotate the secrets."
+      (
+        builtins.seq node {
+          imports = [ (hosts + "/${name}") ] ++ modules ++ nodeModules.${name} or [ ];
+          services.gen-topology.app.source = lib.mkIf (node.tier == "app") (lib.mkDefault app);
+        }
+      )
   ) facts;
 
   specialArgs = { inherit gen-topology; };

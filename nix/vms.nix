@@ -63,6 +63,11 @@ let
             graphics = false;
             memorySize = lib.mkDefault (if facts.${name}.tier == "database" then 2048 else 768);
             diskSize = lib.mkDefault 4096;
+            # Made by this host's program, for these machines only.
+            sharedDirectories.secrets = {
+              source = ''"$GEN_TOPOLOGY_VMS_SECRETS"'';
+              target = "/var/lib/gen-topology/secrets";
+            };
             # Instead of the user-mode card, so that the first and only card is the node's eth0.
             qemu.networkingOptions = lib.mkForce [
               ''-netdev socket,id=stack,mcast="$GEN_TOPOLOGY_VMS",localaddr=127.0.0.1''
@@ -77,6 +82,7 @@ in
 pkgs.writeShellApplication {
   name = "gen-topology-vms";
   runtimeInputs = [
+    (pkgs.callPackage ../package.nix { })
     pkgs.coreutils
     pkgs.curl
     pkgs.qemu
@@ -86,6 +92,10 @@ pkgs.writeShellApplication {
     state=''${GEN_TOPOLOGY_VMS_STATE:-$PWD/.gen-topology/vms/${topology.name}}
     # A group of our own, so that two stacks on one host do not hear each other.
     export GEN_TOPOLOGY_VMS=230.0.0.1:$((20000 + RANDOM % 40000))
+
+    mkdir -p "$state"
+    gen-topology --quiet --file "$state/topology.json" secrets init
+    export GEN_TOPOLOGY_VMS_SECRETS=$state/.gen-topology/secrets
 
     started=()
     finish() {

@@ -12,12 +12,17 @@
 
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod exec;
 pub mod faults;
 pub mod health;
 pub mod hosts;
+pub mod import;
 pub mod lab;
+pub mod lint;
 pub mod native;
 pub mod node;
 pub mod render;
+pub mod secrets;
 pub mod topology;
+pub mod whatif;

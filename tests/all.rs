@@ -1,12 +1,22 @@
 //! The project's tests, as one program: one module per command or concern.
 
+mod apply;
 mod check;
 mod cli;
 mod common;
 mod daemons;
+mod database;
 mod edit;
+mod faults;
+mod faults_report;
 mod generate;
+mod import;
 mod lab;
 mod layering;
+mod lint;
 mod native;
 mod nix;
+mod plan;
+mod secrets;
+mod set;
+mod whatif;

@@ -31,6 +31,10 @@ fn code_of(fixture: &str) -> &str {
     fixture.split("--").next().unwrap_or(fixture)
 }
 
+fn named(code: &str) -> Option<Code> {
+    Code::ALL.iter().copied().find(|known| known.name() == code)
+}
+
 /// Checks `bytes` and holds what is true of every file, however damaged.
 #[track_caller]
 fn check(bytes: impl AsRef<[u8]>) -> Output {
@@ -103,7 +107,7 @@ fn every_code_has_a_fixture() {
     }
     for (name, _) in fixtures {
         assert!(
-            code_of(&name).parse::<Code>().is_ok(),
+            named(code_of(&name)).is_some(),
             "{name}.json is named after no code"
         );
     }
@@ -114,7 +118,7 @@ fn every_fixture_is_reported_as_what_it_is() {
     for (name, path) in fixtures() {
         let environment = TestEnvironment::with(fs::read(path).unwrap());
         let json = environment.run(&["check", "--format", "json"]);
-        let code: Code = code_of(&name).parse().unwrap();
+        let code = named(code_of(&name)).unwrap();
         let found = codes(&json);
         assert_eq!(
             found.first().map(String::as_str),

@@ -12,8 +12,8 @@ fn help_tells_the_commands() {
     insta::assert_snapshot!(environment.run(&["--help"]).exits(0).text());
     insta::assert_snapshot!(environment.run(&["-h"]).exits(0).text());
     for command in [
-        "init", "check", "show", "schema", "explain", "add", "remove", "scale", "generate", "lab",
-        "doctor",
+        "init", "check", "show", "schema", "explain", "add", "remove", "scale", "generate",
+        "whatif", "lab", "doctor",
     ] {
         let output = environment.run(&[command, "--help"]).exits(0);
         assert!(

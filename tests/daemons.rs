@@ -229,6 +229,8 @@ fn supplies() -> Supplies {
         program: crate::common::PROGRAM.into(),
         python: python_environment().unwrap_or_else(|| "/nowhere".into()),
         app: Path::new(REPOSITORY).join("app"),
+        app_version: "000000000000".into(),
+        app_versions: "/nowhere".into(),
         tools: names
             .filter_map(|name| Some((name.to_owned(), supplies::locate(name)?)))
             .collect(),
@@ -627,8 +629,12 @@ fn mongod_reads_its_file() {
     );
 }
 
-/// Starts mongod, waits until it takes connections, and ends it.
+/// Starts mongod with a key of this test's own, waits until it takes connections, and ends it.
 const START_MONGOD: &str = r#"
+key=$(sed -n 's/^ *keyFile: *//p' /etc/mongod.conf)
+mkdir -p "$(dirname "$key")"
+head -c 96 /dev/urandom | base64 -w 0 > "$key"
+chmod 400 "$key"
 "$0" --config /etc/mongod.conf &
 for _ in $(seq 300); do
     if grep -q 'Waiting for connections' /var/log/mongodb/mongod.log 2>/dev/null; then

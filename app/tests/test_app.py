@@ -190,6 +190,80 @@ class Case(unittest.TestCase):
             self.assertEqual(self.post(text).status_code, 201)
 
 
+class PasswordTest(Case):
+    """User and password come from a file, and may change while the app runs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.file = Path(self.drain.parent, "credentials")
+        self.file.write_text("app-1:first\n")
+        self.clients: list[dict[str, Any]] = []
+        self.accepted = {"first"}
+
+        def connect(uri: str, **options: Any) -> Any:
+            self.clients.append(options)
+            client = Client(self.entries)
+            client.closed = False
+            client.close = lambda: setattr(client, "closed", True)
+
+            def command(name: str, **more: Any) -> None:
+                if options.get("password") not in self.accepted:
+                    raise OperationFailure("Authentication failed.", 18)
+
+            client.admin.command = command
+            return client
+
+        for patch in (
+            mock.patch.object(database.pymongo, "MongoClient", side_effect=connect),
+            mock.patch.dict(web.app.config, MONGODB_CREDENTIALS_FILE=str(self.file)),
+            mock.patch.object(database.threading, "Timer"),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def tick(self) -> str:
+        db = web.database()
+        db._renew()
+        db._ping()
+        return db.state()
+
+    def user(self) -> str:
+        return str(self.clients[-1].get("username"))
+
+    def test_the_file_says_who_asks(self) -> None:
+        self.assertEqual(self.tick(), "primary")
+        self.assertEqual((self.user(), self.clients[0]["password"]), ("app-1", "first"))
+
+    def test_a_new_password_takes_over_as_soon_as_it_is_accepted(self) -> None:
+        self.tick()
+        old = web.database().client
+        self.file.write_text("app-2:second\napp-1:first\n")
+        self.assertEqual(self.tick(), "primary")  # the new user is not there yet
+        self.assertEqual(self.user(), "app-1")
+        self.assertFalse(old.closed)  # requests that have begun go on with it
+        self.accepted = {"first", "second"}
+        self.file.write_text("app-2:second\n")
+        self.assertEqual(self.tick(), "primary")
+        self.assertEqual(self.user(), "app-2")
+
+    def test_the_old_password_works_until_the_new_one_does(self) -> None:
+        self.file.write_text("app-2:second\napp-1:first\n")
+        self.assertNotEqual(self.tick(), "primary")  # the first ping is refused
+        self.assertEqual(self.tick(), "primary")
+        self.assertEqual(self.user(), "app-1")
+
+    def test_nothing_is_made_while_nothing_changes(self) -> None:
+        for _ in range(5):
+            self.tick()
+        self.assertEqual(len(self.clients), 1)
+
+    def test_without_the_file_it_is_not_ready_and_comes_to_itself(self) -> None:
+        self.file.unlink()
+        self.assertNotEqual(self.tick(), "primary")
+        self.file.write_text("app-1:first\n")
+        self.assertEqual(self.tick(), "primary")
+
+
 class HealthTest(Case):
     def test_healthz_answers_without_the_database(self) -> None:
         with mock.patch.object(web, "get_database", side_effect=AssertionError):

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
-use crate::topology::Tier;
+use crate::secrets::Rotation;
+use crate::topology::{Millis, Name, Selector, Tier};
 
 /// From one topology file to a highly available web stack
 ///
 /// Exit codes: 0 done, or nothing to do; 1 failed; 2 changes pending
-/// (`generate --check`); 3 invalid topology; 5 a health gate failed and the
+/// (`generate --check`, `plan --exit-code`); 3 invalid topology; 5 a health gate failed and the
 /// change was rolled back; 6 an outage lasted longer than promised; 64 usage;
 /// 130 interrupted, everything in order.
 #[derive(Debug, Parser)]
@@ -79,8 +80,22 @@ pub(super) enum Command {
     Remove(RemoveArgs),
     /// Add or remove nodes until tiers have the given sizes
     Scale(ScaleArgs),
+    /// Make a topology from another tool's inventory
+    Import(ImportArgs),
+    /// Set one value, such as `load_balancer.drain_time 2s`
+    Set(SetArgs),
+    /// Give a node another name
+    Rename(RenameArgs),
+    /// Tell what would change on which node, in which order, and what visitors notice
+    Plan(PlanArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
+    /// Tell which failures of one or two nodes the stack survives, on paper
+    Whatif(WhatifArgs),
+    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
+    Lint(LintArgs),
+    /// Make and exchange the secrets of the stack's machines
+    Secrets(SecretsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -104,6 +119,29 @@ pub(super) struct FormatArgs {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
+}
+
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// XML as `JUnit` writes it, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -174,6 +212,72 @@ pub(super) struct ScaleArgs {
     pub edit: EditArgs,
 }
 
+#[derive(Debug, ClapArgs)]
+pub(super) struct ImportArgs {
+    #[command(subcommand)]
+    pub command: ImportCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// An Ansible inventory, in INI or YAML
+    Ansible(AnsibleArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AnsibleArgs {
+    /// The inventory; `-` is standard input
+    pub inventory: PathBuf,
+    /// Which group is which tier, such as `webservers=app`, where its name does not tell
+    #[arg(long, value_name = "GROUP=TIER", value_parser = group_tier)]
+    pub map: Vec<(String, Tier)>,
+    /// Name of the stack
+    #[arg(long, default_value = "imported")]
+    pub name: Name,
+    /// Subnet of all nodes [default: what holds the hosts' addresses]
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: Option<ipnet::Ipv4Net>,
+    /// Address that visitors use [default: the inventory's, or a free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub virtual_ip: Option<std::net::Ipv4Addr>,
+    /// File to write, which must not be there yet [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+fn group_tier(text: &str) -> Result<(String, Tier), String> {
+    let (group, tier) = text
+        .split_once('=')
+        .ok_or("write it as GROUP=TIER, such as webservers=app")?;
+    Ok((group.to_owned(), tier.parse()?))
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SetArgs {
+    /// Where, such as `app.workers` or `nodes.node-2.address`
+    pub path: String,
+    /// The value
+    #[arg(required_unless_present = "default", allow_hyphen_values = true)]
+    pub value: Option<String>,
+    /// Let the default count again
+    #[arg(long, conflicts_with = "value")]
+    pub default: bool,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RenameArgs {
+    /// The node
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// Its new name
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
 fn tier_count(text: &str) -> Result<(Tier, usize), String> {
     let (tier, count) = text
         .split_once('=')
@@ -194,6 +298,152 @@ pub(super) struct GenerateArgs {
     /// Write nothing; print a diff and exit with 2 if something would change
     #[arg(long)]
     pub check: bool,
+}
+
+/// How nodes are changed, for `plan` and for what carries a plan out.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ChoiceArgs {
+    /// Change so many app servers first, and watch them before the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub canary: usize,
+    /// App servers that may be out of use at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub max_unavailable: usize,
+    /// Only these nodes, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES")]
+    pub on: Option<Selector>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("it has to be a number, 1 or more".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// What to compare the topology with
+    #[arg(long, value_name = "WHAT", default_value = "hosts")]
+    pub against: Against,
+    /// Name of the lab, with `--against lab` [default: the topology's name]
+    #[arg(long, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
+    pub lab: Option<String>,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Exit with 2 if something would change
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Against {
+    /// The files in hosts/
+    Hosts,
+    /// The running lab
+    Lab,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// How long the app servers of `--canary` are watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub bake: Millis,
+    /// Go on after an apply that was interrupted or killed
+    #[arg(long, conflicts_with = "on")]
+    pub resume: bool,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WhatifArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Tell what is left when these fail together, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES", conflicts_with = "require")]
+    pub fail: Option<Selector>,
+    /// End with 1 unless every service survives any one failure (n-1), or any two (n-2)
+    #[arg(long, value_name = "N-K")]
+    pub require: Option<Require>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    #[value(name = "n-1")]
+    One,
+    #[value(name = "n-2")]
+    Two,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    pub foreign: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretsCommand {
+    /// Make what is missing, in .gen-topology/secrets beside the topology file
+    Init,
+    /// Tell which secrets there are; never what they are
+    List(FormatArgs),
+    /// Put new secrets beside the old ones, and drop the old ones later
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+        /// Every node has the new ones: drop the old ones
+        #[arg(long)]
+        finish: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Rotated {
+    /// The key that members of the replica set know each other by
+    Key,
+    /// The users' passwords
+    Passwords,
+}
+
+impl From<Rotated> for Rotation {
+    fn from(what: Rotated) -> Self {
+        match what {
+            Rotated::Key => Rotation::Key,
+            Rotated::Passwords => Rotation::Passwords,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -219,6 +469,8 @@ pub(super) enum LabCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Bring a running lab to the edited topology, node by node, with visitors served all the time
+    Apply(ApplyArgs),
     /// Stop everything and remove the lab with its data
     Down,
     /// Show each node's state, the owner of the virtual IP and the primary
@@ -287,6 +539,11 @@ pub(super) enum LabCommand {
         #[arg(required = true)]
         nodes: Vec<String>,
     },
+    /// Exchange the database's secrets while the lab serves
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+    },
     /// Offer the virtual IP on a port of this machine, for a browser
     Forward {
         /// Address to listen on
@@ -313,6 +570,22 @@ pub(super) enum LabCommand {
         /// The lab's directory
         state: PathBuf,
     },
+    /// Send requests at a fixed rate to the virtual IP, until Ctrl-C, and tell what became of them
+    #[command(hide = true)]
+    Load {
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+        rate: u32,
+        /// Requests that are sent at least, even after Ctrl-C
+        #[arg(long, default_value_t = 0)]
+        requests: u32,
+    },
+    /// Give a node's files to the programs that will read them
+    #[command(hide = true)]
+    Rehearse {
+        /// The node's directory
+        node: PathBuf,
+    },
     /// First process of a node
     #[command(hide = true)]
     Boot {
@@ -335,9 +608,8 @@ pub(super) struct DemoArgs {
     /// Leave the lab running afterwards
     #[arg(long)]
     pub keep: bool,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
+    #[command(flatten)]
+    pub output: OutputArgs,
     /// Requests a second
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub rate: u32,
@@ -383,7 +655,7 @@ pub(super) enum FaultsCommand {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Break the load balancers that people copy, and ours, in the same way
     ///
@@ -402,12 +674,15 @@ pub(super) enum FaultsCommand {
     },
     /// List the runs that were kept
     Runs(FormatArgs),
-    /// Show a run that was kept
+    /// Show a run that was kept, or hold it against another one
     Report {
         /// Its number [default: the last one]
         run: Option<u32>,
+        /// Tell instead what became worse or better since this run
+        #[arg(long, value_name = "RUN")]
+        against: Option<u32>,
         #[command(flatten)]
-        format: FormatArgs,
+        output: OutputArgs,
     },
     /// Undo every fault in the lab, after a run that was killed
     Undo,
@@ -439,11 +714,25 @@ pub(super) enum NodeCommand {
     },
     /// Wait to be told to end; then drain the app node before ending
     DrainOnStop,
+    /// Tell what this node runs, as JSON
+    Report,
+    /// Hand the primary's part over to another member
+    StepDown,
     /// Bring the replica set to what the topology says
     ReconcileDatabase {
         /// How long to wait for members and majorities, in seconds
         #[arg(long, default_value_t = 60)]
         patience: u64,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+        /// When the majority is gone for good: go on with the members that answer; every write that
+        /// only the others have is lost, even if it was acknowledged
+        #[arg(long = "force-and-lose-what-only-the-others-have")]
+        force: bool,
+        /// When the administration password is lost: make that user anew, with the members' key
+        #[arg(long)]
+        reset_administration: bool,
     },
 }
 

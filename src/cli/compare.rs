@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::args::{Format, LabArgs, LabCommand};
 use super::faults::{self, Order};
+use super::lab::Goal;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, lab, source};
 use crate::config;
@@ -91,6 +92,7 @@ fn measured(
     let ending = recipe.map_or("ours", |recipe| recipe.recipe);
     let name = format!("{}-{ending}", topology.name());
     let begun = Instant::now();
+    let interrupted = lab::listen_for_interrupts()?;
     let (place, supplies, mut plan) = lab::planned(&source, &topology, Some(&name), ui)?;
     if let Some(recipe) = recipe {
         let files = recipes::files(*recipe, &config::resolve(&topology))?;
@@ -102,7 +104,12 @@ fn measured(
         pace,
         slo: Slo::default(),
     };
-    let found = lab::up_to(&place, &source.path, &plan, true, begun, ui)
+    let goal = Goal {
+        topology: &source.path,
+        supplies: &supplies,
+        plan: &plan,
+    };
+    let found = lab::up_to(&place, &goal, true, begun, &interrupted, ui)
         .and_then(|()| faults::try_in(&place, &order, ui));
     let down = LabArgs {
         file: None,

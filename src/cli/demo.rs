@@ -13,6 +13,7 @@ use crate::lab::Lab;
 
 /// `demo`, from outside: a lab of its own name, so that one that runs is left alone.
 pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome {
+    args.output.check()?;
     let (_, topology) = source::load(file, ui)?;
     let name = format!("{}-demo", topology.name());
     let command = |command: LabCommand| LabArgs {
@@ -34,7 +35,7 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
         lab::run(file, command(LabCommand::Down), ui)?;
     }
     let run = outcome?;
-    faults::conclude(&run, args.format, ui)
+    faults::conclude(&run, &args.output, ui)
 }
 
 fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Result<Run, Failure> {

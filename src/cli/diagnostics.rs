@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::topology::{Diagnostic, Place, Severity, Source};
 
@@ -13,27 +13,76 @@ const DRAWN: usize = 40;
 /// Longest line that is shown as it is.
 const LONG_LINE: usize = 240;
 
+/// A place in a text, for drawing.
+#[derive(Clone, Debug)]
+pub(super) struct Spot<'t> {
+    /// The whole text, made [`readable`].
+    pub text: &'t str,
+    /// Where it came from.
+    pub path: &'t str,
+    /// The bytes that are meant.
+    pub span: Range<usize>,
+}
+
+/// A problem with everything that is drawn of it.
+#[derive(Debug)]
+pub(super) struct Picture<'t> {
+    pub severity: Severity,
+    pub code: &'t str,
+    pub message: &'t str,
+    pub at: Spot<'t>,
+    /// Other places, each with a few words.
+    pub related: Vec<(Spot<'t>, &'t str)>,
+    /// What else there is to say, before the help.
+    pub note: Option<String>,
+    pub help: Option<&'t str>,
+}
+
 /// All `problems` as text with colours.
 pub(super) fn draw(source: &Source, problems: &[Diagnostic]) -> String {
     let text = readable(&source.bytes);
     let path = source.path.display().to_string();
-    let mut drawn: String = problems
-        .iter()
+    let spot = |place: &Place| Spot {
+        text: &text,
+        path: &path,
+        span: place.span.clone().unwrap_or(0..0),
+    };
+    let pictures = problems.iter().map(|problem| Picture {
+        severity: problem.severity,
+        code: problem.code.name(),
+        message: &problem.message,
+        at: spot(&problem.at),
+        related: problem
+            .related
+            .iter()
+            .map(|(place, label)| (spot(place), label.as_str()))
+            .collect(),
+        note: None,
+        help: problem.hint.as_deref(),
+    });
+    draw_all(pictures, problems.len(), "gen-topology check --format json")
+}
+
+/// The first of `count` pictures, and how many more there are and what `lists` them.
+pub(super) fn draw_all<'t>(
+    pictures: impl Iterator<Item = Picture<'t>>,
+    count: usize,
+    lists: &str,
+) -> String {
+    let mut drawn: String = pictures
         .take(DRAWN)
-        .map(|problem| one(&text, &path, problem) + "\n\n")
+        .map(|picture| one(&picture) + "\n\n")
         .collect();
-    if problems.len() > DRAWN {
-        let more = problems.len() - DRAWN;
-        drawn.push_str(&format!(
-            "… and {more} more; `gen-topology check --format json` lists all\n"
-        ));
+    if count > DRAWN {
+        let more = count - DRAWN;
+        drawn.push_str(&format!("… and {more} more; `{lists}` lists all\n"));
     }
     drawn
 }
 
 /// The text with something harmless for the control characters that the renderer
 /// lets through (U+0080 to U+009F; terminals obey them), and every place where it was.
-fn readable(bytes: &[u8]) -> Cow<'_, str> {
+pub(super) fn readable(bytes: &[u8]) -> Cow<'_, str> {
     let disturbs = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
     let text = String::from_utf8_lossy(bytes);
     // Two bytes for two bytes.
@@ -44,41 +93,48 @@ fn readable(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-fn one(text: &str, path: &str, problem: &Diagnostic) -> String {
-    let level = match problem.severity {
+fn one(picture: &Picture<'_>) -> String {
+    let level = match picture.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
+        Severity::Note => Level::NOTE,
     };
     let mut group = level
-        .primary_title(problem.message.as_str())
-        .id(problem.code.name())
+        .primary_title(picture.message)
+        .id(picture.code)
         .elements(Vec::<Origin<'_>>::new());
-    let main = Excerpt::around(text, &problem.at);
+    let main = Excerpt::around(picture.at.text, &picture.at.span);
     let mut snippet = Snippet::source(main.text.clone())
-        .path(path)
+        .path(picture.at.path)
         .line_start(main.line)
         .annotation(AnnotationKind::Primary.span(main.span.clone()));
     let mut apart = Vec::new();
-    for (place, label) in &problem.related {
-        let other = Excerpt::around(text, place);
+    for (spot, label) in &picture.related {
+        let near = main
+            .translate(&spot.span)
+            .filter(|_| spot.path == picture.at.path);
         // Neighbours share a frame; what is far away, or cut out of a long line, has its own.
-        if let Some(span) = main.translate(place) {
-            snippet = snippet.annotation(AnnotationKind::Context.span(span).label(label.as_str()));
+        if let Some(span) = near {
+            snippet = snippet.annotation(AnnotationKind::Context.span(span).label(*label));
         } else {
+            let other = Excerpt::around(spot.text, &spot.span);
             let annotation = AnnotationKind::Context
                 .span(other.span.clone())
-                .label(label.as_str());
+                .label(*label);
             apart.push(
                 Snippet::source(other.text)
-                    .path(path)
+                    .path(spot.path)
                     .line_start(other.line)
                     .annotation(annotation),
             );
         }
     }
     group = group.element(snippet).elements(apart);
-    if let Some(hint) = &problem.hint {
-        group = group.element(Level::HELP.message(hint.as_str()));
+    if let Some(note) = &picture.note {
+        group = group.element(Level::NOTE.message(note.as_str()));
+    }
+    if let Some(help) = picture.help {
+        group = group.element(Level::HELP.message(help));
     }
     Renderer::styled().render(&[group])
 }
@@ -95,8 +151,7 @@ struct Excerpt<'t> {
 }
 
 impl<'t> Excerpt<'t> {
-    fn around(text: &'t str, place: &Place) -> Self {
-        let span = place.span.clone().unwrap_or(0..0);
+    fn around(text: &'t str, span: &Range<usize>) -> Self {
         let span = span.start.min(text.len())..span.end.min(text.len());
         let line_start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
         let line_end = text[span.start..]
@@ -142,8 +197,8 @@ impl<'t> Excerpt<'t> {
         }
     }
 
-    fn translate(&self, place: &Place) -> Option<Range<usize>> {
-        let (start, span) = (self.start?, place.span.as_ref()?);
+    fn translate(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        let start = self.start?;
         (span.start >= start && span.end <= start + self.text.len())
             .then(|| span.start - start..span.end - start)
     }
@@ -171,12 +226,8 @@ pub(super) fn json(source: &Source, problems: &[Diagnostic]) -> serde_json::Valu
     let text = String::from_utf8_lossy(&source.bytes);
     let lines = Lines::of(&text);
     let place = |place: &Place| {
-        let span = place.span.clone().unwrap_or(0..0);
-        let ((line, column), (end_line, end_column)) = (
-            lines.locate(&text, span.start),
-            lines.locate(&text, span.end),
-        );
-        json!({ "pointer": place.pointer, "line": line, "column": column, "end_line": end_line, "end_column": end_column })
+        let pointer = ("pointer", json!(place.pointer));
+        lines.place(&text, &place.span.clone().unwrap_or(0..0), pointer)
     };
     let problems: Vec<_> = problems
         .iter()
@@ -200,13 +251,13 @@ const STRIDE: usize = 64;
 
 /// Where each line begins, and how many characters are before every [`STRIDE`]th
 /// byte, so that a column is found as fast in a line of megabytes.
-struct Lines {
+pub(super) struct Lines {
     starts: Vec<usize>,
     marks: Vec<usize>,
 }
 
 impl Lines {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let breaks = text
             .bytes()
             .enumerate()
@@ -220,6 +271,14 @@ impl Lines {
             starts: std::iter::once(0).chain(breaks).collect(),
             marks: std::iter::once(0).chain(counts).collect(),
         }
+    }
+
+    /// A stretch of the text for scripts: what it is `of`, then its lines and columns.
+    pub(super) fn place(&self, text: &str, span: &Range<usize>, of: (&str, Value)) -> Value {
+        let (line, column) = self.locate(text, span.start);
+        let (end_line, end_column) = self.locate(text, span.end);
+        let (key, value) = of;
+        json!({ key: value, "line": line, "column": column, "end_line": end_line, "end_column": end_column })
     }
 
     /// Line and column of a byte, both from 1; columns count characters.

@@ -1,14 +1,16 @@
-//! `add`, `remove` and `scale`: edit the topology file and show what changes.
+//! `add`, `remove`, `scale`, `set` and `rename`: edit the topology file and show what
+//! changes, in the file and on the nodes.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::args::{AddArgs, EditArgs, RemoveArgs, ScaleArgs};
+use super::args::{AddArgs, EditArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs};
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome, diagnostics, model, source};
-use crate::topology::{self, Edit, EditError, Severity, Source};
+use super::{Failure, Outcome, diagnostics, generate, model, plan, source};
+use crate::deploy::Choice;
+use crate::topology::{self, Edit, EditError, Severity, Source, Topology};
 
 /// `add`.
 pub(super) fn add(file: Option<&Path>, args: &AddArgs, ui: &mut Ui) -> Outcome {
@@ -41,6 +43,20 @@ pub(super) fn scale(file: Option<&Path>, args: &ScaleArgs, ui: &mut Ui) -> Outco
         }
     }
     edit(file, &args.edit, ui, |text| topology::scale(text, &wanted))
+}
+
+/// `set`.
+pub(super) fn set(file: Option<&Path>, args: &SetArgs, ui: &mut Ui) -> Outcome {
+    edit(file, &args.edit, ui, |text| {
+        topology::set(text, &args.path, args.value.as_deref())
+    })
+}
+
+/// `rename`.
+pub(super) fn rename(file: Option<&Path>, args: &RenameArgs, ui: &mut Ui) -> Outcome {
+    edit(file, &args.edit, ui, |text| {
+        topology::rename(text, &args.old, &args.new)
+    })
 }
 
 fn edit(
@@ -90,6 +106,13 @@ fn edit(
     for (name, tier) in &edit.removed {
         ui.say(&format!("{} {name}  {tier}", paint(Tone::Bad, "-")));
     }
+    for (old, new, tier) in &edit.renamed {
+        ui.say(&format!(
+            "{} {old} → {new}  {tier}",
+            paint(Tone::Warning, "~")
+        ));
+    }
+    show_plan(&after, &topology, ui)?;
     if args.dry_run {
         ui.say(&format!(
             "would be: {} (dry run, nothing was written)",
@@ -109,5 +132,21 @@ fn edit(
         source.path.display(),
         model::summary(&topology)
     ));
+    Ok(())
+}
+
+/// What the edit means for the nodes, where there is something to compare with.
+fn show_plan(source: &Source, topology: &Topology, ui: &mut Ui) -> Outcome {
+    let hosts = generate::beside(source);
+    if !hosts.is_dir() {
+        return Ok(());
+    }
+    let rendered = generate::rendered(topology)?;
+    let plan = plan::against(&hosts, &rendered, &Choice::default())?;
+    if !plan.is_empty() || !plan.obstacles.is_empty() {
+        ui.say("");
+        ui.say(plan::text(&plan).trim_end());
+        ui.say("");
+    }
     Ok(())
 }

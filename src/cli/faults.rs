@@ -1,7 +1,7 @@
 //! `faults …`: what can be broken, what it may cost, and what it does cost in the lab.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,15 +9,15 @@ use anyhow::{Context as _, anyhow};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::args::{FaultsArgs, FaultsCommand, Format};
+use super::args::{FaultsArgs, FaultsCommand, Format, OutputArgs};
 use super::lab::Request;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, compare, findings, generate, inside, lab, source};
+use super::{Failure, Outcome, compare, findings, generate, inside, lab, runs, source};
 use crate::faults::catalogue::{CATALOGUE, Fault};
 use crate::faults::report::{self, NotRun, Run};
 use crate::faults::timing::{NodeFiles, Timing};
 use crate::faults::{inject, trial};
-use crate::lab::{Lab, Place, state};
+use crate::lab::{Lab, Place};
 use crate::topology::{Slo, Topology, did_you_mean};
 
 /// What to try inside a lab.
@@ -44,8 +44,9 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
             repeat,
             rate,
             seed,
-            format,
+            output,
         } => {
+            output.check()?;
             let order = Order {
                 faults: chosen(&names)?
                     .iter()
@@ -60,7 +61,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
                 slo: Slo::default(),
             };
             let run = try_faults(file, lab, order, ui)?;
-            conclude(&run, format.format, ui)
+            conclude(&run, &output, ui)
         }
         FaultsCommand::Compare {
             names,
@@ -83,11 +84,12 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
             };
             compare::run(file, &names, pace, format.format, ui)
         }
-        FaultsCommand::Runs(format) => runs(file, format.format, ui),
-        FaultsCommand::Report { run, format } => {
-            let run = kept_run(file, run, ui)?;
-            present(&run, format.format, ui)
-        }
+        FaultsCommand::Runs(format) => runs::list(&runs::Whose { file, lab }, format.format, ui),
+        FaultsCommand::Report {
+            run,
+            against,
+            output,
+        } => runs::report(&runs::Whose { file, lab }, run, against, &output, ui),
         FaultsCommand::Undo => lab::pass(file, lab, &Request::UndoFaults, true, ui),
     }
 }
@@ -283,7 +285,7 @@ pub(super) fn try_faults(
         order.slo = topology.slo();
     }
     let run = try_in(&place, &order, ui)?;
-    let number = keep(&run)?;
+    let number = runs::keep(&run)?;
     ui.say(&format!(
         "kept as run {number} of {}; `gen-topology faults report {number}` shows it again",
         run.stack
@@ -305,12 +307,13 @@ pub(super) fn try_in(place: &Place, order: &Order, ui: &mut Ui) -> Result<Run, F
     let result = place.directory.join(RESULT);
     // What an earlier run left is not what this one found.
     let _ = std::fs::remove_file(&result);
-    let mut child = lab::inner(&running, &Request::Faults(order.clone()), ui)?
+    let request = Request::Faults(order.clone());
+    let mut child = lab::apart(&mut lab::inner(&running, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
     lab::imitate(lab::wait_for(&mut child, &interrupted)?)?;
     let text = std::fs::read_to_string(&result).context("reading what was found")?;
-    Ok(serde_json::from_str(&text).context("reading what was found")?)
+    Ok(Run::parse(text.as_bytes()).context("reading what was found")?)
 }
 
 /// File in a lab's directory in which the inner command leaves what it found.
@@ -322,7 +325,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
     let flag = inside::interrupts()?;
     let interrupted = || flag.load(Ordering::SeqCst);
     let mut run = Run {
-        version: 1,
+        version: report::VERSION,
         stack: lab.plan().name.clone(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         sizes: crate::topology::Tier::ALL.map(|tier| lab.plan().tier(tier).count()),
@@ -430,8 +433,8 @@ pub(super) fn undo(place: &Place, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-pub(super) fn conclude(run: &Run, format: Format, ui: &mut Ui) -> Outcome {
-    present(run, format, ui)?;
+pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
+    runs::present(run, output, ui)?;
     let broken = run.rows().iter().filter(|row| !row.is_kept()).count();
     let sent: usize = run
         .trials
@@ -455,114 +458,4 @@ pub(super) fn conclude(run: &Run, format: Format, ui: &mut Ui) -> Outcome {
         (true, 0) => Ok(()),
         (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),
     }
-}
-
-fn present(run: &Run, format: Format, ui: &mut Ui) -> Outcome {
-    match format {
-        Format::Json => ui.json(run),
-        Format::Table => ui.data(&findings::report(run)),
-    }
-}
-
-/// Directory of the runs of a stack.
-fn runs_of(stack: &str) -> anyhow::Result<PathBuf> {
-    Ok(state::runs_directory()?.join(stack))
-}
-
-/// The runs of a stack that were kept, by number.
-fn numbers(directory: &Path) -> Vec<u32> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut numbers: Vec<u32> = entries
-        .filter_map(|entry| {
-            entry
-                .file_name()
-                .to_str()?
-                .strip_suffix(".json")?
-                .parse()
-                .ok()
-        })
-        .collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-fn keep(run: &Run) -> anyhow::Result<u32> {
-    let directory = runs_of(&run.stack)?;
-    std::fs::create_dir_all(&directory)
-        .with_context(|| format!("creating {}", directory.display()))?;
-    let number = numbers(&directory).last().map_or(1, |last| last + 1);
-    let path = directory.join(format!("{number}.json"));
-    crate::hosts::replace(&path, &serde_json::to_vec(run)?)
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(number)
-}
-
-/// The stack whose runs are meant: that of the lab that was named, or of the topology.
-fn stack(file: Option<&Path>, ui: &mut Ui) -> Result<String, Failure> {
-    Ok(source::load(file, ui)?.1.name().to_string())
-}
-
-fn kept_run(file: Option<&Path>, number: Option<u32>, ui: &mut Ui) -> Result<Run, Failure> {
-    let stack = stack(file, ui)?;
-    let directory = runs_of(&stack)?;
-    let known = numbers(&directory);
-    let number = number.or(known.last().copied()).with_context(|| {
-        format!("no run of {stack} was kept; `gen-topology faults run` makes one")
-    })?;
-    if !known.contains(&number) {
-        let known: Vec<String> = known.iter().map(u32::to_string).collect();
-        return Err(anyhow!(
-            "there is no run {number} of {stack}; there are {}",
-            known.join(", ")
-        )
-        .into());
-    }
-    let path = directory.join(format!("{number}.json"));
-    let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    Ok(serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?)
-}
-
-fn runs(file: Option<&Path>, format: Format, ui: &mut Ui) -> Outcome {
-    let stack = stack(file, ui)?;
-    let directory = runs_of(&stack)?;
-    let mut all = Vec::new();
-    for number in numbers(&directory) {
-        let run = kept_run(file, Some(number), ui)?;
-        all.push((number, run));
-    }
-    if format == Format::Json {
-        let list: Vec<_> = all
-            .iter()
-            .map(|(number, run)| json!({ "run": number, "program": run.program, "sizes": run.sizes, "rate": run.rate, "seed": run.seed, "trials": run.trials.len(), "kept": run.is_kept(), "not_run": run.not_run.len() }))
-            .collect();
-        return ui.json(&list);
-    }
-    if all.is_empty() {
-        ui.say(&format!(
-            "no run of {stack} was kept; `gen-topology faults run` makes one"
-        ));
-        return Ok(());
-    }
-    let rows: Vec<Vec<String>> = all
-        .iter()
-        .map(|(number, run)| {
-            let [balancers, apps, databases] = run.sizes;
-            vec![
-                number.to_string(),
-                format!("{balancers} + {apps} + {databases}"),
-                run.rate.to_string(),
-                run.trials.len().to_string(),
-                run.rows()
-                    .iter()
-                    .filter(|row| !row.is_kept())
-                    .count()
-                    .to_string(),
-                run.not_run.len().to_string(),
-            ]
-        })
-        .collect();
-    ui.data(&table(
-        &["RUN", "NODES", "RATE", "TRIALS", "BROKEN", "NOT RUN"],
-        &rows,
-    ))
 }

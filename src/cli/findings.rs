@@ -3,7 +3,8 @@
 
 use super::ui::{Tone, paint, table};
 use crate::faults::bound::Limit;
-use crate::faults::report::{Row, Run, Spread};
+use crate::faults::report::difference::{Change, Compared, Difference, Pair};
+use crate::faults::report::{Row, Run, Spread, Verdict};
 use crate::faults::trial::Trial;
 
 /// A mark and a sentence or two.
@@ -102,13 +103,17 @@ pub(super) fn report(run: &Run) -> String {
 }
 
 fn row(row: &Row) -> Vec<String> {
-    let tone = if row.is_kept() { Tone::Good } else { Tone::Bad };
+    let tone = match row.verdict() {
+        Verdict::Kept => Tone::Good,
+        Verdict::Broken => Tone::Bad,
+        Verdict::Void => Tone::Warning,
+    };
     let bound = row.bound;
     let cell = |seen: Option<Spread>, limit: Option<&Limit>| {
         let Some(seen) = seen else {
             return "-".to_owned();
         };
-        let values = if row.repeats > 1 {
+        let values = if row.repeats - row.void > 1 {
             format!("{:.0}, worst {:.0}", seen.median, seen.worst)
         } else {
             format!("{:.0}", seen.worst)
@@ -132,5 +137,68 @@ fn row(row: &Row) -> Vec<String> {
         bound.lost.words(),
         format!("{:.1} s", row.redundant.worst / 1000.0),
         format!("{} of {}", row.missing, row.acknowledged),
+    ]
+}
+
+/// Two runs side by side, a row for each fault: the earlier one's values, then the later one's.
+pub(super) fn difference(difference: &Difference) -> String {
+    let rows: Vec<Vec<String>> = difference.faults.iter().map(compared).collect();
+    let mut text = table(
+        &[
+            "FAULT",
+            "GAP (MS)",
+            "OF WRITES (MS)",
+            "SLOWEST (MS)",
+            "LOST IN A TRIAL",
+            "WORSE",
+        ],
+        &rows,
+    );
+    text.push_str("median/worst then → now\n");
+    for (which, faults) in [
+        ("only now", &difference.only_now),
+        ("only then", &difference.only_then),
+    ] {
+        if !faults.is_empty() {
+            let words = format!("{which}: {}", faults.join(", "));
+            text.push_str(&format!("{}\n", paint(Tone::Quiet, &words)));
+        }
+    }
+    for remark in &difference.remarks {
+        text.push_str(&format!("{}\n", paint(Tone::Warning, remark)));
+    }
+    text
+}
+
+fn compared(compared: &Compared) -> Vec<String> {
+    let spread = |spread: Spread| format!("{:.0}/{:.0}", spread.median, spread.worst);
+    let cell = |pair: Option<Pair>| {
+        let Some(pair) = pair else {
+            return "-".to_owned();
+        };
+        let text = format!("{} → {}", spread(pair.then), spread(pair.now));
+        match pair.change {
+            Change::Same => text,
+            Change::Worse => paint(Tone::Bad, &format!("{text} ✗")),
+            Change::Better => paint(Tone::Good, &format!("{text} better")),
+        }
+    };
+    let worse = compared.worse();
+    let tone = if worse.is_empty() {
+        Tone::Good
+    } else {
+        Tone::Bad
+    };
+    vec![
+        paint(tone, &compared.fault),
+        cell(Some(compared.gap)),
+        cell(compared.write_gap),
+        cell(Some(compared.slowest)),
+        cell(Some(compared.lost)),
+        if worse.is_empty() {
+            "-".into()
+        } else {
+            paint(Tone::Bad, &worse.join(", "))
+        },
     ]
 }

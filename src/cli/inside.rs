@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail};
 
 use super::lab::{Request, unusable};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, demo, faults};
+use super::{Failure, Outcome, apply, demo, faults, load};
 use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
 
 /// How long the first answer may take.
@@ -76,6 +76,9 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
                 |name| lab.connect(name, connected),
             )
         }
+        Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
+        Request::Apply(order) => apply::inside(&place, &order, ui),
+        Request::Load { rate, requests } => load::inside(&Lab::open(&place)?, rate, requests, ui),
         Request::Forward => forward(&Lab::open(&place)?),
         Request::Look => demo::look(&Lab::open(&place)?, ui),
         Request::Faults(order) => faults::inside(&place, &order, ui),

@@ -2,6 +2,7 @@
 //! One file per command; this one dispatches and turns failures into words and
 //! exit codes.
 
+mod apply;
 mod args;
 mod compare;
 mod demo;
@@ -11,13 +12,21 @@ mod edit;
 mod faults;
 mod findings;
 mod generate;
+mod import;
 mod init;
 mod inside;
 mod lab;
+mod lab_host;
+mod lint;
+mod load;
 mod model;
 mod node;
+mod plan;
+mod runs;
+mod secrets;
 mod source;
 mod ui;
+mod whatif;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +45,8 @@ enum Failure {
     Differs,
     /// The topology has problems, which were printed. Exit code 3.
     Invalid,
+    /// A gate stayed closed, and what was begun was undone. Exit code 5.
+    RolledBack(anyhow::Error),
     /// An outage lasted longer than promised; the report was printed. Exit code 6.
     Budget,
     /// The command line makes no sense. Exit code 64, as in sysexits.h.
@@ -83,6 +94,10 @@ fn finish(outcome: Outcome, ui: &mut Ui) -> u8 {
         }
         Err(Failure::Differs) => 2,
         Err(Failure::Invalid) => 3,
+        Err(Failure::RolledBack(error)) => {
+            ui.error(&error);
+            5
+        }
         Err(Failure::Budget) => 6,
         Err(Failure::Usage(message)) => {
             ui.error(&anyhow::anyhow!(message));
@@ -117,7 +132,14 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Add(args) => edit::add(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Import(args) => import::run(&args, ui),
+        Command::Set(args) => edit::set(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Rename(args) => edit::rename(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Plan(args) => plan::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{CheckArgs, ExplainArgs, Format, FormatArgs};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, diagnostics, source};
+use crate::lint;
 use crate::topology::{self, Code, Severity, Tier, Topology};
 
 /// `check`: every problem, and a line that sums up.
@@ -51,7 +52,7 @@ pub(super) fn check(file: Option<&Path>, args: &CheckArgs, ui: &mut Ui) -> Outco
     Ok(())
 }
 
-fn counted(count: usize, noun: &str) -> Option<String> {
+pub(super) fn counted(count: usize, noun: &str) -> Option<String> {
     (count > 0).then(|| format!("{count} {noun}{}", if count == 1 { "" } else { "s" }))
 }
 
@@ -122,34 +123,42 @@ pub(super) fn schema_text() -> Result<String, Failure> {
     Ok(serde_json::to_string_pretty(&topology::schema())? + "\n")
 }
 
+/// A code with its severity and explanation.
+type Explained = (&'static str, Severity, &'static str);
+
+/// The codes of `check` and of `lint`, in this order.
+fn codes() -> impl Iterator<Item = Explained> {
+    let check = Code::ALL
+        .iter()
+        .map(|code| (code.name(), code.severity(), code.explanation()));
+    let lint = lint::Code::ALL
+        .iter()
+        .map(|code| (code.name(), code.severity(), code.explanation()));
+    check.chain(lint)
+}
+
 /// `explain`: a code's longer text, or the list of codes.
 pub(super) fn explain(args: &ExplainArgs, ui: &mut Ui) -> Outcome {
     let Some(name) = &args.code else {
-        let rows: Vec<Vec<String>> = Code::ALL
-            .iter()
-            .map(|code| {
-                let first = code
-                    .explanation()
-                    .split_inclusive(". ")
-                    .next()
-                    .unwrap_or_default();
-                let severity = if code.severity() == Severity::Error {
-                    "error"
-                } else {
-                    "warning"
-                };
-                vec![code.name().into(), severity.into(), first.trim_end().into()]
+        let rows: Vec<Vec<String>> = codes()
+            .map(|(name, severity, explanation)| {
+                let first = explanation.split_inclusive(". ").next().unwrap_or_default();
+                vec![name.into(), severity.name().into(), first.trim_end().into()]
             })
             .collect();
         return ui.data(&table(&["CODE", "SEVERITY", "MEANING"], &rows));
     };
-    let code: Code = name
-        .parse()
-        .map_err(|error: topology::UnknownCode| Failure::Usage(error.to_string()))?;
+    let Some((name, _, explanation)) = codes().find(|(code, _, _)| code == name) else {
+        let meant = topology::did_you_mean(name, codes().map(|(name, _, _)| name));
+        let meant = meant
+            .map(|word| format!("; did you mean `{word}`?"))
+            .unwrap_or_default();
+        return Err(Failure::Usage(format!("there is no code `{name}`{meant}")));
+    };
     ui.data(&format!(
         "{}\n\n{}\n",
-        paint(Tone::Strong, code.name()),
-        wrap(code.explanation(), 80)
+        paint(Tone::Strong, name),
+        wrap(explanation, 80)
     ))
 }
 

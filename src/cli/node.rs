@@ -5,7 +5,14 @@ use std::time::Duration;
 use super::args::{LoadBalancerDaemon, NodeArgs, NodeCommand};
 use super::ui::Ui;
 use super::{Failure, Outcome};
-use crate::node;
+use crate::node::{self, database};
+use crate::secrets::Secrets;
+use database::Verdict;
+
+/// `EX_TEMPFAIL` of sysexits.h: time or another node will help.
+const NOT_YET: u8 = 75;
+/// `EX_CONFIG` of sysexits.h: nothing will change before somebody has decided something.
+const NEEDS_PERSON: u8 = 78;
 
 /// `node …`.
 pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
@@ -41,11 +48,29 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
                 "this node does not have the virtual IP"
             )))
         }
+        NodeCommand::Report => ui.json(&node::report::report(&args.facts)?),
+        NodeCommand::StepDown => Ok(node::step_down::step_down(&facts, &say)?),
         NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
-        NodeCommand::ReconcileDatabase { patience } => Ok(node::database::reconcile(
-            &facts,
-            Duration::from_secs(patience),
-            &say,
-        )?),
+        NodeCommand::ReconcileDatabase {
+            patience,
+            secrets,
+            force,
+            reset_administration,
+        } => {
+            let options = database::Options {
+                patience: Duration::from_secs(patience),
+                secrets: Secrets::at(secrets),
+                force,
+                reset_administration,
+                stop_after: None,
+            };
+            let verdict = database::reconcile(&facts, &options, &say)?;
+            say(verdict.words());
+            match verdict {
+                Verdict::Done(_) => Ok(()),
+                Verdict::NotYet(_) => Err(Failure::Status(NOT_YET)),
+                Verdict::NeedsPerson(_) => Err(Failure::Status(NEEDS_PERSON)),
+            }
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, longest_election};
+use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, longest_election, secret};
+use crate::secrets::Kind;
 use crate::topology::Topology;
 
 /// gunicorn's configuration.
@@ -26,6 +27,7 @@ impl Gunicorn {
         let grace = longest_election(topology.database().election_timeout).seconds() + 2.0;
         let own = [
             ("MONGODB_URI", uri(topology, replica_set)),
+            ("MONGODB_CREDENTIALS_FILE", secret(Kind::Application)),
             ("MONGODB_DATABASE", topology.database().name.to_string()),
             ("DRAIN_FILE", DRAIN_FILE.to_owned()),
             ("DATABASE_GRACE", format!("{grace:.2}")),
@@ -47,7 +49,8 @@ impl Gunicorn {
     }
 }
 
-/// How the app reaches the replica set. Time-outs form a chain in which each layer
+/// How the app reaches the replica set. User and password are in a file, not here: this
+/// text is in the environment and in a rendered file. Time-outs form a chain in which each layer
 /// gives up after the one below it: 5 s here, 9 s in the app, 12 s in nginx, 15 s
 /// in haproxy. `serverSelectionTimeoutMS` outlasts an election of the default
 /// 2 s time-out, so that a write waits for the new primary instead of failing.
@@ -60,7 +63,7 @@ fn uri(topology: &Topology, replica_set: &ReplicaSet) -> String {
     let election = longest_election(topology.database().election_timeout).get();
     let selection = (election + 1000).clamp(5000, 8000);
     format!(
-        "mongodb://{}/?replicaSet={}&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true\
+        "mongodb://{}/?replicaSet={}&authSource=admin&authMechanism=SCRAM-SHA-256&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true\
          &readPreference=primaryPreferred&serverSelectionTimeoutMS={selection}&connectTimeoutMS=1000\
          &socketTimeoutMS=5000&heartbeatFrequencyMS=1000&maxPoolSize=50&waitQueueTimeoutMS=2000",
         hosts.join(","),

@@ -4,6 +4,7 @@
 //! What is the same on every node of a tier is made once and shared, so that ten
 //! thousand app nodes cost ten thousand names and addresses.
 
+mod action;
 mod gunicorn;
 mod haproxy;
 mod keepalived;
@@ -16,8 +17,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
 
+pub use action::{Action, actions};
 pub use gunicorn::Gunicorn;
 pub use haproxy::{Haproxy, Server};
 pub use keepalived::Keepalived;
@@ -46,6 +49,11 @@ pub const APP_SOURCE: &str = "/etc/gen-topology/app";
 pub const RELEASE_AFTER: Duration = Duration::from_millis(1200);
 /// Time between two looks for servers that are down.
 pub const RELEASE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where a node finds a secret; who puts it there belongs to the platform.
+pub(crate) fn secret(kind: Kind) -> String {
+    format!("{}/{}", secrets::DIRECTORY, kind.file())
+}
 
 /// One node and everything that runs on it.
 #[derive(Clone, Debug)]
@@ -151,6 +159,8 @@ pub struct AppFacts {
 pub struct ReplicaSet {
     /// Its name.
     pub name: String,
+    /// Database that the application's user may read and write.
+    pub application_database: String,
     /// How long members wait for a silent primary.
     pub election_timeout_ms: u64,
     /// Time between two heartbeats.
@@ -197,6 +207,7 @@ impl Shared {
         });
         let replica_set = Arc::new(ReplicaSet {
             name: database.replica_set.to_string(),
+            application_database: database.name.to_string(),
             election_timeout_ms: database.election_timeout.get(),
             heartbeat_interval_ms: database.heartbeat_interval.get(),
             members: members.collect(),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::secret;
+use crate::secrets::Kind;
 use crate::topology::Topology;
 
 /// mongod's configuration file.
@@ -11,6 +13,7 @@ pub struct Mongod {
     storage: Storage,
     system_log: SystemLog,
     net: Net,
+    security: Security,
     replication: Replication,
     set_parameter: SetParameter,
 }
@@ -56,14 +59,24 @@ struct Enabled {
     enabled: bool,
 }
 
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Security {
+    authorization: &'static str,
+    key_file: String,
+}
+
 /// A secondary that follows a frozen primary would go on waiting for it for six
 /// seconds and more, and majority writes with it, although a new primary is there
-/// after two. These let it change its source at once.
+/// after two. The first two let it change its source at once. The third is how long a
+/// mongod that was told to end goes on with what it has begun: as long as the application
+/// waits for an answer (`socketTimeoutMS`), instead of 15 s.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct SetParameter {
     oplog_network_timeout_buffer_seconds: u8,
     oplog_fetcher_steady_state_max_fetcher_restarts: u8,
+    shutdown_timeout_millis_for_signaled_shutdown: u16,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -94,9 +107,13 @@ impl Mongod {
             net: Net {
                 port: settings.port,
                 // All addresses: one that is not up yet when mongod starts would end it.
-                // Who may connect is the firewall's matter.
+                // Who may connect is the firewall's matter, and who may do what the users'.
                 bind_ip: "0.0.0.0",
                 unix_domain_socket: Enabled { enabled: false },
+            },
+            security: Security {
+                authorization: "enabled",
+                key_file: secret(Kind::DatabaseKey),
             },
             replication: Replication {
                 repl_set_name: settings.replica_set.to_string(),
@@ -104,6 +121,7 @@ impl Mongod {
             set_parameter: SetParameter {
                 oplog_network_timeout_buffer_seconds: 1,
                 oplog_fetcher_steady_state_max_fetcher_restarts: 0,
+                shutdown_timeout_millis_for_signaled_shutdown: 5000,
             },
         }
     }

@@ -31,7 +31,7 @@ pub const WRITES: u32 = 10;
 /// generator's fault and not the stack's.
 const LATE: Duration = Duration::from_millis(50);
 /// A generator that is so late gives up: more requests would only make it later.
-const HOPELESS: Duration = Duration::from_secs(3);
+const HOPELESS: Duration = Duration::from_secs(1);
 /// An answer that takes longer than this is slow.
 pub const SLOW: Duration = Duration::from_millis(250);
 

@@ -1,16 +1,19 @@
-//! What a member of a replica set says about itself.
+//! What a member of a replica set says about itself, and about the others.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use mongodb::bson::{Document, doc};
-use mongodb::options::{ClientOptions, ServerAddress};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use mongodb::sync::Client;
+use serde::{Deserialize, Serialize};
 
 use super::http;
 
 /// A member's role, as it says itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// It takes writes.
     Primary,
@@ -18,11 +21,11 @@ pub enum Role {
     Secondary,
     /// It is starting, syncing or recovering.
     Other,
-    /// It belongs to no replica set yet.
+    /// It belongs to no replica set yet, or to none any more.
     Uninitialized,
 }
 
-/// What a member answers to `hello`.
+/// What a member answers to `hello`. It tells that to everybody, without a password.
 #[derive(Clone, Debug)]
 pub struct Hello {
     /// Its role.
@@ -31,6 +34,41 @@ pub struct Hello {
     pub set: Option<String>,
     /// The primary that it knows, `address:port`.
     pub primary: Option<String>,
+    /// The members that can become primary, and those that can't, `address:port`.
+    pub members: Vec<String>,
+    /// When its last write was made, in milliseconds since 1970.
+    pub last_write_ms: Option<i64>,
+}
+
+/// Who asks. The password is not part of any message.
+#[derive(Clone, Copy)]
+pub struct User<'u> {
+    /// Name.
+    pub name: &'u str,
+    /// Password.
+    pub password: &'u str,
+    /// Database that knows the user.
+    pub database: &'u str,
+}
+
+impl<'u> User<'u> {
+    /// A user of the stack; all of them are kept in `admin`.
+    pub fn of_stack(name: &'u str, password: &'u str) -> Self {
+        Self {
+            name,
+            password,
+            database: "admin",
+        }
+    }
+
+    /// The members themselves, who know each other by their common key.
+    pub fn member(key: &'u str) -> Self {
+        Self {
+            name: "__system",
+            password: key,
+            database: "local",
+        }
+    }
 }
 
 /// A connection to exactly one member, whatever its role.
@@ -46,11 +84,23 @@ impl Member {
     /// # Errors
     /// If nobody accepts connections within `patience`.
     pub fn connect(host: &str, patience: Duration) -> anyhow::Result<Self> {
+        Self::open(host, patience, None)
+    }
+
+    /// Connects as a user. The password is proved by the first command.
+    ///
+    /// # Errors
+    /// If nobody accepts connections within `patience`.
+    pub fn login(host: &str, patience: Duration, user: User<'_>) -> anyhow::Result<Self> {
+        Self::open(host, patience, Some(user))
+    }
+
+    fn open(host: &str, patience: Duration, user: Option<User<'_>>) -> anyhow::Result<Self> {
         let address = parse(host)?;
         if !http::accepts(*address.ip(), address.port(), patience) {
             return Err(anyhow!("nobody accepts connections at {host}"));
         }
-        let client = Client::with_options(options(host, patience)?)
+        let client = Client::with_options(options(host, patience, user)?)
             .with_context(|| format!("connecting to {host}"))?;
         Ok(Self { client })
     }
@@ -69,10 +119,20 @@ impl Member {
     /// If it does not answer.
     pub fn hello(&self) -> mongodb::error::Result<Hello> {
         let answer = self.command(doc! { "hello": 1 })?;
+        let lists = ["hosts", "passives"].into_iter();
+        let members = lists.filter_map(|key| answer.get_array(key).ok()).flatten();
         Ok(Hello {
             role: role(&answer),
             set: answer.get_str("setName").ok().map(str::to_owned),
             primary: answer.get_str("primary").ok().map(str::to_owned),
+            members: members
+                .filter_map(|host| host.as_str().map(str::to_owned))
+                .collect(),
+            last_write_ms: answer
+                .get_document("lastWrite")
+                .and_then(|write| write.get_datetime("lastWriteDate"))
+                .map(|moment| moment.timestamp_millis())
+                .ok(),
         })
     }
 }
@@ -83,8 +143,20 @@ fn parse(host: &str) -> anyhow::Result<std::net::SocketAddrV4> {
 }
 
 /// How to talk to exactly one member.
-fn options(host: &str, patience: Duration) -> anyhow::Result<ClientOptions> {
+fn options(
+    host: &str,
+    patience: Duration,
+    user: Option<User<'_>>,
+) -> anyhow::Result<ClientOptions> {
     let address = parse(host)?;
+    let credential = user.map(|user| {
+        Credential::builder()
+            .username(user.name.to_owned())
+            .password(user.password.to_owned())
+            .source(user.database.to_owned())
+            .mechanism(AuthMechanism::ScramSha256)
+            .build()
+    });
     let options = ClientOptions::builder()
         .hosts(vec![ServerAddress::Tcp {
             host: address.ip().to_string(),
@@ -92,6 +164,7 @@ fn options(host: &str, patience: Duration) -> anyhow::Result<ClientOptions> {
         }])
         .direct_connection(true)
         .app_name(Some("gen-topology".to_owned()))
+        .credential(credential)
         .server_selection_timeout(patience.max(Duration::from_secs(2)))
         .connect_timeout(patience)
         .build();
@@ -124,7 +197,7 @@ pub fn observe(
     over: &dyn Fn() -> bool,
     seen: &mut dyn FnMut(Option<Role>),
 ) -> anyhow::Result<()> {
-    let options = options(host, patience)?;
+    let options = options(host, patience, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -152,4 +225,138 @@ pub fn observe(
         }
     });
     Ok(())
+}
+
+/// How a member does in its set, as it sees it itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Vitals {
+    /// `PRIMARY`, `SECONDARY`, `STARTUP2`, `RECOVERING` …
+    pub state: String,
+    /// How many elections there have been.
+    pub term: i64,
+    /// Whether it votes.
+    pub votes: bool,
+    /// How far it is behind the primary, in seconds; none while it knows no primary.
+    pub lag_seconds: Option<f64>,
+    /// How far back it remembers changes, in seconds: a member that was away for longer has
+    /// to copy all data anew.
+    pub oplog_seconds: i64,
+}
+
+impl Member {
+    /// How it does; only the monitoring user may ask.
+    ///
+    /// # Errors
+    /// If it does not answer, or not to us.
+    pub fn vitals(&self) -> anyhow::Result<Vitals> {
+        let status = self.command(doc! { "replSetGetStatus": 1 })?;
+        let config = self.command(doc! { "replSetGetConfig": 1 })?;
+        let server = self.command(doc! { "serverStatus": 1, "oplog": 1 })?;
+        vitals(&status, &config, &server).context("the member tells too little about itself")
+    }
+}
+
+fn vitals(status: &Document, config: &Document, server: &Document) -> Option<Vitals> {
+    let members = |of: &Document| -> Vec<Document> {
+        let members = of.get_array("members").ok().into_iter().flatten();
+        members.filter_map(Bson::as_document).cloned().collect()
+    };
+    let all = members(status);
+    let own = all
+        .iter()
+        .find(|member| member.get_bool("self").unwrap_or(false))?;
+    let primary = all.iter().find(|member| number(member, "state") == Some(1));
+    let behind = primary.and_then(|primary| {
+        let last = |member: &Document| member.get_datetime("optimeDate").ok().copied();
+        let millis = last(primary)?.timestamp_millis() - last(own)?.timestamp_millis();
+        u32::try_from(millis.max(0)).ok()
+    });
+    let seats = members(config.get_document("config").ok()?);
+    let seat = seats
+        .iter()
+        .find(|seat| number(seat, "_id") == number(own, "_id"))?;
+    let oplog = server.get_document("oplog").ok()?;
+    let end = |key| oplog.get_timestamp(key).ok().map(|at| i64::from(at.time));
+    Some(Vitals {
+        state: own.get_str("stateStr").ok()?.to_owned(),
+        term: number(status, "term")?,
+        votes: number(seat, "votes")? == 1,
+        lag_seconds: behind.map(|millis| f64::from(millis) / 1000.0),
+        oplog_seconds: end("latestOptime")? - end("earliestOptime")?,
+    })
+}
+
+/// Whether the member does not believe that we are who we say.
+pub fn is_unknown_user(error: &Error) -> bool {
+    const AUTHENTICATION_FAILED: i32 = 18;
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => true,
+        _ => code(error) == Some(AUTHENTICATION_FAILED),
+    }
+}
+
+/// The server's number for why it refused a command.
+pub fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refused) => Some(refused.code),
+        _ => None,
+    }
+}
+
+/// Why a command failed, in the server's own words where it has spoken.
+pub fn words(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(refused) => refused.message.clone(),
+        _ if is_unknown_user(error) => "the password is refused".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A whole number of whatever type the server chose.
+pub fn number(document: &Document, key: &str) -> Option<i64> {
+    match document.get(key)? {
+        Bson::Int32(n) => Some(i64::from(*n)),
+        Bson::Int64(n) => Some(*n),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "numbers that are asked for here are small and whole"
+        )]
+        Bson::Double(n) => Some(*n as i64),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mongodb::bson::{DateTime, Timestamp};
+
+    #[test]
+    fn a_members_vitals_are_read() {
+        let member = |id: i32, state: i32, name: &str, millis: i64, own: bool| {
+            let mut member = doc! { "_id": id, "state": state, "stateStr": name, "optimeDate": DateTime::from_millis(millis) };
+            if own {
+                member.insert("self", true);
+            }
+            Bson::Document(member)
+        };
+        let status = doc! { "term": 7_i64, "members": [
+            member(0, 1, "PRIMARY", 10_000, false),
+            member(3, 2, "SECONDARY", 8_500, true),
+        ] };
+        let config =
+            doc! { "config": { "members": [{ "_id": 0, "votes": 1 }, { "_id": 3, "votes": 0 }] } };
+        let time = |time| Timestamp { time, increment: 1 };
+        let server = doc! { "oplog": { "earliestOptime": time(100), "latestOptime": time(3700) } };
+        let read = vitals(&status, &config, &server).unwrap();
+        let expected = Vitals {
+            state: "SECONDARY".into(),
+            term: 7,
+            votes: false,
+            lag_seconds: Some(1.5),
+            oplog_seconds: 3600,
+        };
+        assert_eq!(read, expected);
+        assert_eq!(vitals(&doc! {}, &config, &server), None);
+    }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use mongodb::bson::doc;
 use serde::Serialize;
 
 use super::net;
@@ -17,6 +18,7 @@ use crate::config::HAPROXY_SOCKET;
 use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
+use crate::secrets::Kind;
 use crate::topology::Tier;
 
 /// How long one question to a node may take.
@@ -39,6 +41,9 @@ pub struct NodeState {
     pub ready: bool,
     /// What it is at the moment: owner of the virtual IP, primary, what haproxy thinks of it.
     pub notes: Vec<String>,
+    /// How a member of the replica set does; databases only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<mongo::Vitals>,
 }
 
 impl Lab {
@@ -229,9 +234,14 @@ impl Lab {
     }
 
     pub(super) fn has_primary(&self) -> bool {
-        self.plan
-            .tier(Tier::Database)
-            .any(|node| self.role(node) == Some(mongo::Role::Primary))
+        self.primary().is_some()
+    }
+
+    /// The database that takes writes.
+    pub fn primary(&self) -> Option<&str> {
+        let is_primary = |node: &&NodePlan| self.role(node) == Some(mongo::Role::Primary);
+        let primary = self.plan.tier(Tier::Database).find(is_primary);
+        primary.map(|node| node.name.as_str())
     }
 
     /// What a database says that it is; none if it does not answer.
@@ -239,9 +249,37 @@ impl Lab {
         self.hello(node).ok().map(|hello| hello.role)
     }
 
-    fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
-        let host = format!("{}:{}", node.address, self.plan.database_port);
-        Ok(mongo::Member::connect(&host, QUESTION)?.hello()?)
+    /// Whether the set has this member, by what its primary says. Without a primary nobody leaves.
+    pub(super) fn is_member(&self, host: &str) -> bool {
+        let primary = self
+            .plan
+            .tier(Tier::Database)
+            .filter_map(|node| self.hello(node).ok())
+            .find(|hello| hello.role == mongo::Role::Primary);
+        primary.is_none_or(|hello| hello.members.iter().any(|member| member == host))
+    }
+
+    pub(super) fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
+        Ok(mongo::Member::connect(&self.mongod_of(node), QUESTION)?.hello()?)
+    }
+
+    /// Address and port of a node's mongod.
+    fn mongod_of(&self, node: &NodePlan) -> String {
+        format!("{}:{}", node.address, self.plan.database_port)
+    }
+
+    /// A connection to a node's mongod as a user of the stack, with the newest password
+    /// that it takes.
+    pub(super) fn mongod_as(&self, node: &NodePlan, kind: Kind) -> anyhow::Result<mongo::Member> {
+        for login in self.secrets().logins(kind)? {
+            let user = mongo::User::of_stack(&login.user, login.password.reveal());
+            let member = mongo::Member::login(&self.mongod_of(node), QUESTION, user)?;
+            match member.command(doc! { "ping": 1 }) {
+                Err(error) if mongo::is_unknown_user(&error) => {}
+                answer => return Ok(answer.map(|_| member)?),
+            }
+        }
+        bail!("{} takes no password of {}", node.name, kind.file())
     }
 
     fn node_state(
@@ -256,6 +294,7 @@ impl Lab {
             pid.is_some_and(|pid| connected.get(&net::port(pid)).copied().unwrap_or(false));
         let mut notes = Vec::new();
         let mut ready = running && plugged && self.is_ready(node);
+        let mut database = None;
         match node.tier {
             Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => {
                 notes.push("has the virtual IP".to_owned());
@@ -267,10 +306,12 @@ impl Lab {
                 }
             }
             Tier::Database => match self.hello(node).map(|hello| hello.role) {
-                Ok(mongo::Role::Primary) => notes.push("primary".to_owned()),
-                Ok(mongo::Role::Secondary) => notes.push("secondary".to_owned()),
-                Ok(mongo::Role::Uninitialized) => notes.push("in no replica set yet".to_owned()),
-                Ok(mongo::Role::Other) => notes.push("starting or syncing".to_owned()),
+                Ok(role) => {
+                    notes.push(role_words(role).to_owned());
+                    let member = self.mongod_as(node, Kind::Monitoring);
+                    database = member.and_then(|member| member.vitals()).ok();
+                    notes.extend(database.iter().flat_map(vitals_words));
+                }
                 Err(_) => ready = false,
             },
         }
@@ -282,6 +323,7 @@ impl Lab {
             connected: plugged,
             ready,
             notes,
+            database,
         }
     }
 
@@ -313,6 +355,32 @@ impl Lab {
             .map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP")))
             .collect()
     }
+}
+
+fn role_words(role: mongo::Role) -> &'static str {
+    match role {
+        mongo::Role::Primary => "primary",
+        mongo::Role::Secondary => "secondary",
+        mongo::Role::Uninitialized => "in no replica set yet",
+        mongo::Role::Other => "starting or syncing",
+    }
+}
+
+/// What a person wants to know of a member besides its role.
+fn vitals_words(vitals: &mongo::Vitals) -> Vec<String> {
+    let mut words = vec![format!("term {}", vitals.term)];
+    if !vitals.votes {
+        words.push("no vote".to_owned());
+    }
+    if let Some(lag) = vitals.lag_seconds.filter(|_| vitals.state != "PRIMARY") {
+        words.push(format!("{lag:.1} s behind"));
+    }
+    words.push(match vitals.oplog_seconds {
+        seconds @ 0..=120 => format!("oplog of {seconds} s"),
+        seconds @ 121..=7200 => format!("oplog of {} min", seconds / 60),
+        seconds => format!("oplog of {} h", seconds / 3600),
+    });
+    words
 }
 
 /// The same status for several load balancers in few words: `UP` → `lb-1, lb-2`.

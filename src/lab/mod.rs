@@ -16,18 +16,21 @@
 //!
 //! [`plan`] says what a lab consists of and touches nothing. [`state`] finds labs.
 //! [`supplies`] gets what a lab needs from outside. [`enter`] leads from this machine into
-//! the lab, where [`run`] works with [`net`] and [`ask`] looks. [`boot`] turns a fresh set of
+//! the lab, where [`run`] works with [`net`], [`ask`] looks and [`rotate`] exchanges secrets. [`boot`] turns a fresh set of
 //! namespaces into a node.
 
 pub mod anchor;
+pub mod apply;
 pub mod ask;
 pub mod boot;
 pub mod enter;
 pub mod net;
 pub mod plan;
+pub mod rotate;
 pub mod run;
 pub mod state;
 pub mod supplies;
+pub mod versions;
 
 pub use ask::NodeState;
 pub use plan::{LabPlan, NodePlan};

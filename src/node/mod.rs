@@ -4,6 +4,8 @@ pub mod app;
 pub mod database;
 mod handover;
 pub mod load_balancer;
+pub mod report;
+pub mod step_down;
 
 use std::path::Path;
 use std::sync::mpsc::Receiver;

@@ -19,8 +19,9 @@ const MAX_MEMBERS: usize = 50;
 /// Different VRRP priorities that a load balancer may have.
 const MAX_LOAD_BALANCERS: usize = 254;
 /// Environment variables that the rendered gunicorn configuration sets.
-pub(super) const OWN_VARIABLES: [&str; 4] = [
+pub(super) const OWN_VARIABLES: [&str; 5] = [
     "MONGODB_URI",
+    "MONGODB_CREDENTIALS_FILE",
     "MONGODB_DATABASE",
     "DRAIN_FILE",
     "DATABASE_GRACE",

@@ -1,45 +1,53 @@
 //! The kinds of problem a topology can have, each with a stable name and the
 //! longer text that `gen-topology explain` prints.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Serialize, Serializer};
-
-use super::Severity;
-
-/// Declares [`Code`] and its table in one place, so that a code can't be
+/// Declares a type of codes and its table in one place, so that a code can't be
 /// without a name, a severity or an explanation.
 macro_rules! codes {
-    ($($variant:ident $name:literal $severity:ident $explanation:literal)*) => {
-        /// Kind of problem. Names are stable: scripts may rely on them.
+    ($(#[$about:meta])* $type:ident { $($variant:ident $name:literal $severity:ident $explanation:literal)* }) => {
+        $(#[$about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[expect(missing_docs, reason = "explanation() documents each of them, to the user too")]
-        pub enum Code { $($variant),* }
+        pub enum $type { $($variant),* }
 
-        impl Code {
+        impl $type {
             /// Every code there is, in the order of `explain`'s list.
-            pub const ALL: &[Code] = &[$(Code::$variant),*];
+            pub const ALL: &[$type] = &[$($type::$variant),*];
 
             /// Stable name.
             pub fn name(self) -> &'static str {
-                match self { $(Code::$variant => $name),* }
+                match self { $($type::$variant => $name),* }
             }
 
-            /// Whether it is an error or a warning.
-            pub fn severity(self) -> Severity {
-                match self { $(Code::$variant => Severity::$severity),* }
+            /// How bad it is.
+            pub fn severity(self) -> $crate::topology::Severity {
+                match self { $($type::$variant => $crate::topology::Severity::$severity),* }
             }
 
             /// What the problem is, why it matters and what to do, in a few sentences.
             pub fn explanation(self) -> &'static str {
-                match self { $(Code::$variant => $explanation),* }
+                match self { $($type::$variant => $explanation),* }
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str(self.name())
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
             }
         }
     };
 }
+pub(crate) use codes;
 
 codes! {
+    /// Kind of problem. Names are stable: scripts may rely on them.
+    Code {
     Encoding "encoding" Error
         "The file is not UTF-8, or begins with a byte order mark. JSON (RFC 8259) is UTF-8 without one. Save it as UTF-8; `iconv -f latin1 -t utf8` helps where the encoding is known."
     EmptyFile "empty-file" Error
@@ -108,40 +116,5 @@ codes! {
         "The name of the environment variable is not one that a process can have, or is one that the stack itself sets for the app."
     MissingSource "missing-source" Error
         "A file or directory that `app` names is not there. Paths are relative to the topology file."
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
     }
-}
-
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl FromStr for Code {
-    type Err = UnknownCode;
-
-    fn from_str(name: &str) -> Result<Self, UnknownCode> {
-        let names = Code::ALL.iter().map(|code| code.name());
-        Code::ALL
-            .iter()
-            .copied()
-            .find(|code| code.name() == name)
-            .ok_or_else(|| UnknownCode {
-                name: name.to_owned(),
-                meant: super::did_you_mean(name, names),
-            })
-    }
-}
-
-/// There is no code of that name.
-#[derive(Debug, thiserror::Error)]
-#[error("there is no code `{name}`{}", meant.map(|word| format!("; did you mean `{word}`?")).unwrap_or_default())]
-pub struct UnknownCode {
-    name: String,
-    meant: Option<&'static str>,
 }

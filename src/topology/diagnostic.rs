@@ -16,6 +16,19 @@ pub enum Severity {
     Error,
     /// The topology can be used, and will disappoint.
     Warning,
+    /// Worth knowing; right in some places and wrong in others. No topology problem is one.
+    Note,
+}
+
+impl Severity {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Note => "note",
+        }
+    }
 }
 
 /// A place in the file: an RFC 6901 pointer, and whether its key or its value is meant.

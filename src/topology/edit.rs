@@ -16,7 +16,7 @@ use super::values::Name;
 use super::{Tier, did_you_mean, document};
 
 /// A changed text and what was changed in it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Edit {
     /// The new text of the file.
     pub text: String,
@@ -24,6 +24,8 @@ pub struct Edit {
     pub added: Vec<Addition>,
     /// Nodes that the old one had.
     pub removed: Vec<(String, Tier)>,
+    /// Nodes that have another name now: the old one, the new one.
+    pub renamed: Vec<(String, String, Tier)>,
 }
 
 /// A node that an edit adds.
@@ -62,6 +64,26 @@ pub enum EditError {
         /// What is wrong with it.
         why: String,
     },
+    /// Nothing can stand under that name.
+    #[error("{}", no_such_key(at, key, meant.as_deref(), keys))]
+    NoSuchKey {
+        /// Path of the object, empty for the whole.
+        at: String,
+        /// What was asked for.
+        key: String,
+        /// What was probably meant.
+        meant: Option<String>,
+        /// Keys that there are.
+        keys: Vec<String>,
+    },
+    /// The value can't stand there.
+    #[error("`{value}` is no value for `{path}`: write a number, `true`, `false` or JSON")]
+    NoValue {
+        /// Where.
+        path: String,
+        /// What was given.
+        value: String,
+    },
     /// All addresses are in use.
     #[error("no address of {subnet} is free for another {}; widen `network.subnet`", tier.noun(1))]
     SubnetFull {
@@ -73,6 +95,20 @@ pub enum EditError {
     /// A tier would have no node left.
     #[error("this would leave no {}; a stack needs at least one", .0.noun(1))]
     WouldEmptyTier(Tier),
+}
+
+fn no_such_key(at: &str, key: &str, meant: Option<&str>, keys: &[String]) -> String {
+    let place = if at.is_empty() {
+        "the topology".to_owned()
+    } else {
+        format!("`{at}`")
+    };
+    let help = match meant {
+        Some(meant) => format!("; did you mean `{meant}`?"),
+        None if keys.is_empty() => " below it: it is a single value".to_owned(),
+        None => format!("; there are {}", keys.join(", ")),
+    };
+    format!("{place} has no key `{key}`{help}")
 }
 
 /// Adds `count` nodes of `tier`, the first of them called `name` if one is given.
@@ -115,7 +151,7 @@ pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<E
     Ok(Edit {
         text: insert(text, &raw, &added).ok_or(EditError::Unreadable)?,
         added,
-        removed: Vec::new(),
+        ..Edit::default()
     })
 }
 
@@ -157,8 +193,8 @@ pub fn remove(text: &str, names: &[String]) -> Result<Edit, EditError> {
     }
     Ok(Edit {
         text: root.to_string(),
-        added: Vec::new(),
         removed,
+        ..Edit::default()
     })
 }
 
@@ -168,8 +204,7 @@ pub fn scale(text: &str, wanted: &BTreeMap<Tier, usize>) -> Result<Edit, EditErr
     let (raw, _) = read(text)?;
     let mut edit = Edit {
         text: text.to_owned(),
-        added: Vec::new(),
-        removed: Vec::new(),
+        ..Edit::default()
     };
     for (tier, wanted) in wanted {
         let members: Vec<&String> = raw
@@ -199,7 +234,7 @@ pub fn scale(text: &str, wanted: &BTreeMap<Tier, usize>) -> Result<Edit, EditErr
     Ok(edit)
 }
 
-fn read(text: &str) -> Result<(RawTopology, CstRootNode), EditError> {
+pub(super) fn read(text: &str) -> Result<(RawTopology, CstRootNode), EditError> {
     let raw = serde_json::from_str(text).map_err(|_| EditError::Unreadable)?;
     let root = CstRootNode::parse(text, &document::strict()).map_err(|_| EditError::Unreadable)?;
     Ok((raw, root))

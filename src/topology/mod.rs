@@ -12,6 +12,8 @@ mod diagnostic;
 mod document;
 mod edit;
 mod raw;
+mod select;
+mod set;
 mod shape;
 mod values;
 
@@ -24,9 +26,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use allocate::block;
-pub use code::{Code, UnknownCode};
+pub use code::Code;
+pub(crate) use code::codes;
 pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
 pub use edit::{Addition, Edit, EditError, add, remove, scale};
+pub use select::{SelectError, Selector};
+pub use set::{rename, set};
 pub use values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 
 /// The text of a topology file and where it came from.

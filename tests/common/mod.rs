@@ -3,6 +3,8 @@
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
+pub(crate) mod lab;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

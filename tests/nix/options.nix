@@ -266,6 +266,14 @@ let
       virtualisation.graphics = option types.bool true;
       virtualisation.memorySize = option types.ints.positive 1024;
       virtualisation.qemu.networkingOptions = option (types.listOf types.str) [ ];
+      virtualisation.sharedDirectories = option (types.attrsOf (
+        types.submodule {
+          options = {
+            source = required types.str;
+            target = required types.path;
+          };
+        }
+      )) { };
     };
   };
 

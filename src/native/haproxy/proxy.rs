@@ -80,6 +80,11 @@ impl<'c> Proxy<'c> {
         self.own
     }
 
+    /// The nearest `defaults` that it inherits from.
+    pub fn defaults(&self) -> Option<&'c Section> {
+        self.defaults.first().copied()
+    }
+
     /// Whether it has servers: `backend` and `listen`.
     pub fn is_backend(&self) -> bool {
         self.kind() != "frontend"

@@ -76,6 +76,7 @@ let
       name: arguments: text:
       package ({ inherit name text; } // arguments);
     writeShellApplication = arguments: package arguments;
+    writeText = name: text: package { inherit name text; };
     runtimeShell = "/bin/sh";
 
     testers.runNixOSTest = import ./test.nix { inherit lib pkgs package; };

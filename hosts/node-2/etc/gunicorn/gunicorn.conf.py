@@ -6,7 +6,7 @@ chdir = "/etc/gen-topology/app"
 # The socket is on the command line: each instance has its own.
 worker_class = "gthread"
 workers = 1
-threads = 8
+threads = 32
 # The app is imported once, before workers are forked; database clients are made by each worker.
 preload_app = True
 
@@ -21,7 +21,8 @@ errorlog = "-"
 control_socket_disable = True
 
 raw_env = [
-    "MONGODB_URI=mongodb://10.20.0.32:27017/?replicaSet=rs0&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true&readPreference=primaryPreferred&serverSelectionTimeoutMS=5000&connectTimeoutMS=1000&socketTimeoutMS=5000&heartbeatFrequencyMS=1000&maxPoolSize=50&waitQueueTimeoutMS=2000",
+    "MONGODB_URI=mongodb://10.20.0.32:27017/?replicaSet=rs0&authSource=admin&authMechanism=SCRAM-SHA-256&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true&readPreference=primaryPreferred&serverSelectionTimeoutMS=5000&connectTimeoutMS=1000&socketTimeoutMS=5000&heartbeatFrequencyMS=1000&maxPoolSize=50&waitQueueTimeoutMS=2000",
+    "MONGODB_CREDENTIALS_FILE=/run/gen-topology/secrets/application",
     "MONGODB_DATABASE=web",
     "DRAIN_FILE=/run/gen-topology/drain",
     "DATABASE_GRACE=4.35",

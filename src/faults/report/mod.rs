@@ -1,11 +1,21 @@
 //! What a run of faults has shown: every trial, what could not be tried and why, and
-//! for each fault the median and the worst of its trials.
+//! for each fault the median and the worst of its trials. [`html`] and [`junit`] tell it
+//! to people and to machines; [`difference`] holds two runs against each other.
 
+pub mod difference;
+mod drawing;
+pub mod html;
+pub mod junit;
+
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
-use super::bound::{Bound, Loss};
+use super::bound::{Bound, Limit, Loss};
 use super::trial::{Measured, Trial};
 use crate::topology::Slo;
+
+/// Version of the layout of a [`Run`] that this program writes and reads.
+pub const VERSION: u32 = 1;
 
 /// A run: faults that were tried one after another on one lab.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +53,83 @@ pub struct NotRun {
     pub failed: bool,
 }
 
+/// What a trial says about the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Nothing: the load could not be made.
+    Void,
+    /// It cost no more than it may.
+    Kept,
+    /// It cost more.
+    Broken,
+}
+
+impl Verdict {
+    /// Of one trial.
+    pub fn of(trial: &Trial) -> Self {
+        match (&trial.void, trial.broken.is_empty()) {
+            (Some(_), _) => Self::Void,
+            (None, true) => Self::Kept,
+            (None, false) => Self::Broken,
+        }
+    }
+}
+
+/// What a trial has cost in milliseconds and may cost, in the order of [`Bound::limits`].
+/// None where nothing was measured: nobody had to notice, nothing was written.
+pub fn costs(trial: &Trial) -> [(&'static str, Option<f64>, Option<&Limit>); 5] {
+    let (bound, measured) = (&trial.bound, &trial.measured);
+    let requests = &measured.requests;
+    let written = measured.ledger.as_ref();
+    [
+        (
+            "longest gap",
+            Some(requests.longest_gap_ms),
+            bound.gap.as_ref(),
+        ),
+        (
+            "longest gap between writes",
+            written.map(|_| requests.longest_write_gap_ms),
+            bound.write_gap.as_ref(),
+        ),
+        (
+            "slowest answer",
+            Some(requests.slowest_ms),
+            bound.slowest.as_ref(),
+        ),
+        ("time to notice", measured.detect_ms, bound.detect.as_ref()),
+        (
+            "time to restore",
+            Some(measured.restored_ms),
+            bound.restored.as_ref(),
+        ),
+    ]
+}
+
+/// The worst of these trials: one that broke its bound before one that did not, and then the
+/// one that came closest to a limit. None if there are none.
+pub fn worst<'t>(trials: &[&'t Trial]) -> Option<&'t Trial> {
+    let used = |trial: &Trial| {
+        let parts = costs(trial).into_iter();
+        parts
+            .filter_map(|(_, seen, limit)| Some(seen? / limit?.ms))
+            .fold(0.0, f64::max)
+    };
+    let is_worse = |one: &Trial, other: &Trial| {
+        let verdicts = Verdict::of(one).cmp(&Verdict::of(other));
+        let gaps = [one, other].map(|trial| trial.measured.requests.longest_gap_ms);
+        verdicts
+            .then(used(one).total_cmp(&used(other)))
+            .then(gaps[0].total_cmp(&gaps[1]))
+            .is_gt()
+    };
+    trials
+        .iter()
+        .copied()
+        .reduce(|worst, trial| if is_worse(trial, worst) { trial } else { worst })
+}
+
 /// The median and the worst of a few values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
@@ -64,7 +151,7 @@ impl Spread {
     }
 }
 
-/// All trials of one fault.
+/// All trials of one fault. Trials that say nothing are only counted, unless there is no other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row<'r> {
     /// Which fault.
@@ -83,13 +170,15 @@ pub struct Row<'r> {
     pub detect: Option<Spread>,
     /// Until the last request that failed or was slow, in milliseconds.
     pub recover: Spread,
+    /// From the end of the fault until every request was answered well again, in milliseconds.
+    pub restored: Spread,
     /// From the end of the fault until all was as before, in milliseconds.
     pub redundant: Spread,
-    /// Requests of all trials.
+    /// Requests of the trials that count.
     pub sent: usize,
-    /// Requests without a good answer, in all trials.
+    /// Requests without a good answer, in these trials.
     pub lost: usize,
-    /// Acknowledged writes of all trials, and those of them that are missing.
+    /// Acknowledged writes of these trials.
     pub acknowledged: usize,
     /// Acknowledged writes that are missing.
     pub missing: usize,
@@ -102,11 +191,50 @@ pub struct Row<'r> {
 impl Row<'_> {
     /// Whether every trial that counts kept its bound, and at least one counts.
     pub fn is_kept(&self) -> bool {
-        self.broken.is_empty() && self.void < self.repeats
+        self.verdict() == Verdict::Kept
+    }
+
+    /// The worst that any trial says; nothing if all are void.
+    pub fn verdict(&self) -> Verdict {
+        match (self.broken.is_empty(), self.void == self.repeats) {
+            (false, _) => Verdict::Broken,
+            (true, true) => Verdict::Void,
+            (true, false) => Verdict::Kept,
+        }
     }
 }
 
 impl Run {
+    /// A run as it was kept.
+    ///
+    /// # Errors
+    /// If it has another layout than this program knows, or none.
+    pub fn parse(text: &[u8]) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Layout {
+            version: u32,
+            program: String,
+        }
+        let Layout { version, program } =
+            serde_json::from_slice(text).context("this is no run of `faults run`")?;
+        if version != VERSION {
+            let how = if version > VERSION { "newer" } else { "older" };
+            bail!(
+                "the run was kept by version {program} of gen-topology in a {how} layout, {version}; \
+                 this version reads layout {VERSION}: use the other version, or run the faults again"
+            );
+        }
+        Ok(serde_json::from_slice(text)?)
+    }
+
+    /// The trials of a fault, in order.
+    pub fn trials_of(&self, fault: &str) -> Vec<&Trial> {
+        self.trials
+            .iter()
+            .filter(|trial| trial.fault == fault)
+            .collect()
+    }
+
     /// A row for each fault, in the order in which they were first tried.
     pub fn rows(&self) -> Vec<Row<'_>> {
         let mut names: Vec<&str> = Vec::new();
@@ -122,11 +250,10 @@ impl Run {
     }
 
     fn row<'r>(&'r self, fault: &'r str) -> Option<Row<'r>> {
-        let trials: Vec<&Trial> = self
-            .trials
-            .iter()
-            .filter(|trial| trial.fault == fault)
-            .collect();
+        let all = self.trials_of(fault);
+        let void = all.iter().filter(|trial| trial.void.is_some()).count();
+        let is_told = |trial: &&Trial| trial.void.is_none() || void == all.len();
+        let trials: Vec<&Trial> = all.iter().copied().filter(is_told).collect();
         let spread = |of: fn(&Measured) -> f64| Spread::of(trials.iter().map(|t| of(&t.measured)));
         let ledgers = || {
             trials
@@ -135,7 +262,7 @@ impl Run {
         };
         Some(Row {
             fault,
-            repeats: trials.len(),
+            repeats: all.len(),
             bound: &trials.last()?.bound,
             gap: spread(|m| m.requests.longest_gap_ms)?,
             write_gap: spread(|m| m.requests.longest_write_gap_ms)
@@ -143,6 +270,7 @@ impl Run {
             slowest: spread(|m| m.requests.slowest_ms)?,
             detect: Spread::of(trials.iter().filter_map(|trial| trial.measured.detect_ms)),
             recover: spread(|m| m.recover_ms)?,
+            restored: spread(|m| m.restored_ms)?,
             redundant: spread(|m| m.redundant_ms)?,
             sent: trials
                 .iter()
@@ -156,9 +284,10 @@ impl Run {
             missing: ledgers().map(|ledger| ledger.missing).sum(),
             broken: trials
                 .iter()
+                .filter(|trial| trial.void.is_none())
                 .flat_map(|trial| trial.broken.iter().map(String::as_str))
                 .collect(),
-            void: trials.iter().filter(|trial| trial.void.is_some()).count(),
+            void,
         })
     }
 

@@ -1,0 +1,53 @@
+# Where a node's secrets come from. They are files outside the store, which only root has
+# to be able to read: what sops-nix or agenix decrypt, or what you put there yourself.
+# Each service gets its own at its start, by systemd's credentials or as a copy that only
+# its user can read.
+{
+  config,
+  lib,
+  ...
+}:
+let
+  top = config.services.gen-topology;
+  cfg = top.secrets;
+
+  file =
+    name: purpose:
+    lib.mkOption {
+      type = lib.types.str;
+      default = "${cfg.directory}/${name}";
+      defaultText = lib.literalExpression ''"''${config.services.gen-topology.secrets.directory}/${name}"'';
+      description = purpose;
+    };
+in
+{
+  options.services.gen-topology.secrets = {
+    directory = lib.mkOption {
+      type = lib.types.str;
+      default = "/var/lib/gen-topology/secrets";
+      example = "/run/secrets/gen-topology";
+      description = ''
+        Directory with the secrets of this node, each in a file of the name that
+        `gen-topology secrets list` shows.
+      '';
+    };
+    databaseKey = file "database-key" "Key that the members of the replica set know each other by. Databases only.";
+    application = file "application" "User and password of the application, `user:password`. App servers and databases.";
+    monitoring = file "monitoring" "User and password that see the state of the replica set. Databases only.";
+    administration = file "administration" "User and password that change members and users. Databases only.";
+  };
+
+  config = lib.mkIf top.enable {
+    assertions = map (name: {
+      assertion = !lib.hasPrefix "${builtins.storeDir}/" cfg.${name};
+      message = "services.gen-topology.secrets.${name} is in the Nix store, where everybody can read it; name a file outside, in quotes.";
+    }) (lib.attrNames cfg);
+
+    # Rendered files name files below it. Whoever may read one knows its name.
+    systemd.tmpfiles.settings."10-gen-topology"."/run/gen-topology/secrets".d = {
+      mode = "0711";
+      user = "root";
+      group = "root";
+    };
+  };
+}

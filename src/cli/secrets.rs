@@ -1,0 +1,100 @@
+//! `secrets …`: the secrets of the stack's machines. The lab has its own.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+
+use super::args::{Format, SecretsCommand};
+use super::ui::{Tone, Ui, paint, table};
+use super::{Outcome, source};
+use crate::secrets::{Kind, Rotation, Secrets};
+
+/// Where they are, beside the topology file.
+const DIRECTORY: &str = ".gen-topology/secrets";
+
+/// `secrets …`.
+pub(super) fn run(file: Option<&Path>, command: SecretsCommand, ui: &mut Ui) -> Outcome {
+    let topology = source::find(file)?;
+    let secrets = Secrets::at(topology.with_file_name("").join(DIRECTORY));
+    match command {
+        SecretsCommand::Init => init(&secrets, ui),
+        SecretsCommand::List(args) => list(&secrets, args.format, ui),
+        SecretsCommand::Rotate { what, finish } => rotate(&secrets, what.into(), finish, ui),
+    }
+}
+
+fn init(secrets: &Secrets, ui: &mut Ui) -> Outcome {
+    let made = secrets.init()?;
+    if made.is_empty() {
+        ui.say(&format!(
+            "{} has every secret; nothing to do",
+            secrets.directory().display()
+        ));
+        return Ok(());
+    }
+    let names: Vec<&str> = made.iter().map(|kind| kind.file()).collect();
+    ui.say(&format!(
+        "made {} in {}",
+        names.join(", "),
+        secrets.directory().display()
+    ));
+    ui.say("keep a copy where you keep passwords: without them nobody administers the database");
+    Ok(())
+}
+
+fn list(secrets: &Secrets, format: Format, ui: &mut Ui) -> Outcome {
+    let counts: Vec<(Kind, usize)> = Kind::ALL
+        .into_iter()
+        .map(|kind| Ok((kind, secrets.count(kind)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let state = |count: usize| match count {
+        0 => "missing",
+        1 => "there",
+        _ => "new and old, being rotated",
+    };
+    if format == Format::Json {
+        let list: Vec<_> = counts
+            .iter()
+            .map(|(kind, count)| serde_json::json!({ "name": kind.file(), "count": count, "purpose": kind.purpose() }))
+            .collect();
+        return ui.json(&list);
+    }
+    let rows: Vec<Vec<String>> = counts
+        .iter()
+        .map(|(kind, count)| {
+            let tone = if *count == 1 {
+                Tone::Good
+            } else {
+                Tone::Warning
+            };
+            vec![
+                kind.file().to_owned(),
+                paint(tone, state(*count)),
+                kind.purpose().to_owned(),
+            ]
+        })
+        .collect();
+    ui.data(&table(&["SECRET", "STATE", "FOR"], &rows))
+}
+
+fn rotate(secrets: &Secrets, what: Rotation, finish: bool, ui: &mut Ui) -> Outcome {
+    let rotating = secrets.is_rotating(what)?;
+    if finish && !rotating {
+        return Err(anyhow!("nothing is being rotated; begin without --finish").into());
+    }
+    if finish {
+        secrets.finish(what)?;
+        ui.say("the old ones are gone from the files; bring these to every node, databases last");
+        return Ok(());
+    }
+    if rotating {
+        return Err(anyhow!(
+            "this is being rotated already; when every node has the new ones, add --finish"
+        )
+        .into());
+    }
+    secrets.begin(what)?;
+    ui.say("new ones stand beside the old ones; bring both to every node, databases first");
+    ui.say("when every node has them: the same command with --finish");
+    Ok(())
+}

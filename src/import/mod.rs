@@ -1,0 +1,180 @@
+//! Inventories of other tools as topologies. Pure: text in, text out, and remarks on
+//! everything that was guessed or left out.
+
+mod ini;
+mod stack;
+mod yaml;
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+pub use stack::{Imported, Wishes, topology};
+
+/// An Ansible inventory: groups of hosts, and variables.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Hosts in the order of the file, with their variables.
+    pub hosts: IndexMap<String, Vars>,
+    /// Groups in the order of the file.
+    pub groups: IndexMap<String, Group>,
+    /// What could not be read, with its line where there is one.
+    pub unread: Vec<String>,
+}
+
+/// Variables and their values as text.
+pub type Vars = BTreeMap<String, String>;
+
+/// A group of an inventory.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Names of its hosts.
+    pub hosts: Vec<String>,
+    /// Names of the groups that are part of it.
+    pub children: Vec<String>,
+    /// Its variables.
+    pub vars: Vars,
+}
+
+impl Inventory {
+    /// Reads an inventory in YAML, if it looks like it, or else in INI.
+    ///
+    /// # Errors
+    /// If it is neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let first = text
+            .lines()
+            .map(str::trim)
+            .find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+        match first {
+            None => Err("the inventory is empty".into()),
+            Some(line) if line == "---" || (line.ends_with(':') && !line.starts_with('[')) => {
+                yaml::parse(text)
+            }
+            Some(line) if line.starts_with('{') => yaml::parse(text),
+            Some(_) => Ok(ini::parse(text)),
+        }
+    }
+
+    /// Groups that a host is in, those around its own included, and in file order.
+    fn groups_of(&self, host: &str) -> Vec<&str> {
+        let mut found: Vec<&str> = Vec::new();
+        let own = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.hosts.iter().any(|name| name == host));
+        let mut next: Vec<&str> = own.map(|(name, _)| name.as_str()).collect();
+        while let Some(name) = next.pop() {
+            if found.contains(&name) {
+                continue;
+            }
+            found.push(name);
+            let around = self
+                .groups
+                .iter()
+                .filter(|(_, group)| group.children.iter().any(|child| child == name));
+            next.extend(around.map(|(name, _)| name.as_str()));
+        }
+        let place = |name: &&str| self.groups.get_index_of(*name);
+        found.sort_by_key(place);
+        found
+    }
+
+    fn host(&mut self, group: Option<&str>, name: &str, vars: Vars) {
+        self.hosts.entry(name.to_owned()).or_default().extend(vars);
+        if let Some(group) = group {
+            let hosts = &mut self.groups.entry(group.to_owned()).or_default().hosts;
+            if !hosts.iter().any(|host| host == name) {
+                hosts.push(name.to_owned());
+            }
+        }
+    }
+}
+
+/// The hosts that a pattern such as `web[01:10]` stands for; itself where there is none.
+fn expand(pattern: &str) -> Result<Vec<String>, String> {
+    let Some((before, rest)) = pattern.split_once('[') else {
+        return Ok(vec![pattern.to_owned()]);
+    };
+    let wrong = || format!("`{pattern}` is no range of hosts, such as `web[01:10]`");
+    let (range, after) = rest.split_once(']').ok_or_else(wrong)?;
+    let parts: Vec<&str> = range.split(':').collect();
+    let (from, to, step) = match parts.as_slice() {
+        [from, to] => (*from, *to, 1),
+        [from, to, step] => (*from, *to, step.parse().map_err(|_| wrong())?),
+        _ => return Err(wrong()),
+    };
+    let middle: Vec<String> =
+        if let (Ok(first), Ok(last)) = (from.parse::<u32>(), to.parse::<u32>()) {
+            let width = if from.starts_with('0') { from.len() } else { 0 };
+            let numbers = (first..=last).step_by(usize::max(step, 1));
+            numbers
+                .take(10_000)
+                .map(|number| format!("{number:0width$}"))
+                .collect()
+        } else {
+            let one = |text: &str| {
+                let mut letters = text.chars();
+                letters
+                    .next()
+                    .filter(|letter| letter.is_ascii_alphabetic() && letters.next().is_none())
+            };
+            let (first, last) = one(from).zip(one(to)).ok_or_else(wrong)?;
+            (first..=last)
+                .step_by(usize::max(step, 1))
+                .map(String::from)
+                .collect()
+        };
+    if middle.is_empty() {
+        return Err(wrong());
+    }
+    let mut hosts = Vec::new();
+    for tail in expand(after)? {
+        hosts.extend(
+            middle
+                .iter()
+                .map(|middle| format!("{before}{middle}{tail}")),
+        );
+    }
+    Ok(hosts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_hosts() {
+        assert_eq!(expand("web").unwrap(), ["web"]);
+        assert_eq!(
+            expand("web[08:10].x").unwrap(),
+            ["web08.x", "web09.x", "web10.x"]
+        );
+        assert_eq!(expand("db-[a:c]").unwrap(), ["db-a", "db-b", "db-c"]);
+        assert_eq!(expand("n[1:5:2]").unwrap(), ["n1", "n3", "n5"]);
+        for wrong in ["n[1:", "n[]", "n[1]", "n[b:a]", "n[aa:b]", "n[5:1]"] {
+            assert!(expand(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn both_syntaxes_say_the_same() {
+        let ini = "[web]\nw1 ansible_host=10.0.0.1\nw2 ansible_host=10.0.0.2 # the second\n\n[site:children]\nweb\n\n[web:vars]\nport=80\n";
+        let yaml = "all:\n  children:\n    site:\n      children:\n        web:\n          vars: { port: 80 }\n          hosts:\n            w1: { ansible_host: 10.0.0.1 }\n            w2: { ansible_host: 10.0.0.2 }\n";
+        let [ini, yaml] = [ini, yaml].map(|text| Inventory::parse(text).unwrap());
+        assert_eq!(ini.hosts, yaml.hosts);
+        assert_eq!(ini.groups_of("w2"), ["web", "site"]);
+        assert!(yaml.groups_of("w2").contains(&"site") && yaml.groups_of("w2").contains(&"web"));
+        assert_eq!(ini.groups["web"].vars, yaml.groups["web"].vars);
+        assert!(ini.unread.is_empty() && yaml.unread.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_kept() {
+        let read = Inventory::parse("[web]\nw[1: x=1\nw2 novalue\n[odd:thing]\nz\n").unwrap();
+        assert_eq!(read.hosts.keys().collect::<Vec<_>>(), ["w2"]);
+        assert_eq!(read.unread.len(), 4, "{:?}", read.unread);
+        assert!(Inventory::parse("# nothing\n").is_err());
+        assert!(Inventory::parse("all:\n  hosts: [a").is_err());
+    }
+}

@@ -1,0 +1,154 @@
+//! Exchanging the database's secrets while the lab serves. Each step leaves everything
+//! working with what each node has at that moment, so an exchange that was interrupted
+//! goes on from there when it is run again.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use mongodb::bson::{Document, doc};
+
+use super::plan::NodePlan;
+use super::run::Lab;
+use crate::exec;
+use crate::health::mongo::Role;
+use crate::secrets::{Kind, Login, Rotation};
+use crate::topology::Tier;
+
+/// How long a member may take until it is one again.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the application may take to change to a new password by itself.
+const NOTICE: Duration = Duration::from_secs(30);
+
+impl Lab {
+    /// Exchanges secrets, and says what it does.
+    ///
+    /// # Errors
+    /// If a node is not there or does not become well; the old secrets are valid then.
+    pub fn rotate(&self, rotation: Rotation, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        for node in &self.plan.nodes {
+            if !Kind::of(node.tier).is_empty() && self.pid(&node.name).is_none() {
+                bail!("{} is not running, and would miss it", node.name);
+            }
+        }
+        self.secrets().begin(rotation)?;
+        match rotation {
+            Rotation::Key => self.rotate_key(say),
+            Rotation::Passwords => self.rotate_passwords(say),
+        }
+    }
+
+    /// First every member learns the new key beside the old one, then every member
+    /// forgets the old one. mongod reads its key when it starts.
+    fn rotate_key(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        self.give_tier(Tier::Database)?;
+        say("every member learns the new key beside the old one");
+        self.restart_members(say)?;
+        self.secrets().finish(Rotation::Key)?;
+        self.give_tier(Tier::Database)?;
+        say("every member forgets the old key");
+        self.restart_members(say)
+    }
+
+    /// First the set gets users with the new passwords, then the application changes to
+    /// them, then the old users go.
+    fn rotate_passwords(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        let old: Vec<Login> = self
+            .secrets()
+            .logins(Kind::Application)?
+            .into_iter()
+            .skip(1)
+            .collect();
+        self.give_tier(Tier::Database)?;
+        self.reconcile_database()?;
+        say("the set knows the new passwords beside the old ones");
+        self.give_tier(Tier::App)?;
+        if !exec::wait_until(NOTICE, || self.nobody_is(&old)) {
+            say(
+                "the application did not notice by itself: restarting it, one instance after the other",
+            );
+            self.restart_apps()?;
+            if !exec::wait_until(NOTICE, || self.nobody_is(&old)) {
+                bail!("somebody still uses the application's old password; it stays valid");
+            }
+        }
+        say("the application uses the new password");
+        self.secrets().finish(Rotation::Passwords)?;
+        self.give_tier(Tier::App)?;
+        self.give_tier(Tier::Database)?;
+        self.reconcile_database()?;
+        say("the old passwords are worth nothing any more");
+        Ok(())
+    }
+
+    fn give_tier(&self, tier: Tier) -> anyhow::Result<()> {
+        self.plan
+            .tier(tier)
+            .try_for_each(|node| self.give_secrets(node))
+    }
+
+    /// Brings users and members to what the files say; any member can do it.
+    fn reconcile_database(&self) -> anyhow::Result<()> {
+        let node = self.plan.tier(Tier::Database).next();
+        let node = node.context("there is no database")?;
+        let argv = [crate::config::PROGRAM, "node", "reconcile-database"];
+        let argv: Vec<String> = argv.map(str::to_owned).to_vec();
+        exec::run(&mut self.command(&node.name, &argv)?, None).map(drop)
+    }
+
+    /// Whether no connection of any member is that of one of these users.
+    fn nobody_is(&self, users: &[Login]) -> bool {
+        let uses = |answer: &Document| {
+            let operations = answer.get_array("inprog").ok().into_iter().flatten();
+            let effective = operations
+                .filter_map(|operation| operation.as_document()?.get_array("effectiveUsers").ok());
+            effective
+                .flatten()
+                .filter_map(|user| user.as_document()?.get_str("user").ok())
+                .any(|name| users.iter().any(|user| user.user == name))
+        };
+        self.plan.tier(Tier::Database).all(|node| {
+            let answer = self
+                .mongod_as(node, Kind::Monitoring)
+                .and_then(|member| Ok(member.command(doc! { "currentOp": 1, "$all": true })?));
+            answer.is_ok_and(|answer| !uses(&answer))
+        })
+    }
+
+    /// Restarts each member's mongod: the primary last, after it has handed over.
+    fn restart_members(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        let is_primary = |node: &&NodePlan| {
+            self.hello(node)
+                .is_ok_and(|hello| hello.role == Role::Primary)
+        };
+        let (primary, others): (Vec<&NodePlan>, Vec<&NodePlan>) =
+            self.plan.tier(Tier::Database).partition(is_primary);
+        let alone = others.is_empty();
+        for node in others.into_iter().chain(primary.iter().copied()) {
+            if !alone && is_primary(&node) {
+                let admin = self.mongod_as(node, Kind::Administration)?;
+                admin.command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 10 })?;
+            }
+            self.supervise(&node.name, &["restart", "mongod"])?;
+            let well = || {
+                self.hello(node)
+                    .is_ok_and(|hello| matches!(hello.role, Role::Primary | Role::Secondary))
+            };
+            if !exec::wait_until(PATIENCE, || well() && self.has_primary()) {
+                bail!("{} did not come back as a member", node.name);
+            }
+            say(&format!("{}: restarted", node.name));
+        }
+        Ok(())
+    }
+
+    /// Restarts the application's instances, one after the other.
+    fn restart_apps(&self) -> anyhow::Result<()> {
+        for node in self.plan.tier(Tier::App) {
+            self.restart_app(&node.name)?;
+            if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
+                bail!("{} did not become ready with the new password", node.name);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,432 @@
+//! What survives on paper: which services a topology still offers after nodes have
+//! failed, and which failures it can't bear.
+//!
+//! Everything follows from [`Requirement`]s: "writing needs 2 of these 3 nodes". A
+//! service survives while each of its requirements is met. Nodes that stand in the
+//! same requirements are alike, so that one failure of each kind, and one pair of
+//! each two kinds, speaks for all of them. Another kind of database only adds requirements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Serialize, Serializer};
+
+use crate::topology::{Name, Node, Tier, Topology};
+
+/// What visitors want of the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// The page is answered through the virtual IP, with or without what is stored.
+    Page,
+    /// What is stored can be read, possibly a little old.
+    Reading,
+    /// Something can be stored, and is on a majority of the databases when it is acknowledged.
+    Writing,
+}
+
+impl Service {
+    /// Every service, the least demanding first.
+    pub const ALL: [Service; 3] = [Service::Page, Service::Reading, Service::Writing];
+
+    /// In a table's head.
+    pub fn name(self) -> &'static str {
+        match self {
+            Service::Page => "page",
+            Service::Reading => "reading",
+            Service::Writing => "writing",
+        }
+    }
+}
+
+/// Services need at least so many of certain nodes.
+#[derive(Clone, Debug)]
+struct Requirement {
+    services: &'static [Service],
+    /// Which nodes, by their place in the topology.
+    nodes: Vec<usize>,
+    least: usize,
+    /// One of the nodes, and several of them, in a sentence.
+    noun: [&'static str; 2],
+}
+
+/// What a topology's services require of its nodes.
+fn requirements(topology: &Topology) -> Vec<Requirement> {
+    let places = |wanted: &dyn Fn(&Node) -> bool| -> Vec<usize> {
+        let nodes = topology.nodes().iter().enumerate();
+        nodes
+            .filter(|(_, node)| wanted(node))
+            .map(|(place, _)| place)
+            .collect()
+    };
+    let any = |tier: Tier, services| Requirement {
+        services,
+        nodes: places(&|node| node.tier == tier),
+        least: 1,
+        noun: [tier.noun(1), tier.noun(2)],
+    };
+    let voters = places(&|node| node.voting == Some(true));
+    vec![
+        any(Tier::LoadBalancer, &Service::ALL),
+        any(Tier::App, &Service::ALL),
+        any(Tier::Database, &[Service::Reading, Service::Writing]),
+        Requirement {
+            services: &[Service::Writing],
+            least: voters.len() / 2 + 1,
+            nodes: voters,
+            noun: ["voting database", "voting databases"],
+        },
+    ]
+}
+
+/// How much of a tier is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Capacity {
+    /// Nodes that work.
+    pub left: usize,
+    /// Nodes that it has.
+    pub of: usize,
+}
+
+impl Capacity {
+    /// Between 0 and 1.
+    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 nodes")]
+    pub fn fraction(self) -> f64 {
+        self.left as f64 / self.of.max(1) as f64
+    }
+}
+
+/// What is left of the stack.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Services that no longer work, each with why.
+    pub lost: BTreeMap<Service, String>,
+    /// Tiers without a node.
+    pub gone: Vec<Tier>,
+    /// Whether no majority of voting databases is left.
+    pub quorum_lost: bool,
+    /// What each tier has left.
+    #[serde(serialize_with = "by_tier")]
+    pub capacity: [Capacity; 3],
+}
+
+impl Outcome {
+    /// Whether every service works.
+    pub fn is_whole(&self) -> bool {
+        self.lost.is_empty()
+    }
+}
+
+fn by_tier<S: Serializer>(capacity: &[Capacity; 3], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Tier::ALL.map(Tier::name).into_iter().zip(capacity))
+}
+
+/// Nodes of which the loss of one is as bad as that of another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kind {
+    /// Their tier.
+    pub tier: Tier,
+    /// Databases only: whether they vote.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voting: Option<bool>,
+    /// The nodes, in file order.
+    pub nodes: Vec<Name>,
+    #[serde(skip)]
+    places: Vec<usize>,
+}
+
+impl Kind {
+    /// What `count` of them are called.
+    pub fn noun(&self, count: usize) -> &'static str {
+        match (self.voting, count) {
+            (Some(false), 1) => "non-voting database",
+            (Some(false), _) => "non-voting databases",
+            _ => self.tier.noun(count),
+        }
+    }
+}
+
+/// A failure of one or two nodes, by their kinds, and what is left after it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Case {
+    /// One kind, or two, which may be the same.
+    #[serde(skip)]
+    pub kinds: Vec<usize>,
+    /// How many choices of nodes this speaks for.
+    pub count: usize,
+    /// What is left.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Whether it breaks something that none of its nodes breaks alone.
+    pub breaks: bool,
+}
+
+/// The requirements of one topology, to be asked about failures.
+#[derive(Debug)]
+pub struct Survival<'t> {
+    topology: &'t Topology,
+    requirements: Vec<Requirement>,
+    kinds: Vec<Kind>,
+}
+
+impl<'t> Survival<'t> {
+    /// Prepares to answer questions about `topology`.
+    pub fn of(topology: &'t Topology) -> Self {
+        let requirements = requirements(topology);
+        // For each node, the requirements it stands in.
+        let mut member = vec![Vec::new(); topology.nodes().len()];
+        for (index, requirement) in requirements.iter().enumerate() {
+            for place in &requirement.nodes {
+                member[*place].push(index);
+            }
+        }
+        let mut kinds: Vec<(Vec<usize>, Kind)> = Vec::new();
+        for (place, node) in topology.nodes().iter().enumerate() {
+            let at = kinds
+                .iter()
+                .position(|(of, kind)| *of == member[place] && kind.tier == node.tier);
+            let at = at.unwrap_or_else(|| {
+                let (tier, voting) = (node.tier, node.voting);
+                let kind = Kind {
+                    tier,
+                    voting,
+                    nodes: Vec::new(),
+                    places: Vec::new(),
+                };
+                kinds.push((member[place].clone(), kind));
+                kinds.len() - 1
+            });
+            kinds[at].1.nodes.push(node.name.clone());
+            kinds[at].1.places.push(place);
+        }
+        let mut kinds: Vec<Kind> = kinds.into_iter().map(|(_, kind)| kind).collect();
+        kinds.sort_by_key(|kind| kind.tier);
+        Self {
+            topology,
+            requirements,
+            kinds,
+        }
+    }
+
+    /// The kinds of nodes, in the order of the tiers.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// What is left when `failed` have failed.
+    pub fn without(&self, failed: &[&Node]) -> Outcome {
+        self.outcome(&self.marks(failed))
+    }
+
+    /// The nodes whose failure, after that of `failed`, would end a service that still works.
+    pub fn next_to_break(&self, failed: &[&Node]) -> Vec<&'t Node> {
+        let mut marks = self.marks(failed);
+        let before = self.outcome(&marks).lost.len();
+        let mut found = vec![false; marks.len()];
+        for kind in &self.kinds {
+            let standing: Vec<usize> = kind
+                .places
+                .iter()
+                .copied()
+                .filter(|place| !marks[*place])
+                .collect();
+            let Some(one) = standing.first().copied() else {
+                continue;
+            };
+            marks[one] = true;
+            if self.outcome(&marks).lost.len() > before {
+                standing.iter().for_each(|place| found[*place] = true);
+            }
+            marks[one] = false;
+        }
+        let nodes = self.topology.nodes().iter().zip(found);
+        nodes
+            .filter(|(_, found)| *found)
+            .map(|(node, _)| node)
+            .collect()
+    }
+
+    /// For each node of the topology, whether it is one of `failed`.
+    fn marks(&self, failed: &[&Node]) -> Vec<bool> {
+        let names: BTreeSet<&Name> = failed.iter().map(|node| &node.name).collect();
+        self.topology
+            .nodes()
+            .iter()
+            .map(|node| names.contains(&node.name))
+            .collect()
+    }
+
+    /// Every failure of one node, by kind.
+    pub fn singles(&self) -> Vec<Case> {
+        (0..self.kinds.len())
+            .map(|kind| self.case(vec![kind]))
+            .collect()
+    }
+
+    /// Every failure of two nodes, by kinds.
+    pub fn pairs(&self) -> Vec<Case> {
+        let count = self.kinds.len();
+        let pairs = (0..count).flat_map(|one| (one..count).map(move |other| (one, other)));
+        pairs
+            .filter(|(one, other)| one != other || self.kinds[*one].nodes.len() > 1)
+            .map(|(one, other)| self.case(vec![one, other]))
+            .collect()
+    }
+
+    /// Whether every service survives the failure of any `count` nodes, for 1 and 2.
+    pub fn survives_any(&self, count: usize) -> bool {
+        let cases = if count == 1 {
+            self.singles()
+        } else {
+            self.pairs()
+        };
+        cases.iter().all(|case| case.outcome.is_whole())
+    }
+
+    /// The names behind a case: each node, or each pair.
+    pub fn names(&self, case: &Case) -> Vec<Vec<&'t Name>> {
+        let names = |kind: usize| {
+            let places = self.kinds[kind].places.iter();
+            places
+                .map(|place| &self.topology.nodes()[*place].name)
+                .collect::<Vec<_>>()
+        };
+        match case.kinds[..] {
+            [one, other] if one == other => {
+                let names = names(one);
+                let pairs = names.iter().enumerate();
+                pairs
+                    .flat_map(|(at, a)| names[at + 1..].iter().map(|b| vec![*a, *b]))
+                    .collect()
+            }
+            [one, other] => {
+                let others = names(other);
+                names(one)
+                    .iter()
+                    .flat_map(|a| others.iter().map(|b| vec![*a, *b]))
+                    .collect()
+            }
+            _ => case
+                .kinds
+                .iter()
+                .flat_map(|kind| names(*kind))
+                .map(|name| vec![name])
+                .collect(),
+        }
+    }
+
+    /// Sizes of tiers that would let every service survive the failure of any `count` nodes.
+    pub fn advice(&self, count: usize) -> Vec<(Tier, usize)> {
+        let size = |tier: Tier| self.topology.tier(tier).count();
+        let voters = self
+            .topology
+            .nodes()
+            .iter()
+            .filter(|node| node.voting == Some(true))
+            .count();
+        // A majority outlives `count` failures in 2 × count + 1; copies without a vote come on top.
+        let wanted = Tier::ALL.map(|tier| match tier {
+            Tier::Database => size(tier) + (2 * count + 1).saturating_sub(voters),
+            _ => size(tier).max(count + 1),
+        });
+        let pairs = Tier::ALL.into_iter().zip(wanted);
+        pairs
+            .filter(|(tier, wanted)| *wanted > size(*tier))
+            .collect()
+    }
+
+    fn case(&self, kinds: Vec<usize>) -> Case {
+        // The first node of each kind, and the second where a kind stands twice.
+        let twice = kinds.len() == 2 && kinds[0] == kinds[1];
+        let places: Vec<usize> = kinds
+            .iter()
+            .enumerate()
+            .map(|(at, kind)| self.kinds[*kind].places[usize::from(twice && at == 1)])
+            .collect();
+        let without = |places: &[usize]| {
+            let mut marks = vec![false; self.topology.nodes().len()];
+            places.iter().for_each(|place| marks[*place] = true);
+            self.outcome(&marks)
+        };
+        let outcome = without(&places);
+        let alone: Vec<Outcome> = places.iter().map(|place| without(&[*place])).collect();
+        let new = |service: &Service| {
+            !alone
+                .iter()
+                .any(|outcome| outcome.lost.contains_key(service))
+        };
+        let sizes: Vec<usize> = kinds
+            .iter()
+            .map(|kind| self.kinds[*kind].nodes.len())
+            .collect();
+        let count = if twice {
+            sizes[0] * (sizes[0] - 1) / 2
+        } else {
+            sizes.iter().product()
+        };
+        let breaks = if kinds.len() == 1 {
+            !outcome.is_whole()
+        } else {
+            outcome.lost.keys().any(new)
+        };
+        Case {
+            kinds,
+            count,
+            outcome,
+            breaks,
+        }
+    }
+
+    /// What is left when the nodes that are marked have failed.
+    fn outcome(&self, failed: &[bool]) -> Outcome {
+        let mut lost = BTreeMap::new();
+        let mut quorum_lost = false;
+        for requirement in &self.requirements {
+            let left = requirement
+                .nodes
+                .iter()
+                .filter(|place| !failed[**place])
+                .count();
+            if left >= requirement.least {
+                continue;
+            }
+            quorum_lost |= requirement.services == [Service::Writing];
+            let why = requirement.why(left);
+            for service in requirement.services {
+                lost.entry(*service).or_insert_with(|| why.clone());
+            }
+        }
+        let mut capacity = [Capacity { left: 0, of: 0 }; 3];
+        for (tier, capacity) in Tier::ALL.into_iter().zip(&mut capacity) {
+            for (node, failed) in self.topology.nodes().iter().zip(failed) {
+                capacity.of += usize::from(node.tier == tier);
+                capacity.left += usize::from(node.tier == tier && !failed);
+            }
+        }
+        let gone = Tier::ALL
+            .into_iter()
+            .zip(capacity)
+            .filter(|(_, capacity)| capacity.left == 0);
+        let gone = gone.map(|(tier, _)| tier).collect();
+        Outcome {
+            lost,
+            gone,
+            quorum_lost,
+            capacity,
+        }
+    }
+}
+
+impl Requirement {
+    fn why(&self, left: usize) -> String {
+        let [one, several] = self.noun;
+        match left {
+            0 => format!("no {one} is left"),
+            _ => format!(
+                "only {left} of {} {several} {} left, and {} are needed",
+                self.nodes.len(),
+                if left == 1 { "is" } else { "are" },
+                self.least
+            ),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Failures: what they may cost by the rendered files, and a few of them made in a lab
+//! with the real daemons. What they do cost, in milliseconds, is the report's matter; here
+//! it is whether they are made, noticed, undone and counted.
+
+#![expect(clippy::expect_used, reason = "a test may stop")]
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::common::lab::Bench;
+use crate::common::{TOPOLOGY, TestEnvironment};
+
+/// What `faults predict` says about one fault.
+fn predicted(topology: &str, fault: &str) -> Value {
+    let environment = TestEnvironment::with(topology);
+    let output = environment
+        .run(&["faults", "predict", "--format", "json"])
+        .exits(0);
+    let all: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let all = all.as_array().expect("a list");
+    all.iter()
+        .find(|one| one["fault"] == fault)
+        .expect("the fault")
+        .clone()
+}
+
+fn milliseconds(bound: &Value) -> f64 {
+    bound["ms"].as_f64().expect("a number")
+}
+
+#[test]
+fn bounds_follow_from_the_rendered_files() {
+    // RFC 9568 with adverts of 100 ms and priority 244: 300 + 100 × 12 / 256 + the margin.
+    let gap = &predicted(TOPOLOGY, "lb-power-off")["bound"]["gap"];
+    assert!((milliseconds(gap) - 349.7).abs() < 0.1, "{gap}");
+    assert_eq!(gap["formula"], "3 × advert + skew + margin");
+    let slower = TOPOLOGY.replace(
+        "\"app\": {",
+        "\"load_balancer\": { \"advert_interval\": \"200ms\" },\n  \"app\": {",
+    );
+    let gap = &predicted(&slower, "lb-power-off")["bound"]["gap"];
+    assert!((milliseconds(gap) - 654.4).abs() < 0.1, "{gap}");
+    // 1.15 × 2000 + 50, a second for the sync source, and 50 between two writes of 20 a second.
+    let gap = &predicted(TOPOLOGY, "db-primary-kill")["bound"]["write_gap"];
+    assert!((milliseconds(gap) - 3400.0).abs() < 0.1, "{gap}");
+}
+
+#[test]
+fn a_fault_needs_what_it_breaks() {
+    let single = TOPOLOGY
+        .replace(
+            "    \"db-1\": { \"tier\": \"database\", \"address\": \"10.20.0.32\" },\n",
+            "",
+        )
+        .replace(
+            "    \"db-2\": { \"tier\": \"database\", \"address\": \"10.20.0.33\" },\n",
+            "",
+        );
+    let lacks = &predicted(&single, "db-primary-kill")["lacks"];
+    assert_eq!(lacks, "needs 3 databases that vote, the stack has 1");
+    assert_eq!(predicted(TOPOLOGY, "db-primary-kill")["lacks"], Value::Null);
+}
+
+#[test]
+fn a_budget_that_can_not_be_kept_is_an_outage_too_long() {
+    let tight = TOPOLOGY.replace(
+        "\"app\": {",
+        "\"slo\": { \"longest_gap\": \"300ms\", \"longest_write_gap\": \"5s\" },\n  \"app\": {",
+    );
+    let output = TestEnvironment::with(tight)
+        .run(&["faults", "predict"])
+        .exits(6);
+    assert!(
+        output
+            .stderr
+            .contains("over budget: lb-power-off: longest gap: 350 ms, the budget is 300ms"),
+        "{}",
+        output.stderr
+    );
+    assert!(
+        !output.stderr.contains("db-primary-kill"),
+        "{}",
+        output.stderr
+    );
+}
+
+#[test]
+fn every_fault_is_told_in_full() {
+    let output = TestEnvironment::with(TOPOLOGY)
+        .run(&["faults", "list", "--format", "json"])
+        .exits(0);
+    let all: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let all = all.as_array().expect("a list");
+    let mut names: Vec<&str> = all.iter().filter_map(|one| one["name"].as_str()).collect();
+    assert_eq!(names.len(), all.len());
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all.len(), "names are unique");
+    for one in all {
+        for key in ["breaks", "visitors", "undo"] {
+            assert!(
+                one[key].as_str().is_some_and(|text| !text.is_empty()),
+                "{one}"
+            );
+        }
+    }
+}
+
+#[test]
+fn bad_input_is_refused() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    let said = environment
+        .run(&["faults", "run", "lb-power-of"])
+        .exits(64)
+        .stderr;
+    assert!(
+        said.contains("there is no fault `lb-power-of`; did you mean `lb-power-off`?"),
+        "{said}"
+    );
+    let said = environment.run(&["faults", "run", "xyz*"]).exits(64).stderr;
+    assert!(
+        said.contains("`gen-topology faults list` lists them"),
+        "{said}"
+    );
+    let said = environment.run(&["faults", "run"]).exits(1).stderr;
+    assert!(
+        said.contains("the lab web-stack is not running; `gen-topology lab up` starts it"),
+        "{said}"
+    );
+    let said = environment.run(&["faults", "report"]).exits(1).stderr;
+    assert!(said.contains("no run of web-stack was kept"), "{said}");
+}
+
+fn trial<'r>(run: &'r Value, fault: &str) -> &'r Value {
+    let trials = run["trials"].as_array().expect("trials");
+    trials
+        .iter()
+        .find(|trial| trial["fault"] == fault)
+        .expect("the trial")
+}
+
+#[test]
+fn faults_are_made_noticed_undone_and_counted() {
+    let Some(bench) = Bench::new(
+        "faults_are_made_noticed_undone_and_counted",
+        "examples/ha.json",
+    ) else {
+        return;
+    };
+    bench.expect(&["lab", "up", "--wait"], 0);
+    let names = [
+        "lb-power-off",
+        "app-errors",
+        "db-primary-kill",
+        "network-delay",
+        "lbs-but-one-power-off",
+    ];
+    let arguments = ["faults", "run", "--rate", "40", "--format", "json"];
+    let output = bench.run(&[&arguments[..], &names[..]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    // On a machine that is busy with something else a bound may be broken; nothing else may.
+    assert!(matches!(output.status.code(), Some(0 | 6)), "{said}");
+    let run: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for name in ["lb-power-off", "app-errors", "db-primary-kill"] {
+        let trial = trial(&run, name);
+        let ledger = &trial["measured"]["ledger"];
+        assert!(ledger["acknowledged"].as_u64() > Some(0), "{trial}");
+        for never in ["missing", "doubled", "backwards"] {
+            assert_eq!(ledger[never], 0, "{name}: {ledger}");
+        }
+    }
+    let power_off = trial(&run, "lb-power-off");
+    assert_eq!(power_off["nodes"][0], "lb-1");
+    assert!(
+        power_off["measured"]["moves"].as_u64() >= Some(2),
+        "there and back: {power_off}"
+    );
+    assert!(
+        power_off["measured"]["detect_ms"].as_f64().is_some(),
+        "{power_off}"
+    );
+    let errors = &trial(&run, "app-errors")["measured"]["requests"]["failed"];
+    assert!(errors["HTTP 500"].as_u64() > Some(0), "{errors}");
+    assert!(trial(&run, "db-primary-kill")["measured"]["elections"].as_u64() >= Some(1));
+    let not_run = run["not_run"].as_array().expect("a list");
+    let why = |fault: &str| {
+        let of = not_run.iter().find(|one| one["fault"] == fault);
+        of.map(|one| one["why"].as_str().unwrap_or_default().to_owned())
+    };
+    assert!(why("lbs-but-one-power-off").is_some_and(|why| why.contains("needs 3 load balancers")));
+    // Where the kernel has netem it was run instead.
+    assert!(why("network-delay").is_none_or(|why| why.contains("netem")));
+    let status = bench.status();
+    let nodes = status["nodes"].as_array().expect("nodes");
+    assert!(nodes.iter().all(|node| node["ready"] == true), "{status}");
+    let kept = bench.expect(&["faults", "runs"], 0);
+    assert!(kept.contains("2 + 2 + 3"), "{kept}");
+}
+
+#[test]
+fn an_interrupted_run_leaves_a_whole_lab() {
+    let Some(bench) = Bench::new("an_interrupted_run_leaves_a_whole_lab", "topology.json") else {
+        return;
+    };
+    bench.expect(&["lab", "up", "--wait"], 0);
+    let mut command = bench.command(&["faults", "run", "app-link-cut", "--rate", "40"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("the program");
+    let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.contains("app-link-cut"), "{first}");
+    // In the middle of it: an app server is cut off.
+    let cut = || {
+        let nodes = bench.status()["nodes"].clone();
+        let nodes = nodes.as_array().cloned().unwrap_or_default();
+        nodes.iter().any(|node| node["connected"] == false)
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !cut() {
+        assert!(Instant::now() < deadline, "nothing was cut off");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("Ctrl-C");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(child.wait().expect("the end").code(), Some(130), "{rest:?}");
+    assert!(!cut(), "still cut off");
+}
+
+#[test]
+fn what_a_killed_run_has_broken_can_be_undone() {
+    let Some(bench) = Bench::new(
+        "what_a_killed_run_has_broken_can_be_undone",
+        "topology.json",
+    ) else {
+        return;
+    };
+    bench.expect(&["lab", "up", "--wait"], 0);
+    // As it would be if the run had been killed: somebody stands still, somebody is cut off.
+    bench.expect(
+        &[
+            "lab",
+            "exec",
+            "node-2",
+            "--",
+            "sh",
+            "-c",
+            "kill -STOP $(pidof nginx)",
+        ],
+        0,
+    );
+    bench.expect(&["lab", "cut", "node-5"], 0);
+    let said = bench.expect(&["faults", "undo"], 0);
+    assert!(said.contains("web-stack is whole"), "{said}");
+    assert_eq!(bench.node("node-2")["ready"], true);
+    assert_eq!(bench.node("node-5")["connected"], true);
+}
+
+#[test]
+fn a_rate_that_can_not_be_produced_is_not_blamed_on_the_stack() {
+    let Some(bench) = Bench::new("a_rate_that_can_not_be_produced", "examples/single.json") else {
+        return;
+    };
+    bench.expect(&["lab", "up", "--wait"], 0);
+    let output = bench.run(&[
+        "faults", "run", "blackout", "--rate", "5000", "--format", "json",
+    ]);
+    let run: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let void = run["trials"][0]["void"].as_str().unwrap_or_default();
+    assert!(
+        void.starts_with("this machine could not send 5000 requests a second"),
+        "{run:.500}"
+    );
+    assert_eq!(output.status.code(), Some(6));
+}

@@ -1,0 +1,132 @@
+//! `import ansible`: an inventory as a topology, with a remark on everything that was
+//! guessed or left out.
+
+use serde_json::Value;
+
+use crate::common::TestEnvironment;
+
+const INI: &str = "\
+# production
+[haproxy]
+lb[1:2].example.com ansible_user=root
+
+[webservers]
+web_1 ansible_host=10.1.0.21 http_port=80
+10.1.0.22
+
+[mongodb]
+db1 ansible_host=10.1.0.31
+db2 ansible_host=10.1.0.32
+
+[monitoring]
+mon1 ansible_host=10.1.0.41
+
+[prod:children]
+haproxy
+webservers
+
+[all:vars]
+keepalived_vip=10.1.0.100/24
+what is this
+";
+
+#[test]
+fn an_inventory_becomes_a_topology() {
+    let work = TestEnvironment::new();
+    work.write("inventory", INI);
+    let arguments = ["import", "ansible", "inventory", "--name", "shop"];
+    let output = work
+        .run(&[&arguments[..], &["-o", "topology.json"]].concat())
+        .exits(0);
+    insta::assert_snapshot!(output.text());
+    work.run(&["check"]).exits(0);
+    let show = work.run(&["show", "--format", "json"]).exits(0);
+    let show: Value = serde_json::from_str(&show.stdout).expect("JSON");
+    assert_eq!(show["network"]["virtual_ip"], "10.1.0.100");
+    assert_eq!(show["network"]["subnet"], "10.1.0.0/24");
+    let nodes = show["nodes"].as_array().expect("nodes");
+    let told: Vec<String> = nodes
+        .iter()
+        .map(|node| {
+            format!("{} {} {}", node["name"], node["tier"], node["address"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "lb1 load-balancer 10.1.0.16",
+            "lb2 load-balancer 10.1.0.17",
+            "web-1 app 10.1.0.21",
+            "app-1 app 10.1.0.22",
+            "db1 database 10.1.0.31",
+            "db2 database 10.1.0.32",
+        ]
+    );
+    // Never over a file that is there.
+    let again = work
+        .run(&[&arguments[..], &["-o", "topology.json"]].concat())
+        .exits(1);
+    assert!(again.stderr.contains("File exists"), "{}", again.text());
+    // Without a file it is data.
+    let output = work.run(&arguments).exits(0);
+    assert_eq!(output.stdout, work.read("topology.json"));
+}
+
+#[test]
+fn groups_are_mapped_by_hand() {
+    let work = TestEnvironment::new();
+    let yaml = "all:\n  children:\n    edge: { hosts: { e1: { ansible_host: 10.9.1.1 } } }\n    \
+                site: { hosts: { s1: { ansible_host: 10.9.2.1 }, s2: { ansible_host: 10.9.3.1 } } }\n    \
+                data: { hosts: { d1: { ansible_host: 10.9.4.1 } } }\n";
+    work.write("hosts.yml", yaml);
+    let output = work.run(&["import", "ansible", "hosts.yml"]).exits(3);
+    assert!(
+        output.stderr.contains("host e1 was left out"),
+        "{}",
+        output.text()
+    );
+    let maps = [
+        "--map",
+        "edge=load-balancer",
+        "--map",
+        "site=app",
+        "--map",
+        "data=database",
+    ];
+    let arguments = [
+        &["import", "ansible", "hosts.yml", "--virtual-ip", "10.9.0.1"][..],
+        &maps,
+    ]
+    .concat();
+    let output = work.run(&arguments).exits(0);
+    let topology: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(topology["network"]["subnet"], "10.9.0.0/21");
+    assert_eq!(topology["nodes"]["s2"]["tier"], "app");
+    let output = work
+        .run(&[&arguments[..], &["--map", "sight=app"]].concat())
+        .exits(64);
+    assert!(
+        output.stderr.contains("no group `sight`"),
+        "{}",
+        output.text()
+    );
+}
+
+#[test]
+fn what_is_no_inventory_is_refused() {
+    let work = TestEnvironment::new();
+    for (text, why) in [
+        ("# nothing\n", "the inventory is empty"),
+        ("all:\n  hosts: [a", "is no inventory"),
+        ("- a\n- b\n", "there is no load balancer"),
+    ] {
+        work.write("inventory", text);
+        let output = work.run(&["import", "ansible", "inventory"]);
+        assert!(output.code == 1 || output.code == 3, "{}", output.text());
+        assert!(output.stderr.contains(why), "{text}: {}", output.text());
+    }
+    work.run(&["import", "ansible", "nowhere"]).exits(1);
+    work.run(&["import"]).exits(64);
+    work.run(&["import", "ansible", "inventory", "--map", "a"])
+        .exits(64);
+}
