@@ -59,8 +59,7 @@ in
   tests = lib.mapAttrs (_: test: {
     machines = toplevels test.nodes;
     script = test.testScript;
-  }) flake.legacyPackages.x86_64-linux.vmTests;
-  testScripts = flake.legacyPackages.x86_64-linux.testScripts.text;
+  }) (lib.filterAttrs (name: _: lib.hasPrefix "vm-" name) flake.checks.x86_64-linux);
   containerTests = lib.mapAttrs (_: test: {
     inherit (test.requiredFeatures) kvm;
     machines = toplevels test.containers;
