@@ -228,8 +228,7 @@ fn is_pure(file: &str) -> bool {
     matches!(
         room,
         "topology" | "config" | "render" | "lint" | "native" | "whatif" | "import"
-    )
-        || file.ends_with("/plan.rs")
+    ) || file.ends_with("/plan.rs")
         || file.starts_with("faults/report/")
         || matches!(
             file,
