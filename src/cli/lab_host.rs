@@ -93,6 +93,10 @@ impl Host for LabHost {
     fn settle(&self, node: &str) -> anyhow::Result<()> {
         self.lab.settle(node)
     }
+
+    fn forget(&self, node: &str) -> anyhow::Result<()> {
+        self.lab.forget(node)
+    }
 }
 
 /// What the nodes of a lab run, or shall run.

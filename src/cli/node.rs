@@ -49,7 +49,11 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             )))
         }
         NodeCommand::Report => ui.json(&node::report::report(&args.facts)?),
-        NodeCommand::StepDown => Ok(node::step_down::step_down(&facts, &say)?),
+        NodeCommand::StepDown => Ok(node::step_down::step_down(
+            &facts,
+            &Secrets::at(crate::secrets::DIRECTORY),
+            &say,
+        )?),
         NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
         NodeCommand::ReconcileDatabase {
             patience,

@@ -73,9 +73,15 @@ pub trait Host: Sync {
     /// If it does not start.
     fn restore(&self, node: &str) -> anyhow::Result<()>;
 
-    /// The last step on this node counts: what was kept to go back is no longer needed.
+    /// The last change of this node counts: what was kept to go back is no longer needed.
     ///
     /// # Errors
     /// If it can't be removed.
     fn settle(&self, node: &str) -> anyhow::Result<()>;
+
+    /// This node is gone for good, after [`Self::remove`]: its data is no longer needed.
+    ///
+    /// # Errors
+    /// If it can't be removed.
+    fn forget(&self, node: &str) -> anyhow::Result<()>;
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 
 use super::ask::Asker;
 use super::plan::{Step, What};
@@ -118,7 +118,7 @@ impl<'w> Worker<'w> {
                     .wait(CAUGHT_UP, || self.asker.primary(&self.members()).map(drop))?;
                 self.asker.runs_what_was_planned(name)?;
                 if how.contains(&Action::ConfigureSet) {
-                    self.configure(&self.members())?;
+                    self.configure(&self.members(), None)?;
                 }
             }
             (What::Drain, _) => self.drain(name)?,
@@ -138,9 +138,7 @@ impl<'w> Worker<'w> {
         let host = self.asker.host;
         match (&step.what, step.tier) {
             (What::Add, Tier::Database) => {
-                let without = self.without(name);
-                self.configure(&without)?;
-                *held(&self.members) = without;
+                self.configure(&self.without(name), None)?;
                 self.host(|| host.remove(name))
             }
             (What::Add, tier) => {
@@ -324,7 +322,7 @@ impl<'w> Worker<'w> {
             me.with_context(|| format!("{name} is not among the members"))?
                 .clone(),
         );
-        self.configure(&with)?;
+        self.configure(&with, Some(name))?;
         self.asker.wait(COPIED, || {
             if interrupted() {
                 return Ok(());
@@ -332,9 +330,8 @@ impl<'w> Worker<'w> {
             let role = self.asker.report(name)?.database.map(|member| member.role);
             let is_in = matches!(role, Some(Role::Primary | Role::Secondary));
             ensure!(is_in, "{name} has not copied the data yet");
-            self.asker.primary(&with).map(drop)
+            self.asker.primary(&self.members()).map(drop)
         })?;
-        *held(&self.members) = with;
         if interrupted() && self.asker.primary(&self.members()).is_err() {
             return Err(Stopped::HalfWay);
         }
@@ -346,10 +343,24 @@ impl<'w> Worker<'w> {
         if self.asker.host.reachable(name).is_ok() {
             self.step_down(name)?;
         }
-        let without = self.without(name);
-        self.configure(&without)?;
-        *held(&self.members) = without;
+        self.configure(&self.without(name), None)?;
         self.host(|| self.asker.host.remove(name))
+    }
+
+    /// The primary and the addresses of its set, by its own account; asked until somebody
+    /// says that it is primary.
+    fn primary(&self) -> anyhow::Result<(String, Vec<String>)> {
+        let mut found = None;
+        self.asker.wait(READY, || {
+            let members = self.members();
+            found = members.iter().find_map(|member| {
+                let report = self.asker.report(&member.name).ok()?.database?;
+                (report.role == Role::Primary).then(|| (member.name.clone(), report.members))
+            });
+            ensure!(found.is_some(), "no database is primary");
+            Ok(())
+        })?;
+        found.context("no database is primary")
     }
 
     fn without(&self, name: &str) -> Vec<Member> {
@@ -370,26 +381,36 @@ impl<'w> Worker<'w> {
         })
     }
 
-    /// The primary brings the set to `members`, with the planned settings.
-    fn configure(&self, members: &[Member]) -> anyhow::Result<()> {
-        let now = self.members();
-        let asked = now.iter().filter_map(|member| {
-            let report = self.asker.report(&member.name).ok()?.database?;
-            (report.role == Role::Primary).then_some(&member.name)
-        });
-        let primary = asked.last().context("no database is primary")?;
+    /// The primary brings the set to `members`, with the planned settings. Who is in the set
+    /// is what the set says: of `members` only those that are in it already, and the one
+    /// that is `joining`. (A database that was booted brings the set to its own facts, by
+    /// which others may have left earlier.)
+    fn configure(&self, members: &[Member], joining: Option<&str>) -> anyhow::Result<()> {
+        let (primary, there) = &self.primary()?;
         let node = self.asker.node(primary)?;
         let planned = self.asker.new.tier(Tier::Database).next().unwrap_or(node);
         let set = planned.facts.database.as_deref();
         let set = set.with_context(|| format!("{primary} is no database"))?;
         // Votes as planned, for those that stay.
-        let planned_member =
-            |member: &Member| set.members.iter().find(|other| other.name == member.name);
+        let as_planned = |member: &Member| {
+            let planned = set.members.iter().find(|other| other.name == member.name);
+            planned.unwrap_or(member).clone()
+        };
         let members: Vec<Member> = members
             .iter()
-            .map(|member| planned_member(member).unwrap_or(member).clone())
+            .filter(|member| there.contains(&member.host) || joining == Some(&member.name))
+            .map(as_planned)
             .collect();
-        ensure!(!members.is_empty(), "a replica set needs a member");
+        ensure!(
+            members.iter().any(|member| member.name == *primary),
+            "{primary} is primary and can't take itself out"
+        );
+        let is_kept = |host: &&String| members.iter().any(|member| member.host == **host);
+        let fewer = there.iter().filter(|host| !is_kept(host)).count();
+        ensure!(
+            fewer <= 1,
+            "the replica set would lose {fewer} members at once"
+        );
         let facts = NodeFacts {
             database: Some(Arc::new(ReplicaSet {
                 members: members.clone(),
@@ -397,9 +418,6 @@ impl<'w> Worker<'w> {
             })),
             ..node.facts.clone()
         };
-        if !members.iter().any(|member| member.name == *primary) {
-            bail!("{primary} is primary and can't take itself out");
-        }
         let argv = [
             PROGRAM,
             "node",
@@ -408,7 +426,9 @@ impl<'w> Worker<'w> {
             "reconcile-database",
         ];
         let facts = serde_json::to_string(&facts)?;
-        self.host(|| self.asker.host.run(primary, &argv, Some(&facts)).map(drop))
+        self.host(|| self.asker.host.run(primary, &argv, Some(&facts)).map(drop))?;
+        *held(&self.members) = members;
+        Ok(())
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Member {
     pub role: Role,
     /// The primary that it knows, `address:port`.
     pub primary: Option<String>,
+    /// The members of its set, `address:port`.
+    pub members: Vec<String>,
     /// When its last write was made, in milliseconds since 1970 by the clock of the primary then.
     pub last_write_ms: Option<i64>,
 }

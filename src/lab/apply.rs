@@ -8,11 +8,12 @@ use std::process::Command;
 use anyhow::{Context as _, ensure};
 
 use super::enter::node_command;
-use super::plan::{LabPlan, NodePlan, changed_files, needs_reboot};
+use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::run::{Lab, write, write_files};
 use crate::config::{Action, HAPROXY_SOCKET};
 use crate::exec;
 use crate::health::haproxy;
+use crate::secrets::Secrets;
 use crate::topology::Tier;
 
 /// A node's plan before its last change, kept until that counts.
@@ -112,22 +113,28 @@ impl Lab {
         self.boot(&[&node.with_context(|| format!("{name} has no plan"))?])
     }
 
-    /// What was done to a node last counts: nothing is kept to go back, and one that
-    /// has left is removed with its data.
+    /// What was done to a node last counts: nothing is kept to go back.
     ///
     /// # Errors
     /// If files can't be removed.
     pub fn settle(&self, name: &str) -> anyhow::Result<()> {
-        let directory = self.place.node(name);
-        if self.plan.node(name).is_none() && self.pid(name).is_none() && directory.exists() {
-            self.remove(name)?;
-        }
-        match fs::remove_file(directory.join(PREVIOUS)) {
+        match fs::remove_file(self.place.node(name).join(PREVIOUS)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("removing {PREVIOUS} of {name}"))
             }
             _ => self.record(),
         }
+    }
+
+    /// Removes a node that was stopped for good, with its data.
+    ///
+    /// # Errors
+    /// If files can't be removed.
+    pub fn forget(&self, name: &str) -> anyhow::Result<()> {
+        if self.place.node(name).exists() {
+            self.remove(name)?;
+        }
+        self.record()
     }
 
     /// Writes down what the lab consists of at the moment, for other commands.
@@ -168,6 +175,8 @@ impl Lab {
             .context("making room for a rehearsal")?;
         let directory = stage.path().join(name);
         write_files(&directory, None, node)?;
+        self.secrets()
+            .give(node.tier, &Secrets::at(directory.join(SECRETS)))?;
         let output = exec::output(
             Command::new(exec::find("unshare").context("unshare is missing")?)
                 .args([

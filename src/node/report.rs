@@ -70,6 +70,7 @@ fn member(facts: &NodeFacts) -> Option<Member> {
     Some(Member {
         role: hello.role,
         primary: hello.primary,
+        members: hello.members,
         last_write_ms: hello.last_write_ms,
     })
 }

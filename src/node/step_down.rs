@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use mongodb::bson::doc;
 
 use crate::config::NodeFacts;
-use crate::health::mongo::{self, Role};
+use crate::health::mongo::{self, Role, User};
+use crate::secrets::{Kind, Secrets};
 
 /// How long a connection may take to be accepted.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// If no other member can take over, or nobody has in time.
-pub fn step_down(facts: &NodeFacts, say: &dyn Fn(&str)) -> anyhow::Result<()> {
+pub fn step_down(facts: &NodeFacts, secrets: &Secrets, say: &dyn Fn(&str)) -> anyhow::Result<()> {
     let set = facts
         .database
         .as_deref()
@@ -34,11 +35,8 @@ pub fn step_down(facts: &NodeFacts, say: &dyn Fn(&str)) -> anyhow::Result<()> {
     if own.hello()?.role != Role::Primary {
         return Ok(());
     }
-    own.command(doc! {
-        "replSetStepDown": AWAY,
-        "secondaryCatchUpPeriodSecs": CATCH_UP,
-    })
-    .with_context(|| format!("{} can't hand the primary's part over", facts.name))?;
+    hand_over(&me.host, secrets)
+        .with_context(|| format!("{} can't hand the primary's part over", facts.name))?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Some(primary) = own.hello().ok().and_then(|hello| hello.primary)
@@ -50,4 +48,18 @@ pub fn step_down(facts: &NodeFacts, say: &dyn Fn(&str)) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     bail!("nobody became primary within {} s", PATIENCE.as_secs())
+}
+
+/// As the administrator; while passwords are exchanged there are two, and either will do.
+fn hand_over(host: &str, secrets: &Secrets) -> anyhow::Result<()> {
+    let command = doc! { "replSetStepDown": AWAY, "secondaryCatchUpPeriodSecs": CATCH_UP };
+    let mut last = anyhow!("the secrets name no administrator");
+    for login in secrets.logins(Kind::Administration)? {
+        let user = User::of_stack(&login.user, login.password.reveal());
+        match mongo::Member::login(host, CONNECT, user)?.command(command.clone()) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error.into(),
+        }
+    }
+    Err(last)
 }
