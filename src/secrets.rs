@@ -145,6 +145,11 @@ impl Secrets {
         }
     }
 
+    /// The secrets of a stack's machines: beside its topology file, where git does not look.
+    pub fn of_stack(topology: &Path) -> Self {
+        Self::at(topology.with_file_name(".gen-topology").join("secrets"))
+    }
+
     /// Where they are.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 16] = [
+const DOORS: [(&str, &[&str]); 17] = [
     (
         "deploy",
         &["config", "health", "render", "topology", "exec", "secrets"],
@@ -17,7 +17,7 @@ const DOORS: [(&str, &[&str]); 16] = [
     (
         "lab",
         &[
-            "config", "health", "render", "topology", "exec", "hosts", "secrets",
+            "backup", "config", "health", "render", "topology", "exec", "hosts", "secrets",
         ],
     ),
     (
@@ -26,7 +26,11 @@ const DOORS: [(&str, &[&str]); 16] = [
             "config", "health", "render", "topology", "exec", "lab", "native",
         ],
     ),
-    ("node", &["config", "health", "exec", "topology", "secrets"]),
+    (
+        "node",
+        &["backup", "config", "health", "exec", "topology", "secrets"],
+    ),
+    ("backup", &["health", "exec"]),
     ("export", &["config", "render", "topology"]),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),

@@ -102,6 +102,28 @@ impl Member {
         Ok(Self { client })
     }
 
+    /// Connects to a mongod by its socket, as nobody.
+    ///
+    /// # Errors
+    /// If the driver can't be made ready; whether somebody listens shows with the first command.
+    pub fn at_socket(socket: &std::path::Path) -> anyhow::Result<Self> {
+        let options = ClientOptions::builder()
+            .hosts(vec![ServerAddress::Unix {
+                path: socket.to_path_buf(),
+            }])
+            .direct_connection(true)
+            .server_selection_timeout(Duration::from_secs(2))
+            .build();
+        let client = Client::with_options(options)
+            .with_context(|| format!("connecting to {}", socket.display()))?;
+        Ok(Self { client })
+    }
+
+    /// The driver's own, for what is more than a command.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Runs a command on the `admin` database.
     ///
     /// # Errors

@@ -21,6 +21,7 @@
 
 pub mod anchor;
 pub mod ask;
+pub mod backup;
 pub mod boot;
 pub mod enter;
 pub mod net;

@@ -558,7 +558,8 @@ impl Lab {
             commands.push(vec!["restart", "mongod"]);
         }
         if node.tier == Tier::Database && has("gen-topology/node.json") {
-            commands.push(vec!["start", "reconcile-database"]);
+            // One that still runs knows the old facts.
+            commands.push(vec!["restart", "reconcile-database"]);
         }
         for command in commands {
             self.supervise(&node.name, &command)?;
