@@ -43,6 +43,16 @@
           hosts = ./hosts;
         };
 
+      tests = eachSystem (
+        system:
+        import ./nix/checks.nix {
+          inherit lib mkStack;
+          pkgs = pkgsFor.${system};
+          package = programs.${system};
+          stack = stackFor system;
+        }
+      );
+
       programs = eachSystem (system: pkgsFor.${system}.callPackage ./package.nix { });
 
       app = description: program: {
@@ -92,26 +102,18 @@
         machine = ./nix/machine.nix;
       };
 
-      checks = eachSystem (
-        system:
-        import ./nix/checks.nix {
-          inherit lib mkStack;
-          pkgs = pkgsFor.${system};
-          package = programs.${system};
-          stack = stackFor system;
-        }
-      );
+      checks = lib.mapAttrs (_: tests: tests.checks) tests;
 
       # Nodes × formats, each a whole NixOS: below legacyPackages, where `nix flake check`
       # does not look. `nix build .#images.node-1.qemu`
       legacyPackages = eachSystem (system: {
         inherit (stackFor system) images;
+        # With `driverInteractive`, which the checks forget.
+        vmTests = tests.${system}.vms;
+        # The scripts of all VM tests, typed and linted: that takes no KVM.
+        testScripts = tests.${system}.scripts;
         # Not among the checks: they need Nix to hand out ranges of user ids, which is off by default.
-        containerTests =
-          (import ./tests/nixos {
-            inherit lib mkStack;
-            pkgs = pkgsFor.${system};
-          }).containers;
+        containerTests = tests.${system}.containers;
       });
 
       devShells = eachSystem (

@@ -10,9 +10,12 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use gen_topology::exec;
 
 /// Runs of which the median counts.
 const RUNS: usize = 5;
+/// Hosts that Nix parses.
+const PARSED: usize = 300;
 const LOAD_BALANCERS: usize = 3;
 const APPS: usize = 9_990;
 const DATABASES: usize = 7;
@@ -45,7 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
     fs::write(base.join("topology.json"), topology(APPS))?;
     fs::write(base.join("smaller.json"), topology(290))?;
     let hosts = base.join("hosts");
-    let rows = [
+    let mut rows = vec![
         row("check", Some(200), || run(base, &["check"]))?,
         row("whatif, 300 nodes", Some(1000), || {
             run(base, &["whatif", "-f", "smaller.json"])
@@ -67,6 +70,11 @@ fn main() -> anyhow::Result<ExitCode> {
             run(base, &["generate"])
         })?,
     ];
+    if let Some(nix) = exec::find("nix-instantiate") {
+        rows.push(row("Nix parses 300 hosts", Some(1000), || {
+            parse(&nix, &hosts)
+        })?);
+    }
     println!(
         "{} nodes, median of {RUNS}:",
         LOAD_BALANCERS + APPS + DATABASES
@@ -127,6 +135,25 @@ fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<Duration> {
         "gen-topology {} ended with {status}",
         arguments.join(" ")
     );
+    Ok(took)
+}
+
+/// Has Nix parse the files that machines are made from, and returns how long it took.
+fn parse(nix: &Path, hosts: &Path) -> anyhow::Result<Duration> {
+    let files = fs::read_dir(hosts)?
+        .take(PARSED)
+        .map(|entry| Ok(entry?.path().join("default.nix")))
+        .collect::<anyhow::Result<Vec<PathBuf>>>()?;
+    ensure!(files.len() == PARSED, "only {} hosts", files.len());
+    let start = Instant::now();
+    let status = Command::new(nix)
+        .args(["--store", "dummy://", "--readonly-mode", "--parse"])
+        .args(files)
+        .stdout(Stdio::null())
+        .status()
+        .context("starting nix-instantiate")?;
+    let took = start.elapsed();
+    ensure!(status.success(), "nix-instantiate ended with {status}");
     Ok(took)
 }
 

@@ -241,6 +241,22 @@ pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// The facts of every node below `directory` that is ours: file and text, by name.
+pub fn facts(directory: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for entry in entries(directory)? {
+        let file = entry.path().join(FACTS);
+        // What has no facts of ours is none of ours.
+        if let Ok(text) = fs::read_to_string(&file)
+            && is_generated(text.as_bytes())
+        {
+            found.push((file, text));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// A unified diff of what `write` would do, for people.
 pub fn unified(directory: &Path, rendered: &[Rendered], changes: &Changes) -> String {
     let wanted: BTreeMap<PathBuf, &str> = rendered

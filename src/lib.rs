@@ -13,6 +13,7 @@
 pub mod backup;
 pub mod cli;
 pub mod config;
+pub mod deploy;
 pub mod exec;
 pub mod faults;
 pub mod health;

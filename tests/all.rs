@@ -1,5 +1,6 @@
 //! The project's tests, as one program: one module per command or concern.
 
+mod apply;
 mod check;
 mod cli;
 mod common;
@@ -14,5 +15,6 @@ mod layering;
 mod lint;
 mod native;
 mod nix;
+mod plan;
 mod secrets;
 mod whatif;

@@ -1,4 +1,4 @@
-//! How a run of faults is told: as a table, as JUnit XML, as a page, and against another run.
+//! How a run of faults is told: as a table, as `JUnit` XML, as a page, and against another run.
 //!
 //! `fixtures/runs/run.json` is a run of `examples/ha.json` on a busy machine at 50 requests a
 //! second, without the time in which nodes booted. When the layout of a run changes, it has to

@@ -363,7 +363,7 @@ fn killed_anywhere_it_can_be_cleaned_up_or_brought_up() {
     }
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     assert!(
         Command::new("kill")
             .args(["-INT", &child.id().to_string()])

@@ -39,7 +39,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("whatif", &["topology"]),
     ("config", &["topology", "secrets"]),
     ("health", &["topology", "exec"]),
-    ("secrets", &["topology"]),
+    ("secrets", &["health", "topology"]),
     ("topology", &[]),
     ("exec", &[]),
     ("main", &[]),
@@ -234,6 +234,10 @@ fn is_pure(file: &str) -> bool {
     ) || file == "plan.rs"
         || file.ends_with("/plan.rs")
         || file.starts_with("faults/report/")
+        || matches!(
+            file,
+            "deploy/fleet.rs" | "deploy/impact.rs" | "deploy/obstacle.rs"
+        )
 }
 
 fn touches_the_world(line: &Line) -> Option<String> {

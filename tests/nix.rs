@@ -243,14 +243,7 @@ fn the_flake_has_what_it_promises() {
         .map(|name| (*name).to_owned())
         .collect();
     assert_eq!(vm_checks, tests);
-    for name in [
-        "formatting",
-        "haproxy",
-        "hosts-shipped",
-        "nginx",
-        "package",
-        "test-scripts",
-    ] {
+    for name in ["formatting", "haproxy", "hosts-shipped", "nginx", "package"] {
         assert!(checks.contains(&name), "{name} is no check");
     }
     for (name, test) in outputs["containerTests"].as_object().expect("tests") {

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::secrets::Rotation;
-use crate::topology::{Selector, Tier};
+use crate::topology::{Millis, Selector, Tier};
 
 /// From one topology file to a highly available web stack
 ///
 /// Exit codes: 0 done, or nothing to do; 1 failed; 2 changes pending
-/// (`generate --check`); 3 invalid topology; 5 a health gate failed and the
+/// (`generate --check`, `plan --exit-code`); 3 invalid topology; 5 a health gate failed and the
 /// change was rolled back; 6 an outage lasted longer than promised; 64 usage;
 /// 130 interrupted, everything in order.
 #[derive(Debug, Parser)]
@@ -80,6 +80,8 @@ pub(super) enum Command {
     Remove(RemoveArgs),
     /// Add or remove nodes until tiers have the given sizes
     Scale(ScaleArgs),
+    /// Tell what would change on which node, in which order, and what visitors notice
+    Plan(PlanArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
     /// Tell which failures of one or two nodes the stack survives, on paper
@@ -120,7 +122,7 @@ pub(super) enum ReportFormat {
     Table,
     /// Everything that was measured
     Json,
-    /// JUnit XML, for continuous integration
+    /// XML as `JUnit` writes it, for continuous integration
     Junit,
     /// One page with a drawing of each fault
     Html,
@@ -226,6 +228,73 @@ pub(super) struct GenerateArgs {
     pub check: bool,
 }
 
+/// How nodes are changed, for `plan` and for what carries a plan out.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ChoiceArgs {
+    /// Change so many app servers first, and watch them before the others follow
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub canary: usize,
+    /// App servers that may be out of use at the same time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub max_unavailable: usize,
+    /// Only these nodes, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES")]
+    pub on: Option<Selector>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("it has to be a number, 1 or more".into()),
+        Ok(number) => Ok(number),
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// What to compare the topology with
+    #[arg(long, value_name = "WHAT", default_value = "hosts")]
+    pub against: Against,
+    /// Name of the lab, with `--against lab` [default: the topology's name]
+    #[arg(long, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
+    pub lab: Option<String>,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// Exit with 2 if something would change
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Against {
+    /// The files in hosts/
+    Hosts,
+    /// The running lab
+    Lab,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// How long the app servers of `--canary` are watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub bake: Millis,
+    /// Go on after an apply that was interrupted or killed
+    #[arg(long, conflicts_with = "on")]
+    pub resume: bool,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(super) struct WhatifArgs {
     #[command(flatten)]
@@ -328,6 +397,8 @@ pub(super) enum LabCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Bring a running lab to the edited topology, node by node, with visitors served all the time
+    Apply(ApplyArgs),
     /// Stop everything and remove the lab with its data
     Down,
     /// Show each node's state, the owner of the virtual IP and the primary
@@ -439,6 +510,22 @@ pub(super) enum LabCommand {
     Anchor {
         /// The lab's directory
         state: PathBuf,
+    },
+    /// Send requests at a fixed rate to the virtual IP, until Ctrl-C, and tell what became of them
+    #[command(hide = true)]
+    Load {
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+        rate: u32,
+        /// Requests that are sent at least, even after Ctrl-C
+        #[arg(long, default_value_t = 0)]
+        requests: u32,
+    },
+    /// Give a node's files to the programs that will read them
+    #[command(hide = true)]
+    Rehearse {
+        /// The node's directory
+        node: PathBuf,
     },
     /// First process of a node
     #[command(hide = true)]
@@ -586,6 +673,14 @@ pub(super) enum NodeCommand {
         /// Replace what is there
         #[arg(long)]
         overwrite: bool,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+    },
+    /// Tell what this node runs, as JSON
+    Report,
+    /// Hand the primary's part over to another member
+    StepDown {
         /// Directory of the node's secrets
         #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
         secrets: PathBuf,

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::args::{Format, LabArgs, LabCommand};
 use super::faults::{self, Order};
+use super::lab::Goal;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, lab, source};
 use crate::config;
@@ -102,7 +103,12 @@ fn measured(
         pace,
         slo: Slo::default(),
     };
-    let found = lab::up_to(&place, &source.path, &plan, true, begun, ui)
+    let goal = Goal {
+        topology: &source.path,
+        supplies: &supplies,
+        plan: &plan,
+    };
+    let found = lab::up_to(&place, &goal, true, begun, ui)
         .and_then(|()| faults::try_in(&place, &order, ui));
     let down = LabArgs {
         file: None,

@@ -307,7 +307,8 @@ pub(super) fn try_in(place: &Place, order: &Order, ui: &mut Ui) -> Result<Run, F
     let result = place.directory.join(RESULT);
     // What an earlier run left is not what this one found.
     let _ = std::fs::remove_file(&result);
-    let mut child = lab::inner(&running, &Request::Faults(order.clone()), ui)?
+    let request = Request::Faults(order.clone());
+    let mut child = lab::apart(&mut lab::inner(&running, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
     lab::imitate(lab::wait_for(&mut child, &interrupted)?)?;

@@ -65,7 +65,7 @@ pub(super) fn rendered(topology: &Topology) -> anyhow::Result<Vec<render::Render
     })
 }
 
-fn beside(source: &Source) -> PathBuf {
+pub(super) fn beside(source: &Source) -> PathBuf {
     if source.base == Path::new(".") {
         PathBuf::from("hosts")
     } else {

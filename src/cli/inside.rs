@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use super::lab::{Request, unusable};
 use super::node::copied;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, demo, faults};
+use super::{Failure, Outcome, apply, demo, faults, load};
 use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
 
 /// How long the first answer may take.
@@ -94,6 +94,8 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
             Ok(())
         }
         Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
+        Request::Apply(order) => apply::inside(&place, &order, ui),
+        Request::Load { rate, requests } => load::inside(&Lab::open(&place)?, rate, requests, ui),
         Request::Forward => forward(&Lab::open(&place)?),
         Request::Look => demo::look(&Lab::open(&place)?, ui),
         Request::Faults(order) => faults::inside(&place, &order, ui),

@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use super::args::{Format, GraphFormat, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, generate, inside, source};
+use super::{Failure, Outcome, apply, generate, inside, load, source};
 use crate::lab::supplies::{self, Supplies};
 use crate::lab::{LabPlan, Place, RunningLab, enter, state};
 use crate::secrets::Rotation;
@@ -57,6 +58,10 @@ pub(super) enum Request {
     Faults(super::faults::Order),
     /// Make the lab whole again, whatever was broken.
     UndoFaults,
+    /// Bring the lab to the plan on standard input, step by step.
+    Apply(apply::Order),
+    /// Send requests at a fixed rate until interrupted.
+    Load { rate: u32, requests: u32 },
 }
 
 /// Exit code of an inner command whose lab is not worth keeping.
@@ -67,6 +72,8 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
     let lab = args.lab.as_deref();
     match args.command {
         LabCommand::Up { wait, dry_run } => up(file, lab, wait, dry_run, ui),
+        LabCommand::Apply(args) => apply::run(file, lab, &args, ui),
+        LabCommand::Load { rate, requests } => load::run(&place(file, lab)?, rate, requests, ui),
         LabCommand::Down => down(file, lab, ui),
         LabCommand::Ls(args) => ls(args.format, ui),
         LabCommand::Logs {
@@ -150,6 +157,7 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
         LabCommand::Inside { state, request } => inside::run(&state, &request, ui),
         LabCommand::Anchor { state: _ } => Ok(crate::lab::anchor::run(|| Ui::announce("ready"))?),
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},
+        LabCommand::Rehearse { node } => Ok(crate::lab::apply::rehearse(&node)?),
     }
 }
 
@@ -236,22 +244,38 @@ pub(super) fn imitate(status: std::process::ExitStatus) -> Outcome {
 /// This program, continuing inside the lab.
 pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Result<Command> {
     let mut command = enter::command(lab, &lab.place.program());
+    with_request(&mut command, lab, request, ui)?;
+    Ok(command)
+}
+
+/// The arguments that make this program carry a request out in the lab.
+pub(super) fn with_request(
+    command: &mut Command,
+    lab: &RunningLab,
+    request: &Request,
+    ui: &Ui,
+) -> anyhow::Result<()> {
     command
         .args(ui.arguments())
         .args(["lab", "inside"])
         .arg(&lab.place.directory)
         .arg(serde_json::to_string(request)?);
-    Ok(command)
+    Ok(())
 }
 
 fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
     let (source, topology) = source::load(file, ui)?;
-    let (place, _, plan) = planned(&source, &topology, lab, ui)?;
+    let (place, supplies, plan) = planned(&source, &topology, lab, ui)?;
     if dry_run {
         return ui.json(&plan);
     }
-    up_to(&place, &source.path, &plan, wait, begun, ui)
+    let goal = Goal {
+        topology: &source.path,
+        supplies: &supplies,
+        plan: &plan,
+    };
+    up_to(&place, &goal, wait, begun, ui)
 }
 
 /// The lab of a topology: where it is, what it needs from outside and what it consists of.
@@ -264,7 +288,7 @@ pub(super) fn planned(
     let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
     let place = Place::of(&name)?;
     let rendered = generate::rendered(topology)?;
-    let supplies = supplies::gather(topology, &source.base, place.program(), &mut |line| {
+    let supplies = supplies::gather(topology, &source.base, &place, &mut |line| {
         ui.say(&line);
     })?;
     let plan = LabPlan::of(topology, &rendered, &supplies, &name);
@@ -274,8 +298,7 @@ pub(super) fn planned(
 /// Brings a lab to a plan. One that could not be started leaves nothing behind.
 pub(super) fn up_to(
     place: &Place,
-    topology: &Path,
-    plan: &LabPlan,
+    goal: &Goal,
     wait: bool,
     begun: Instant,
     ui: &mut Ui,
@@ -283,7 +306,7 @@ pub(super) fn up_to(
     let interrupted = listen_for_interrupts()?;
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
-    let outcome = bring_up(place, topology, plan, wait, begun, &interrupted, ui);
+    let outcome = bring_up(place, goal, wait, begun, &interrupted, ui);
     if interrupted.load(Ordering::SeqCst) {
         if fresh {
             remove(place)?;
@@ -307,30 +330,40 @@ pub(super) fn up_to(
     outcome
 }
 
+/// What a lab is brought to.
+pub(super) struct Goal<'g> {
+    /// The topology file it is made from.
+    pub topology: &'g Path,
+    /// What it needs from outside.
+    pub supplies: &'g supplies::Supplies,
+    /// What it consists of.
+    pub plan: &'g LabPlan,
+}
+
 fn bring_up(
     place: &Place,
-    topology: &Path,
-    plan: &LabPlan,
+    goal: &Goal<'_>,
     wait: bool,
     begun: Instant,
     interrupted: &AtomicBool,
     ui: &mut Ui,
 ) -> Outcome {
-    place.claim(&std::path::absolute(topology).context("finding the topology file")?)?;
+    place.claim(&std::path::absolute(goal.topology).context("finding the topology file")?)?;
     install_program(place)?;
+    goal.supplies.keep_app()?;
     let lab = match place.running() {
         Some(lab) => lab,
         None => enter::start_anchor(place)?,
     };
     let spent_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut command = inner(&lab, &Request::Up { wait, spent_ms }, ui)?;
-    let mut child = command
+    let mut child = apart(&mut command)
         .stdin(Stdio::piped())
         .spawn()
         .context("entering the lab")?;
     if let Some(mut pipe) = child.stdin.take() {
         // If the inner command ended early its status says why.
-        let _ = pipe.write_all(&serde_json::to_vec(plan)?);
+        let _ = pipe.write_all(&serde_json::to_vec(goal.plan)?);
     }
     let status = wait_for(&mut child, interrupted)?;
     if status.success() && !wait {
@@ -343,14 +376,22 @@ fn bring_up(
     imitate(status)
 }
 
-/// Set when Ctrl-C was pressed, or this process was told to end.
+/// Set when Ctrl-C was pressed, the terminal closed, or this process was told to end.
 pub(super) fn listen_for_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))
             .context("listening for Ctrl-C")?;
     }
     Ok(interrupted)
+}
+
+/// Keeps Ctrl-C in a terminal from reaching a command inside the lab and the `nsenter`
+/// before it at the same time: `nsenter` would end and leave the command alone. It is
+/// told by [`wait_for`].
+pub(super) fn apart(command: &mut Command) -> &mut Command {
+    command.process_group(0)
 }
 
 /// Waits for a command inside the lab, and passes an interrupt on to it: `nsenter`
@@ -362,15 +403,14 @@ pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::R
             return Ok(status);
         }
         if interrupted.load(Ordering::SeqCst) && !told {
-            told = true;
-            enter::interrupt_children(child.id());
+            told = enter::interrupt_children(child.id());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
 /// Copies this program to where the lab's nodes run it, unless the same is there.
-fn install_program(place: &Place) -> anyhow::Result<()> {
+pub(super) fn install_program(place: &Place) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("finding this program")?;
     let target = place.program();
     let new = fs::read(&own).with_context(|| format!("reading {}", own.display()))?;

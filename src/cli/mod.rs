@@ -2,6 +2,7 @@
 //! One file per command; this one dispatches and turns failures into words and
 //! exit codes.
 
+mod apply;
 mod args;
 mod compare;
 mod demo;
@@ -14,9 +15,12 @@ mod generate;
 mod init;
 mod inside;
 mod lab;
+mod lab_host;
 mod lint;
+mod load;
 mod model;
 mod node;
+mod plan;
 mod runs;
 mod secrets;
 mod source;
@@ -40,6 +44,8 @@ enum Failure {
     Differs,
     /// The topology has problems, which were printed. Exit code 3.
     Invalid,
+    /// A gate stayed closed, and what was begun was undone. Exit code 5.
+    RolledBack(anyhow::Error),
     /// An outage lasted longer than promised; the report was printed. Exit code 6.
     Budget,
     /// The command line makes no sense. Exit code 64, as in sysexits.h.
@@ -87,6 +93,10 @@ fn finish(outcome: Outcome, ui: &mut Ui) -> u8 {
         }
         Err(Failure::Differs) => 2,
         Err(Failure::Invalid) => 3,
+        Err(Failure::RolledBack(error)) => {
+            ui.error(&error);
+            5
+        }
         Err(Failure::Budget) => 6,
         Err(Failure::Usage(message)) => {
             ui.error(&anyhow::anyhow!(message));
@@ -121,6 +131,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Add(args) => edit::add(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Remove(args) => edit::remove(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Scale(args) => edit::scale(file(&args.edit.file.file).as_deref(), &args, ui),
+        Command::Plan(args) => plan::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),

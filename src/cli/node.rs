@@ -65,6 +65,12 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
                 "this node does not have the virtual IP"
             )))
         }
+        NodeCommand::Report => ui.json(&node::report::report(&args.facts)?),
+        NodeCommand::StepDown { secrets } => Ok(node::step_down::step_down(
+            &facts,
+            &Secrets::at(secrets),
+            &say,
+        )?),
         NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
         NodeCommand::Backup {
             directory,

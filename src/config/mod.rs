@@ -4,6 +4,7 @@
 //! What is the same on every node of a tier is made once and shared, so that ten
 //! thousand app nodes cost ten thousand names and addresses.
 
+mod action;
 mod gunicorn;
 mod haproxy;
 mod keepalived;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
 
+pub use action::{Action, actions};
 pub use gunicorn::Gunicorn;
 pub use haproxy::{Haproxy, Server};
 pub use keepalived::Keepalived;

@@ -221,7 +221,7 @@ fn mend(lab: &Lab, node: &NodePlan) -> anyhow::Result<()> {
         let _ = std::fs::remove_file(lab.path_in(name, BALLAST)?);
     }
     // A daemon that has ended can't be told to read its file.
-    if lab.restore(name).is_err() {
+    if lab.repair(name).is_err() {
         lab.supervise(name, &["restart", "all"])?;
     }
     start_what_is_stopped(lab, name)

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// An app server as one haproxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerState {
@@ -14,16 +17,31 @@ pub struct ServerState {
     pub name: String,
     /// haproxy's word: `UP`, `DOWN`, `NOLB`, `DRAIN`, `MAINT`, `UP 1/2` …
     pub status: String,
+    /// Whether its health was asked since haproxy was started or reloaded; until then it counts as up.
+    pub checked: bool,
+    /// Requests that it works on.
+    pub sessions: u64,
+    /// Answers that it gave.
+    pub answers: u64,
+    /// Those of them that say that it failed: 500 to 599.
+    pub errors: u64,
+}
+
+impl ServerState {
+    /// Whether it is used, and rightly so.
+    pub fn is_up(&self) -> bool {
+        self.checked && self.status == "UP"
+    }
 }
 
 /// Sends one command to the runtime socket and returns the answer.
 ///
 /// # Errors
-/// If haproxy is not there or does not answer within a second.
+/// If haproxy is not there or does not answer within three seconds.
 pub fn ask(socket: &Path, command: &str) -> anyhow::Result<String> {
     let mut stream = UnixStream::connect(socket)
         .with_context(|| format!("connecting to {}", socket.display()))?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{command}\n").as_bytes())?;
     let mut answer = String::new();
     stream
@@ -35,13 +53,13 @@ pub fn ask(socket: &Path, command: &str) -> anyhow::Result<String> {
 /// The servers of a backend.
 ///
 /// # Errors
-/// If haproxy is not there or does not answer within a second.
+/// If haproxy is not there or does not answer within three seconds.
 pub fn servers(socket: &Path, backend: &str) -> anyhow::Result<Vec<ServerState>> {
     Ok(parse(&ask(socket, "show stat")?, backend))
 }
 
-/// Reads haproxy's statistics: CSV under a header line that begins with `# `.
-fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
+/// Reads haproxy's statistics, the answer to `show stat`: CSV under a header line that begins with `# `.
+pub fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
     let mut lines = statistics.lines();
     let header: Vec<&str> = lines
         .next()
@@ -50,18 +68,38 @@ fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
         .split(',')
         .collect();
     let column = |name: &str| header.iter().position(|column| *column == name);
-    let (Some(of), Some(name), Some(status)) =
-        (column("pxname"), column("svname"), column("status"))
-    else {
+    let (Some(of), Some(name)) = (column("pxname"), column("svname")) else {
         return Vec::new();
     };
+    let [status, check, sessions] = ["status", "check_status", "scur"].map(column);
+    let answers = [
+        "hrsp_1xx",
+        "hrsp_2xx",
+        "hrsp_3xx",
+        "hrsp_4xx",
+        "hrsp_5xx",
+        "hrsp_other",
+    ];
+    let answers = answers.map(column);
+    let text = |row: &[&str], at: Option<usize>| {
+        at.and_then(|at| row.get(at))
+            .copied()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let number = |row: &[&str], at| text(row, at).parse().unwrap_or(0_u64);
     lines
         .map(|line| line.split(',').collect::<Vec<_>>())
         .filter(|row| row.get(of) == Some(&backend))
         .filter(|row| !matches!(row.get(name), Some(&"BACKEND" | &"FRONTEND") | None))
         .map(|row| ServerState {
             name: row[name].to_owned(),
-            status: row.get(status).copied().unwrap_or_default().to_owned(),
+            status: text(&row, status),
+            // INI: not asked yet. Nothing: the server follows another one's health.
+            checked: text(&row, check) != "INI",
+            sessions: number(&row, sessions),
+            answers: answers.iter().map(|at| number(&row, *at)).sum(),
+            errors: number(&row, answers[4]),
         })
         .collect()
 }
@@ -72,13 +110,19 @@ mod tests {
 
     #[test]
     fn reads_statistics() {
-        let csv = "# pxname,svname,qcur,status,\nwww,FRONTEND,,OPEN,\napp,app-1,0,UP,\napp,app-2,0,DOWN,\napp,BACKEND,0,UP,\n";
+        let csv = "# pxname,svname,scur,status,hrsp_2xx,hrsp_5xx,check_status,\nwww,FRONTEND,9,OPEN,,,,\n\
+                   app,app-1,2,UP,40,1,L7OK,\napp,app-2,0,UP,0,0,INI,\napp,app-3,0,DOWN,0,0,L4CON,\n\
+                   app,BACKEND,0,UP,40,1,,\n";
         let servers = parse(csv, "app");
-        let state = |name: &str, status: &str| ServerState {
-            name: name.into(),
-            status: status.into(),
+        let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
+        assert_eq!(names, ["app-1", "app-2", "app-3"]);
+        let [first, second, third] = servers.as_slice() else {
+            unreachable!("three servers");
         };
-        assert_eq!(servers, [state("app-1", "UP"), state("app-2", "DOWN")]);
+        assert_eq!((first.sessions, first.answers, first.errors), (2, 41, 1));
+        assert!(first.is_up());
+        assert!(!second.is_up(), "nobody has asked it yet");
+        assert!(!third.is_up() && third.checked);
         assert_eq!(parse("", "app"), []);
     }
 }

@@ -3,4 +3,5 @@
 pub mod haproxy;
 pub mod http;
 pub mod mongo;
+pub mod report;
 pub mod vrrp;

@@ -7,12 +7,13 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use mongodb::sync::Client;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::http;
 
 /// A member's role, as it says itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// It takes writes.
     Primary,
@@ -35,6 +36,8 @@ pub struct Hello {
     pub primary: Option<String>,
     /// The members that can become primary, and those that can't, `address:port`.
     pub members: Vec<String>,
+    /// When its last write was made, in milliseconds since 1970.
+    pub last_write_ms: Option<i64>,
 }
 
 /// Who asks. The password is not part of any message.
@@ -92,6 +95,27 @@ impl Member {
         Self::open(host, patience, Some(user))
     }
 
+    /// Connects as the first of `users` that the member knows; none if it knows none of
+    /// them. While a password is exchanged there are two.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn login_as_any<'u>(
+        host: &str,
+        patience: Duration,
+        users: impl IntoIterator<Item = User<'u>>,
+    ) -> anyhow::Result<Option<Self>> {
+        for user in users {
+            let member = Self::login(host, patience, user)?;
+            match member.command(doc! { "ping": 1 }) {
+                Ok(_) => return Ok(Some(member)),
+                Err(error) if is_unknown_user(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
     fn open(host: &str, patience: Duration, user: Option<User<'_>>) -> anyhow::Result<Self> {
         let address = parse(host)?;
         if !http::accepts(*address.ip(), address.port(), patience) {
@@ -147,6 +171,11 @@ impl Member {
             members: members
                 .filter_map(|host| host.as_str().map(str::to_owned))
                 .collect(),
+            last_write_ms: answer
+                .get_document("lastWrite")
+                .and_then(|write| write.get_datetime("lastWriteDate"))
+                .map(|moment| moment.timestamp_millis())
+                .ok(),
         })
     }
 }

@@ -8,7 +8,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use mongodb::bson::doc;
 use serde::Serialize;
 
 use super::net;
@@ -18,7 +17,7 @@ use crate::config::HAPROXY_SOCKET;
 use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
-use crate::secrets::Kind;
+use crate::secrets::{Kind, Login};
 use crate::topology::Tier;
 
 /// How long one question to a node may take.
@@ -234,9 +233,14 @@ impl Lab {
     }
 
     pub(super) fn has_primary(&self) -> bool {
-        self.plan
-            .tier(Tier::Database)
-            .any(|node| self.role(node) == Some(mongo::Role::Primary))
+        self.primary().is_some()
+    }
+
+    /// The database that takes writes.
+    pub fn primary(&self) -> Option<&str> {
+        let is_primary = |node: &&NodePlan| self.role(node) == Some(mongo::Role::Primary);
+        let primary = self.plan.tier(Tier::Database).find(is_primary);
+        primary.map(|node| node.name.as_str())
     }
 
     /// What a database says that it is; none if it does not answer.
@@ -266,15 +270,10 @@ impl Lab {
     /// A connection to a node's mongod as a user of the stack, with the newest password
     /// that it takes.
     pub(super) fn mongod_as(&self, node: &NodePlan, kind: Kind) -> anyhow::Result<mongo::Member> {
-        for login in self.secrets().logins(kind)? {
-            let user = mongo::User::of_stack(&login.user, login.password.reveal());
-            let member = mongo::Member::login(&self.mongod_of(node), QUESTION, user)?;
-            match member.command(doc! { "ping": 1 }) {
-                Err(error) if mongo::is_unknown_user(&error) => {}
-                answer => return Ok(answer.map(|_| member)?),
-            }
-        }
-        bail!("{} takes no password of {}", node.name, kind.file())
+        let logins = self.secrets().logins(kind)?;
+        let users = logins.iter().map(Login::as_user);
+        mongo::Member::login_as_any(&self.mongod_of(node), QUESTION, users)?
+            .with_context(|| format!("{} takes no password of {}", node.name, kind.file()))
     }
 
     fn node_state(

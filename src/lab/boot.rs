@@ -63,11 +63,7 @@ const EXPECTED: [&str; 14] = [
 /// # Errors
 /// If a mount is refused, the cable does not come or the first process can't be started.
 pub fn run(directory: &Path) -> anyhow::Result<std::convert::Infallible> {
-    let text =
-        fs::read_to_string(directory.join("plan.json")).context("reading the node's plan")?;
-    let plan: NodePlan = serde_json::from_str(&text).context("reading the node's plan")?;
-    furnish(directory, &plan)?;
-    rustix::system::sethostname(plan.name.as_bytes()).context("setting the host name")?;
+    let plan = inhabit(directory)?;
     // Whoever started us says when the cable is plugged in.
     let mut word = String::new();
     std::io::stdin()
@@ -78,11 +74,7 @@ pub fn run(directory: &Path) -> anyhow::Result<std::convert::Infallible> {
     }
     // Not for the stack, and it would add chatter to each measurement.
     let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
-    let ip = exec::find("ip").context("ip is missing")?;
-    exec::run(
-        Command::new(ip).args(["-batch", "-"]),
-        Some(&net::address(&plan.interface, plan.address, plan.prefix)),
-    )?;
+    batch(&net::address(&plan.interface, plan.address, plan.prefix))?;
     let (program, arguments) = plan
         .init
         .split_first()
@@ -99,6 +91,35 @@ pub fn run(directory: &Path) -> anyhow::Result<std::convert::Infallible> {
         .env("LANG", "C.UTF-8")
         .exec();
     Err(error).with_context(|| format!("starting {program}"))
+}
+
+/// Makes the node's root ours, as for a boot, with an interface that leads nowhere.
+///
+/// # Errors
+/// If a mount is refused.
+pub(super) fn enter(directory: &Path) -> anyhow::Result<NodePlan> {
+    let plan = inhabit(directory)?;
+    batch(&format!(
+        "link add {} type veth peer name nowhere\n{}",
+        plan.interface,
+        net::address(&plan.interface, plan.address, plan.prefix)
+    ))?;
+    Ok(plan)
+}
+
+/// The node's root and name, for this process.
+fn inhabit(directory: &Path) -> anyhow::Result<NodePlan> {
+    let text =
+        fs::read_to_string(directory.join("plan.json")).context("reading the node's plan")?;
+    let plan: NodePlan = serde_json::from_str(&text).context("reading the node's plan")?;
+    furnish(directory, &plan)?;
+    rustix::system::sethostname(plan.name.as_bytes()).context("setting the host name")?;
+    Ok(plan)
+}
+
+fn batch(text: &str) -> anyhow::Result<()> {
+    let ip = exec::find("ip").context("ip is missing")?;
+    exec::run(Command::new(ip).args(["-batch", "-"]), Some(text)).map(drop)
 }
 
 fn furnish(directory: &Path, plan: &NodePlan) -> anyhow::Result<()> {

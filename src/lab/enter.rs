@@ -138,17 +138,19 @@ pub fn end(place: &Place) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends an interrupt to what `nsenter` has started.
-pub fn interrupt_children(nsenter: u32) {
+/// Sends an interrupt to what `nsenter` has started. Whether there was anything yet.
+pub fn interrupt_children(nsenter: u32) -> bool {
     let list = std::fs::read_to_string(format!("/proc/{nsenter}/task/{nsenter}/children"))
         .unwrap_or_default();
-    for pid in list
+    let children: Vec<Pid> = list
         .split_whitespace()
         .filter_map(|pid| Pid::from_raw(pid.parse().ok()?))
-    {
+        .collect();
+    for pid in &children {
         // It may have ended by itself in the meantime.
-        let _ = kill_process(pid, Signal::INT);
+        let _ = kill_process(*pid, Signal::INT);
     }
+    !children.is_empty()
 }
 
 /// Whether a process exists and has not ended.

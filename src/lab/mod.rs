@@ -20,6 +20,7 @@
 //! namespaces into a node.
 
 pub mod anchor;
+pub mod apply;
 pub mod ask;
 pub mod backup;
 pub mod boot;
@@ -30,6 +31,7 @@ pub mod rotate;
 pub mod run;
 pub mod state;
 pub mod supplies;
+pub mod versions;
 
 pub use ask::NodeState;
 pub use plan::{LabPlan, NodePlan};

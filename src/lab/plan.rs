@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::supplies::Supplies;
+use super::versions;
 use crate::render::{self, Rendered};
 use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
@@ -56,6 +57,9 @@ pub struct NodePlan {
     pub interface: String,
     /// Files below `/etc`, with their text: the rendered ones and the lab's own.
     pub etc: BTreeMap<String, String>,
+    /// Links below `/etc`, with where they lead: the app's version.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// What else has to be seen inside, read-only: where it is outside, if not absolute then
     /// below the node's directory → where it is inside.
     pub binds: BTreeMap<PathBuf, PathBuf>,
@@ -159,11 +163,18 @@ fn node_plan(
         "hosts".into(),
         format!("127.0.0.1 localhost\n{} {}\n", node.address, node.name),
     );
+    let mut links = BTreeMap::new();
     let mut binds = supplies.binds.clone();
-    binds.insert(
-        supplies.program.clone(),
-        PathBuf::from("/etc/gen-topology/gen-topology"),
-    );
+    // The directory and a link: the program itself, once bound, would stay the old one
+    // in a running node.
+    let (directory, program) = (supplies.program.parent(), supplies.program.file_name());
+    if let (Some(directory), Some(program)) = (directory, program) {
+        binds.insert(directory.to_path_buf(), PROGRAMS.into());
+        links.insert(
+            "gen-topology/gen-topology".into(),
+            format!("{PROGRAMS}/{}", program.display()),
+        );
+    }
     if !Kind::of(node.tier).is_empty() {
         binds.insert(PathBuf::from(SECRETS), PathBuf::from(secrets::DIRECTORY));
     }
@@ -185,7 +196,11 @@ fn node_plan(
                 supplies.python.clone(),
                 PathBuf::from("/etc/gen-topology/python"),
             );
-            binds.insert(supplies.app.clone(), PathBuf::from("/etc/gen-topology/app"));
+            binds.insert(supplies.app_versions.clone(), versions::INSIDE.into());
+            links.insert(
+                APP_LINK.into(),
+                format!("{}/{}", versions::INSIDE, supplies.app_version),
+            );
         }
         Tier::Database => {
             etc.insert(
@@ -201,6 +216,7 @@ fn node_plan(
         prefix: topology.network().subnet.prefix_len(),
         interface: topology.network().interface.to_string(),
         etc,
+        links,
         binds,
         init: vec![
             supplies.tool("supervisord"),
@@ -210,6 +226,11 @@ fn node_plan(
         ],
     }
 }
+
+/// Where nodes see the directory of our program.
+const PROGRAMS: &str = "/opt/gen-topology/bin";
+/// The link to the app's version, below `/etc`; rendered files call it [`crate::config::APP_SOURCE`].
+pub const APP_LINK: &str = "gen-topology/app";
 
 /// The lab's own nginx.conf; on NixOS it is NixOS's. Nodes have one user, root, so
 /// workers can't become another.
@@ -349,14 +370,20 @@ fn database_programs(supplies: &Supplies) -> String {
     format!("{SUPERVISOR_MAIN}{}{reconcile}", mongod.text())
 }
 
-/// What is different in a directory, for messages: paths relative to it.
+/// What is different below `/etc`: files and links.
 pub fn changed_files(old: &NodePlan, new: &NodePlan) -> Vec<String> {
-    let mut paths: BTreeSet<&String> = old.etc.keys().collect();
-    paths.extend(new.etc.keys());
+    let mut paths = differing(&old.etc, &new.etc);
+    paths.extend(differing(&old.links, &new.links));
+    paths.into_iter().cloned().collect()
+}
+
+fn differing<'m>(
+    old: &'m BTreeMap<String, String>,
+    new: &'m BTreeMap<String, String>,
+) -> BTreeSet<&'m String> {
+    let paths = old.keys().chain(new.keys());
     paths
-        .into_iter()
-        .filter(|path| old.etc.get(*path) != new.etc.get(*path))
-        .cloned()
+        .filter(|path| old.get(*path) != new.get(*path))
         .collect()
 }
 
@@ -364,6 +391,7 @@ pub fn changed_files(old: &NodePlan, new: &NodePlan) -> Vec<String> {
 pub fn needs_reboot(old: &NodePlan, new: &NodePlan) -> bool {
     let shell = |plan: &NodePlan| NodePlan {
         etc: BTreeMap::new(),
+        links: BTreeMap::new(),
         ..plan.clone()
     };
     shell(old) != shell(new)

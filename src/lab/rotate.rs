@@ -144,16 +144,9 @@ impl Lab {
     /// Restarts the application's instances, one after the other.
     fn restart_apps(&self) -> anyhow::Result<()> {
         for node in self.plan.tier(Tier::App) {
-            let status = self.supervise(&node.name, &["avail"])?;
-            let instances = status
-                .lines()
-                .filter_map(|line| line.split_whitespace().next())
-                .filter(|name| name.starts_with("gunicorn:"));
-            for instance in instances {
-                self.supervise(&node.name, &["restart", instance])?;
-                if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
-                    bail!("{} did not become ready with the new password", node.name);
-                }
+            self.restart_app(&node.name)?;
+            if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
+                bail!("{} did not become ready with the new password", node.name);
             }
         }
         Ok(())

@@ -14,7 +14,8 @@ use serde::Serialize;
 
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
-use super::{Place, net};
+use super::{Place, net, versions};
+use crate::config::{APP_SOCKET, Action, NodeFacts, actions};
 use crate::exec;
 use crate::secrets::Secrets;
 use crate::topology::Tier;
@@ -40,6 +41,8 @@ pub struct Lab {
     pub(super) ip: PathBuf,
 }
 
+/// How long an app may take to be loaded.
+const LOADED: Duration = Duration::from_secs(10);
 /// App nodes that are booted at the same time.
 const WAVE: usize = 6;
 
@@ -99,7 +102,7 @@ impl Lab {
                     let changed = changed_files(&old, node);
                     if !changed.is_empty() {
                         self.write_node(node)?;
-                        self.reload(node, &changed)?;
+                        self.reload(&old, node, &changed)?;
                         report(Event::Changed(node.name.clone(), changed));
                     }
                     continue;
@@ -125,6 +128,7 @@ impl Lab {
                 report(Event::Stopped(name));
             }
         }
+        self.forget_versions();
         Ok(())
     }
 
@@ -353,7 +357,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Puts another text into a node's file below `/etc` and tells its daemon; [`Self::restore`]
+    /// Puts another text into a node's file below `/etc` and tells its daemon; [`Self::repair`]
     /// puts the right one back.
     ///
     /// # Errors
@@ -361,14 +365,14 @@ impl Lab {
     pub fn overwrite(&self, name: &str, path: &str, text: &str) -> anyhow::Result<()> {
         let node = self.planned(name)?;
         write(&self.place.node(name).join("etc").join(path), text)?;
-        self.reload(node, &[path.to_owned()])
+        self.reload(node, node, &[path.to_owned()])
     }
 
     /// Puts back every file of a node that is not as planned, and tells its daemons.
     ///
     /// # Errors
     /// If a file can't be written or a daemon can't be told.
-    pub fn restore(&self, name: &str) -> anyhow::Result<()> {
+    pub fn repair(&self, name: &str) -> anyhow::Result<()> {
         let node = self.planned(name)?;
         let etc = self.place.node(name).join("etc");
         let is_as_planned = |path: &str, text: &str| {
@@ -381,7 +385,7 @@ impl Lab {
                 changed.push(path.clone());
             }
         }
-        self.reload(node, &changed)
+        self.reload(node, node, &changed)
     }
 
     /// A path of a running node, as it is reached from inside the lab.
@@ -482,7 +486,7 @@ impl Lab {
         let _ = self.batch(&net::unplug(pid));
     }
 
-    fn known_nodes(&self) -> Vec<String> {
+    pub(super) fn known_nodes(&self) -> Vec<String> {
         let entries = fs::read_dir(self.place.directory.join("nodes"));
         let mut names: Vec<String> = entries
             .into_iter()
@@ -494,34 +498,22 @@ impl Lab {
         names
     }
 
-    fn old_plan(&self, name: &str) -> Option<NodePlan> {
+    pub(super) fn old_plan(&self, name: &str) -> Option<NodePlan> {
         serde_json::from_str(&fs::read_to_string(self.place.node(name).join("plan.json")).ok()?)
             .ok()
     }
 
-    fn remove(&self, name: &str) -> anyhow::Result<()> {
+    pub(super) fn remove(&self, name: &str) -> anyhow::Result<()> {
         self.stop(name)?;
         let directory = self.place.node(name);
         fs::remove_dir_all(&directory).with_context(|| format!("removing {}", directory.display()))
     }
 
     /// Writes a node's files; a running node sees them at once, because its /etc is this directory.
-    fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
-        let directory = self.place.node(&node.name);
+    pub(super) fn write_node(&self, node: &NodePlan) -> anyhow::Result<()> {
         self.give_secrets(node)?;
-        let etc = directory.join("etc");
         let old = self.old_plan(&node.name);
-        for (path, text) in &node.etc {
-            write(&etc.join(path), text)?;
-        }
-        for gone in old
-            .iter()
-            .flat_map(|old| old.etc.keys())
-            .filter(|path| !node.etc.contains_key(*path))
-        {
-            let _ = fs::remove_file(etc.join(gone));
-        }
-        write(&directory.join("plan.json"), &serde_json::to_string(node)?)
+        write_files(&self.place.node(&node.name), old.as_ref(), node)
     }
 
     /// The lab's secrets: of its own, as its data is, and gone with it.
@@ -536,35 +528,79 @@ impl Lab {
     }
 
     /// Tells daemons of a running node that their files changed.
-    fn reload(&self, node: &NodePlan, changed: &[String]) -> anyhow::Result<()> {
+    fn reload(&self, old: &NodePlan, node: &NodePlan, changed: &[String]) -> anyhow::Result<()> {
         let has = |start: &str| changed.iter().any(|path| path.starts_with(start));
-        let mut commands: Vec<Vec<&str>> = Vec::new();
-        if has("haproxy/haproxy.cfg") {
-            commands.push(vec!["signal", "USR2", "haproxy"]);
-        }
-        if has("keepalived/") {
-            commands.push(vec!["signal", "HUP", "keepalived"]);
-        }
-        if has("nginx/") {
-            commands.push(vec!["signal", "HUP", "nginx"]);
-        }
-        if has("supervisor/") {
-            commands.push(vec!["update"]);
-        }
-        if has("gunicorn/") {
-            commands.push(vec!["restart", "gunicorn:*"]);
-        }
-        if has("mongod.conf") {
-            commands.push(vec!["restart", "mongod"]);
-        }
+        let mut actions = actions(&facts(old)?, &facts(node)?, changed);
+        // Who is a member is the set's own matter: each database looks what there is to do.
         if node.tier == Tier::Database && has("gen-topology/node.json") {
-            // One that still runs knows the old facts.
-            commands.push(vec!["restart", "reconcile-database"]);
+            actions.push(Action::ConfigureSet);
         }
-        for command in commands {
-            self.supervise(&node.name, &command)?;
+        actions.dedup();
+        actions
+            .into_iter()
+            .try_for_each(|action| self.act(&node.name, action))
+    }
+
+    /// Makes a daemon of a running node use its changed files.
+    ///
+    /// # Errors
+    /// If supervisord refuses.
+    pub fn act(&self, name: &str, action: Action) -> anyhow::Result<()> {
+        let commands: &[&[&str]] = match action {
+            Action::ReloadHaproxy => &[&["signal", "USR2", "haproxy"]],
+            Action::ReloadKeepalived => &[&["signal", "HUP", "keepalived"]],
+            Action::RestartKeepalived => &[&["restart", "keepalived"]],
+            // Keepalived drains and hands the virtual IP over before it ends.
+            Action::RestartLoadBalancer => &[
+                &["stop", "keepalived"],
+                &["stop", "haproxy"],
+                &["update"],
+                &["start", "haproxy"],
+                &["start", "keepalived"],
+            ],
+            Action::ReloadNginx => &[&["signal", "HUP", "nginx"]],
+            Action::UpdateSupervisor => &[&["update"]],
+            Action::RestartApp => return self.restart_app(name),
+            Action::RestartMongod => &[&["restart", "mongod"]],
+            // One that still runs knows the old facts.
+            Action::ConfigureSet => &[&["restart", "reconcile-database"]],
+            Action::Boot => {
+                self.stop(name)?;
+                return self.boot(&[self.planned(name)?]);
+            }
+        };
+        commands
+            .iter()
+            .try_for_each(|words| self.supervise(name, words).map(drop))
+    }
+
+    /// One instance after the other, so that nginx always has one to ask.
+    pub(super) fn restart_app(&self, name: &str) -> anyhow::Result<()> {
+        let list = self.supervise(name, &["avail"])?;
+        let instances = list
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|program| program.starts_with("gunicorn:"));
+        for instance in instances {
+            self.supervise(name, &["restart", instance])?;
+            // It listens once it has loaded the app; supervisord only knows that it runs.
+            let Some((pid, number)) = self.pid(name).zip(instance.rsplit('-').next()) else {
+                continue;
+            };
+            let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");
+            exec::wait_until(LOADED, || UnixStream::connect(&socket).is_ok());
         }
         Ok(())
+    }
+
+    /// Removes the app's versions that no node runs.
+    pub fn forget_versions(&self) {
+        let present = self.present();
+        let links = present.iter().flat_map(|node| node.links.values());
+        let used = links
+            .filter_map(|target| target.rsplit('/').next())
+            .collect();
+        versions::forget(&self.place.app_versions(), &used);
     }
 
     /// Boots nodes: all at once when they are few, else first what apps need, and
@@ -605,7 +641,7 @@ impl Lab {
     }
 
     /// Boots nodes, all at the same time.
-    fn boot(&self, nodes: &[&NodePlan]) -> anyhow::Result<()> {
+    pub(super) fn boot(&self, nodes: &[&NodePlan]) -> anyhow::Result<()> {
         if nodes.is_empty() {
             return Ok(());
         }
@@ -727,12 +763,57 @@ impl Process {
     }
 }
 
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+/// Writes a node's files below `directory`, takes away those that only `old` had, and
+/// then writes down the plan.
+pub(super) fn write_files(
+    directory: &Path,
+    old: Option<&NodePlan>,
+    node: &NodePlan,
+) -> anyhow::Result<()> {
+    let etc = directory.join("etc");
+    for (path, text) in &node.etc {
+        write(&etc.join(path), text)?;
+    }
+    for (path, target) in &node.links {
+        link(&etc.join(path), target)?;
+    }
+    let before = old
+        .iter()
+        .flat_map(|old| old.etc.keys().chain(old.links.keys()));
+    for gone in
+        before.filter(|path| !node.etc.contains_key(*path) && !node.links.contains_key(*path))
+    {
+        let _ = fs::remove_file(etc.join(gone));
+    }
+    write(&directory.join("plan.json"), &serde_json::to_string(node)?)
+}
+
+pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent)
         .map_err(anyhow::Error::from)
         .and_then(|()| Ok(crate::hosts::replace(path, text.as_bytes())?))
         .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Makes `path` a link to `target`, in one step.
+fn link(path: &Path, target: &str) -> anyhow::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let new = path.with_extension("new");
+    let _ = fs::remove_file(&new);
+    // In the place of a link, an older lab had a directory to show the app in.
+    let _ = fs::remove_dir(path);
+    fs::create_dir_all(parent)
+        .and_then(|()| std::os::unix::fs::symlink(target, &new))
+        .and_then(|()| fs::rename(&new, path))
+        .with_context(|| format!("linking {} to {target}", path.display()))
+}
+
+/// What a node knows about itself, as its plan says.
+fn facts(node: &NodePlan) -> anyhow::Result<NodeFacts> {
+    let text = node.etc.get("gen-topology/node.json");
+    let text = text.with_context(|| format!("{} has no facts", node.name))?;
+    serde_json::from_str(text).with_context(|| format!("reading the facts of {}", node.name))
 }
 
 fn signal(pid: i32, with: Signal) -> anyhow::Result<()> {

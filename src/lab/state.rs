@@ -1,6 +1,7 @@
 //! Where labs are: directories of files, and anchors among the processes.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -154,12 +155,32 @@ impl Place {
         let labs = labs_directory()?;
         fs::create_dir_all(&labs).with_context(|| format!("creating {}", labs.display()))?;
         let path = labs.join(format!(".{}.lock", self.name));
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
+        // Not truncated: it tells who has the lock.
+        let mut file = File::options()
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("creating {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                // For whoever comes second; without it he is told less.
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.write_all(me().as_bytes()));
+                Ok(file)
+            }
             Err(fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let _ = file.read_to_string(&mut holder);
+                let holder = if holder.is_empty() {
+                    "another command"
+                } else {
+                    holder.trim()
+                };
                 bail!(
-                    "another command is changing the lab {}; try again when it is done",
+                    "{holder} is changing the lab {}; try again when it is done",
                     self.name
                 )
             }
@@ -197,10 +218,26 @@ impl Place {
         self.directory.join("nodes").join(name)
     }
 
+    /// Directory of the app's versions.
+    pub fn app_versions(&self) -> PathBuf {
+        self.directory.join("app")
+    }
+
     /// Our program as the lab runs it: a copy, so that building a new one does not disturb the lab.
     pub fn program(&self) -> PathBuf {
         self.directory.join("bin/gen-topology")
     }
+}
+
+/// This command, for whoever finds the lock taken: its words and its process id.
+fn me() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let user = std::env::var("USER").map_or_else(|_| String::new(), |user| format!(" of {user}"));
+    format!(
+        "`gen-topology {}` (process {}{user})",
+        words.join(" "),
+        std::process::id()
+    )
 }
 
 /// The anchors among the processes that can be seen: lab directory and process id.

@@ -9,7 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::state::cache_directory;
+use super::state::{Place, cache_directory};
+use super::versions;
 use crate::exec;
 use crate::topology::{Tier, Topology};
 
@@ -103,6 +104,10 @@ pub struct Supplies {
     pub python: PathBuf,
     /// The app's code.
     pub app: PathBuf,
+    /// Name of the version that it is now.
+    pub app_version: String,
+    /// Directory with a copy of each version that a node runs.
+    pub app_versions: PathBuf,
     /// Programs by name.
     pub tools: BTreeMap<String, PathBuf>,
     /// What nodes have to see besides the system's directories.
@@ -110,6 +115,14 @@ pub struct Supplies {
 }
 
 impl Supplies {
+    /// Copies the app's version to where nodes see it.
+    ///
+    /// # Errors
+    /// If it can't be copied, or changed since it was looked at.
+    pub fn keep_app(&self) -> anyhow::Result<()> {
+        versions::keep(&self.app, &self.app_versions, &self.app_version)
+    }
+
     /// Path of a program, as a command line needs it.
     pub fn tool(&self, name: &str) -> String {
         self.tools
@@ -169,7 +182,7 @@ fn cached_mongod() -> anyhow::Result<PathBuf> {
 pub fn gather(
     topology: &Topology,
     base: &Path,
-    program: PathBuf,
+    place: &Place,
     say: &mut dyn FnMut(String),
 ) -> anyhow::Result<Supplies> {
     let missing = missing();
@@ -205,8 +218,10 @@ pub fn gather(
         }
     }
     Ok(Supplies {
-        program,
+        program: place.program(),
         python,
+        app_version: versions::of(&source)?,
+        app_versions: place.app_versions(),
         app: source,
         tools,
         binds,

@@ -3,16 +3,15 @@
 use std::ops::Range;
 
 use super::cost::time;
-use super::{Code, Cost, Finding, Findings};
+use super::script::{self, patience, skew};
+use super::{Code, Cost, Finding, Findings, Spot};
 use crate::native::Directive;
-use crate::native::keepalived::{Block, Config, Instance, Script, State, Track};
+use crate::native::keepalived::{Block, Config, Instance, State, Track};
 
 /// Longest patience with a silent owner that is not called slow, in seconds.
 const PATIENCE: f64 = 1.0;
 /// Longest wait of a successor after the owner resigned that is not called slow, in seconds.
 const HAND_OVER: f64 = 0.1;
-/// Longest detection by a script that is not called slow, in seconds.
-const DETECTION: f64 = 3.0;
 
 /// Everything about one file.
 pub(super) fn file(config: &Config, findings: &mut Findings<'_>) {
@@ -22,7 +21,7 @@ pub(super) fn file(config: &Config, findings: &mut Findings<'_>) {
     global(config, findings);
     for script in &config.scripts {
         if tracks(config).any(|track| track.name == script.name) {
-            self::script(config, script, findings);
+            script::one(config, script, findings);
         }
     }
     for process in &config.track_processes {
@@ -42,31 +41,38 @@ pub(super) fn file(config: &Config, findings: &mut Findings<'_>) {
         tracking(config, instance, findings);
         state(config, instance, findings);
     }
+    clashes(config, findings);
+}
+
+/// Instances of one file with the same number on the same interface.
+fn clashes(config: &Config, findings: &mut Findings<'_>) {
+    let is_v6 = |instance: &Instance| {
+        instance
+            .addresses
+            .first()
+            .map(|address| address.address.contains(':'))
+    };
+    let clash = |one: &Instance, other: &Instance| {
+        one.virtual_router_id.is_some()
+            && one.virtual_router_id == other.virtual_router_id
+            && one.interface == other.interface
+            && is_v6(one) == is_v6(other)
+    };
     for (at, one) in config.instances.iter().enumerate() {
-        for other in &config.instances[at + 1..] {
-            let clash = one.virtual_router_id.is_some()
-                && one.virtual_router_id == other.virtual_router_id
-                && one.interface == other.interface
-                && one
-                    .addresses
-                    .first()
-                    .map(|address| address.address.contains(':'))
-                    == other
-                        .addresses
-                        .first()
-                        .map(|address| address.address.contains(':'));
-            if clash {
-                let finding =
-                    router_id_clash(findings.spot(place(other, "virtual_router_id")), one, other);
-                let first = findings.spot(place(one, "virtual_router_id"));
-                findings.add(finding.related(first, "also here"));
-            }
+        for other in config.instances[at + 1..]
+            .iter()
+            .filter(|other| clash(one, other))
+        {
+            let finding =
+                router_id_clash(findings.spot(place(other, "virtual_router_id")), one, other);
+            let first = findings.spot(place(one, "virtual_router_id"));
+            findings.add(finding.related(first, "also here"));
         }
     }
 }
 
 /// Two instances of different addresses with one number.
-pub(super) fn router_id_clash(at: super::Spot, one: &Instance, other: &Instance) -> Finding {
+pub(super) fn router_id_clash(at: Spot, one: &Instance, other: &Instance) -> Finding {
     let id = one.virtual_router_id.unwrap_or_default();
     Finding::new(
         Code::RouterIdClash,
@@ -86,31 +92,6 @@ pub(super) fn router_id_clash(at: super::Spot, one: &Instance, other: &Instance)
 pub(super) fn place(instance: &Instance, word: &str) -> Range<usize> {
     let block = instance.block.child(word);
     block.map_or(instance.directive.span(), |block| block.head.span())
-}
-
-impl Findings<'_> {
-    pub(super) fn note(
-        &mut self,
-        code: Code,
-        at: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
-        let at = self.spot(at);
-        self.add(Finding::new(code, at, message, hint));
-    }
-
-    pub(super) fn costly(
-        &mut self,
-        code: Code,
-        at: Range<usize>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-        cost: Cost,
-    ) {
-        let at = self.spot(at);
-        self.add(Finding::new(code, at, message, hint).costs(cost));
-    }
 }
 
 /// Every script that an instance or a sync group tracks.
@@ -169,193 +150,6 @@ fn global(config: &Config, findings: &mut Findings<'_>) {
             Cost::endless("every connection to the virtual IP"),
         );
     }
-}
-
-fn script(config: &Config, script: &Script, findings: &mut Findings<'_>) {
-    let at = |word: &str| {
-        script
-            .block
-            .child(word)
-            .map_or(script.directive.span(), |child| child.head.span())
-    };
-    if let Some(written) = script
-        .block
-        .value("interval")
-        .filter(|text| text.contains('.'))
-    {
-        findings.note(
-            Code::ScriptIntervalFraction,
-            at("interval"),
-            format!("Keepalived before 2.3.2 ignores `interval {written}` and takes 1 s"),
-            "write whole seconds, and track a file for what has to be quick",
-        );
-    }
-    let (interval, fall) = (f64::from(script.interval), script.fall);
-    if script.timeout > script.interval {
-        let timeout = f64::from(script.timeout);
-        findings.costly(
-            Code::ScriptTimeoutOverInterval,
-            at("timeout"),
-            format!(
-                "`{}` may run for {}, longer than its interval of {}",
-                script.name,
-                time(timeout),
-                time(interval)
-            ),
-            "keep `timeout` at `interval` or below",
-            Cost::of(
-                timeout * f64::from(fall) + interval,
-                format!(
-                    "interval {} + fall {fall} × timeout {}, when haproxy hangs",
-                    time(interval),
-                    time(timeout)
-                ),
-            ),
-        );
-    }
-    slow_script(config, script, at("interval"), findings);
-    let command = &script.script;
-    let words: Vec<&str> = command
-        .split(|c: char| c.is_whitespace() || "\"';|&".contains(c))
-        .collect();
-    let names = |programs: &[&str]| {
-        words.iter().any(|word| {
-            programs
-                .iter()
-                .any(|name| word.rsplit('/').next() == Some(*name))
-        })
-    };
-    let looks = names(&["pidof", "pgrep"])
-        || (names(&["killall", "kill", "pkill"]) && words.contains(&"-0"))
-        || (names(&["systemctl"]) && words.contains(&"is-active"));
-    if looks {
-        findings.costly(
-            Code::CheckSeesProcessOnly,
-            at("script"),
-            format!(
-                "`{}` sees that a process exists, not that it answers",
-                script.name
-            ),
-            "ask haproxy: a `monitor-uri` on 127.0.0.1",
-            Cost::endless("a haproxy that hangs keeps the virtual IP"),
-        );
-    }
-    let virtual_ip = config
-        .instances
-        .iter()
-        .flat_map(|instance| &instance.addresses)
-        .find(|address| mentions(command, &address.address));
-    if let Some(address) = virtual_ip {
-        findings.costly(
-            Code::CheckAsksVirtualIp,
-            at("script"),
-            format!(
-                "`{}` asks {}, which is another node on every backup",
-                script.name, address.address
-            ),
-            "ask 127.0.0.1 or the node's own address",
-            Cost::endless("every node is in FAULT when the owner's haproxy ends"),
-        );
-    }
-    security(config, script, at("script"), findings);
-}
-
-/// Whether `text` names the address, and not a longer one that contains it.
-fn mentions(text: &str, address: &str) -> bool {
-    let part = |c: char| c.is_ascii_hexdigit() || c == '.';
-    !address.is_empty()
-        && text.match_indices(address).any(|(at, _)| {
-            let before = text[..at].chars().next_back();
-            let after = text[at + address.len()..].chars().next();
-            !before.is_some_and(part) && !after.is_some_and(part)
-        })
-}
-
-fn slow_script(config: &Config, script: &Script, at: Range<usize>, findings: &mut Findings<'_>) {
-    if script.longest_detection() <= DETECTION {
-        return;
-    }
-    let Some((instance, track)) = config.instances.iter().find_map(|instance| {
-        let track = instance
-            .track_scripts
-            .iter()
-            .find(|track| track.name == script.name)?;
-        Some((instance, track))
-    }) else {
-        return;
-    };
-    let runs = format!(
-        "interval {} × fall {}",
-        time(f64::from(script.interval)),
-        script.fall
-    );
-    let (wait, formula) = if config.script_weight(track) == 0 {
-        (instance.skew(), format!("{runs} + skew {}", skew(instance)))
-    } else {
-        (
-            instance.master_down(),
-            format!("{runs} + {}", patience(instance)),
-        )
-    };
-    findings.costly(
-        Code::SlowScript,
-        at,
-        format!(
-            "`{}` notices a dead haproxy after up to {}",
-            script.name,
-            time(script.longest_detection())
-        ),
-        "`interval 1`, `fall 2`, no weight; and track a file that haproxy's supervisor writes",
-        Cost::of(script.longest_detection() + wait, formula),
-    );
-}
-
-/// `3 × 1 s + (256 - 100) / 256 × 1 s`.
-fn patience(instance: &Instance) -> String {
-    let interval = time(instance.advert_interval());
-    format!(
-        "{} × {interval} + {}",
-        instance.down_timer_adverts,
-        skew(instance)
-    )
-}
-
-fn skew(instance: &Instance) -> String {
-    let unit = if instance.version == 3 {
-        instance.advert_interval()
-    } else {
-        1.0
-    };
-    format!("(256 - {}) / 256 × {}", instance.priority, time(unit))
-}
-
-fn security(config: &Config, script: &Script, at: Range<usize>, findings: &mut Findings<'_>) {
-    if !config.global.enable_script_security {
-        return;
-    }
-    let path = script.script.split_whitespace().next().unwrap_or_default();
-    let open = ["/tmp/", "/var/tmp/", "/dev/shm/", "/home/"];
-    let nobody = script.user.is_none() && config.global.script_user.is_none();
-    let why = if let Some(place) = open.iter().find(|place| path.starts_with(**place)) {
-        format!(
-            "others than root can write in {place}, so that Keepalived disables `{}`",
-            script.name
-        )
-    } else if nobody {
-        format!(
-            "`{}` runs as `keepalived_script`, and is disabled where that user can't run it",
-            script.name
-        )
-    } else {
-        return;
-    };
-    findings.costly(
-        Code::ScriptMayBeIgnored,
-        at,
-        why,
-        "put the script where only root writes, and name a `script_user`",
-        Cost::endless("nothing watches haproxy"),
-    );
 }
 
 fn timing(instance: &Instance, findings: &mut Findings<'_>) {
@@ -502,6 +296,20 @@ fn state(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
             "`state BACKUP` on every node",
         );
     }
+    if instance.priority == 255 {
+        findings.note(
+            Code::Priority255,
+            place(instance, "priority"),
+            "priority 255 can't be lowered by any check, and always takes the virtual IP back",
+            "use 254 at most",
+        );
+    }
+    if !instance.preempts() {
+        weight_without_preemption(config, instance, findings);
+    }
+}
+
+fn weight_without_preemption(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
     let weighted = instance
         .track_scripts
         .iter()
@@ -513,7 +321,7 @@ fn state(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
                 .map(|track| (track, process_weight(config, track))),
         )
         .find(|(_, weight)| *weight != 0);
-    if let Some((track, weight)) = weighted.filter(|_| !instance.preempts()) {
+    if let Some((track, weight)) = weighted {
         let at = findings.spot(place(instance, "nopreempt"));
         let other = findings.spot(weight_place(config, track));
         findings.add(
@@ -525,14 +333,6 @@ fn state(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
             )
             .related(other, format!("weight {weight}"))
             .costs(Cost::endless("the virtual IP stays where haproxy is dead")),
-        );
-    }
-    if instance.priority == 255 {
-        findings.note(
-            Code::Priority255,
-            place(instance, "priority"),
-            "priority 255 can't be lowered by any check, and always takes the virtual IP back",
-            "use 254 at most",
         );
     }
 }

@@ -12,9 +12,12 @@ mod keepalived;
 mod kind;
 mod mongodb;
 mod pair;
+mod script;
+mod servers;
 
 use std::ops::Range;
 
+use crate::native::{Malformed, haproxy as haproxy_file, keepalived as keepalived_file, mongod};
 use crate::topology::Severity;
 
 pub use code::Code;
@@ -101,62 +104,69 @@ impl Findings<'_> {
     fn add(&mut self, finding: Finding) {
         self.found.push(finding);
     }
+
+    /// A trap that costs no outage.
+    fn note(
+        &mut self,
+        code: Code,
+        at: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        let at = self.spot(at);
+        self.add(Finding::new(code, at, message, hint));
+    }
+
+    /// A trap with its cost.
+    fn costly(
+        &mut self,
+        code: Code,
+        at: Range<usize>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+        cost: Cost,
+    ) {
+        let at = self.spot(at);
+        self.add(Finding::new(code, at, message, hint).costs(cost));
+    }
+}
+
+/// The files that are looked at again once all are read: some traps only show together.
+#[derive(Default)]
+struct Together {
+    haproxy: Vec<(usize, haproxy_file::Config)>,
+    keepalived: Vec<(usize, keepalived_file::Config)>,
 }
 
 /// Everything that is wrong with `files`, in their order.
 pub fn lint(files: &[File]) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut proxies = Vec::new();
-    let mut nodes = Vec::new();
+    let mut together = Together::default();
     for (index, file) in files.iter().enumerate() {
         let mut findings = Findings {
             file: index,
             found: &mut found,
         };
-        let text = &file.text;
-        let malformed = match file.kind {
-            Kind::Haproxy => match crate::native::haproxy::Config::parse(text) {
-                Ok(config) => {
-                    proxies.push((index, config));
-                    continue;
-                }
-                Err(error) => error,
-            },
-            Kind::Keepalived => match crate::native::keepalived::Config::parse(text) {
-                Ok(config) => {
-                    keepalived::file(&config, &mut findings);
-                    nodes.push((index, config));
-                    continue;
-                }
-                Err(error) => error,
-            },
-            Kind::Mongod => match crate::native::mongod::Config::parse(text) {
-                Ok(config) => {
-                    mongodb::mongod(&config, &mut findings);
-                    continue;
-                }
-                Err(error) => error,
-            },
-            Kind::ReplicaSet => {
-                mongodb::replica_set(text, &mut findings);
-                continue;
-            }
-            Kind::Address => {
-                mongodb::addresses(text, &mut findings);
-                continue;
-            }
-        };
-        let at = findings.spot(malformed.span);
-        let hint = "the daemon's own check tells more: `haproxy -c -f`, `keepalived -t -f`";
-        findings.add(Finding::new(Code::Unreadable, at, malformed.message, hint));
+        if let Err(error) = alone(file, &mut findings, &mut together) {
+            let hint = "the daemon's own check tells more: `haproxy -c -f`, `keepalived -t -f`";
+            findings.costly(
+                Code::Unreadable,
+                error.span,
+                error.message,
+                hint,
+                Cost::endless("what the daemon refuses or drops"),
+            );
+        }
     }
-    pair::all(&nodes, &mut found);
-    let virtual_ips: Vec<&str> = nodes
+    pair::all(&together.keepalived, &mut found);
+    let instances = together
+        .keepalived
         .iter()
-        .flat_map(|(_, config)| &config.instances)
+        .flat_map(|(_, config)| &config.instances);
+    let virtual_ips: Vec<&str> = instances
         .flat_map(|instance| instance.addresses.iter().map(|address| &*address.address))
         .collect();
-    for (index, config) in &proxies {
+    for (index, config) in &together.haproxy {
         let mut findings = Findings {
             file: *index,
             found: &mut found,
@@ -170,4 +180,28 @@ pub fn lint(files: &[File]) -> Vec<Finding> {
     // Several proxies with the same defaults have the same trap at the same place.
     found.dedup_by(|a, b| a.code == b.code && a.at == b.at && a.message == b.message);
     found
+}
+
+/// What one file shows by itself.
+fn alone(
+    file: &File,
+    findings: &mut Findings<'_>,
+    together: &mut Together,
+) -> Result<(), Malformed> {
+    let text = &file.text;
+    match file.kind {
+        Kind::Haproxy => {
+            let config = haproxy_file::Config::parse(text)?;
+            together.haproxy.push((findings.file, config));
+        }
+        Kind::Keepalived => {
+            let config = keepalived_file::Config::parse(text)?;
+            keepalived::file(&config, findings);
+            together.keepalived.push((findings.file, config));
+        }
+        Kind::Mongod => mongodb::mongod(&mongod::Config::parse(text)?, findings),
+        Kind::ReplicaSet => mongodb::replica_set(text, findings),
+        Kind::Address => mongodb::addresses(text, findings),
+    }
+    Ok(())
 }

@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 
 use crate::backup::{self, Manifest};
 use crate::config::{NodeFacts, ReplicaSet};
-use crate::health::mongo::{self, User};
-use crate::secrets::{Kind, Secrets};
+use crate::health::mongo;
+use crate::secrets::{Kind, Login, Secrets};
 
 /// How long a connection may take to be accepted.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -69,7 +69,7 @@ fn own(facts: &NodeFacts, set: &ReplicaSet) -> anyhow::Result<String> {
 /// A connection as the application, whose data it is.
 fn login(secrets: &Secrets, host: &str) -> anyhow::Result<mongo::Member> {
     let logins = secrets.logins(Kind::Application)?;
-    let login = logins.last().context("the application has no user")?;
-    let user = User::of_stack(&login.user, login.password.reveal());
-    mongo::Member::login(host, CONNECT, user)
+    let users = logins.iter().map(Login::as_user);
+    mongo::Member::login_as_any(host, CONNECT, users)?
+        .with_context(|| format!("{host} does not know the application's user"))
 }

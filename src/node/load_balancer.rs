@@ -162,13 +162,8 @@ fn join(
         while begun.elapsed() < delay && served() && !is_over() {
             std::thread::sleep(Duration::from_millis(100));
         }
-        let drain = Duration::from_millis(settings.drain_time_ms);
-        if !is_over() && well() && ask_to_drain(settings) {
-            say("the others drain");
-            let begun = Instant::now();
-            while begun.elapsed() < drain && !is_over() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+        if !is_over() && well() {
+            drain_others(settings, &is_over, say);
         }
     }
     if !is_over() && well() {
@@ -194,12 +189,14 @@ fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
             .filter(|s| s.status.starts_with("DOWN"))
             .map(|s| s.name.as_str())
             .collect();
+        // With nobody else to ask, an answer that comes late is the best there is.
+        let elsewhere = servers.iter().any(|server| server.status.starts_with("UP"));
         down.retain(|name, _| now.contains(&name.as_str()));
         for name in now {
             let since = down
                 .entry(name.to_owned())
                 .or_insert_with(|| Some(Instant::now()));
-            if since.is_some_and(|since| since.elapsed() > RELEASE_AFTER) {
+            if elsewhere && since.is_some_and(|since| since.elapsed() > RELEASE_AFTER) {
                 // None: done for this time.
                 *since = None;
                 for backend in ["app", "app_unsafe"] {
@@ -213,6 +210,35 @@ fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
             }
         }
         std::thread::sleep(RELEASE_PAUSE);
+    }
+}
+
+/// Whether a keepalived that starts now takes the virtual IP from somebody who serves it:
+/// haproxy takes part already, as it does when only keepalived was stopped.
+fn takes_at_once(facts: &NodeFacts, settings: &LoadBalancerFacts) -> bool {
+    let takes_part = fs::read_to_string(HAPROXY_STATE).is_ok_and(|state| state.trim() == "0");
+    settings.preempt
+        && !settings.lower_priority.is_empty()
+        && takes_part
+        && !vrrp::is_local(facts.virtual_ip)
+        && http::accepts(facts.virtual_ip, settings.port, QUESTION)
+}
+
+/// Lets the others drain before this node takes the virtual IP from them, so that no open
+/// connection has to move with it.
+fn drain_others(
+    settings: &LoadBalancerFacts,
+    is_over: &dyn Fn() -> bool,
+    say: &(dyn Fn(&str) + Sync),
+) {
+    if !ask_to_drain(settings) {
+        return;
+    }
+    say("the others drain");
+    let drain = Duration::from_millis(settings.drain_time_ms);
+    let begun = Instant::now();
+    while begun.elapsed() < drain && !is_over() {
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -283,6 +309,9 @@ fn watch_keepalived(
 ) -> anyhow::Result<u8> {
     // Its first look at haproxy counts; one that came too early would cost a second.
     exec::wait_until(FIRST_ANSWER, || check_haproxy(facts).is_ok());
+    if takes_at_once(facts, settings) {
+        drain_others(settings, &|| false, say);
+    }
     let mut child = spawn(argv)?;
     let mut ending = false;
     let code = watch(&mut child, signals, &mut |child, signal| {

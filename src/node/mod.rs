@@ -5,6 +5,8 @@ pub mod backup;
 pub mod database;
 mod handover;
 pub mod load_balancer;
+pub mod report;
+pub mod step_down;
 
 use std::path::Path;
 use std::sync::mpsc::Receiver;

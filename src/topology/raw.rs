@@ -221,7 +221,7 @@ fn workers() -> u16 {
     1
 }
 fn threads() -> u16 {
-    8
+    32
 }
 
 /// A default of this file; a test parses the smallest topology, so a wrong one can't be shipped.

@@ -33,27 +33,33 @@ pub enum SelectError {
 }
 
 impl Selector {
+    /// Whether a node of this name and tier is meant.
+    pub fn fits(&self, name: &str, tier: Tier) -> bool {
+        self.0.iter().any(|part| part.fits(name, tier))
+    }
+
     /// The nodes that are meant, each once, in file order.
     ///
     /// # Errors
     /// The first part that names no node: most likely a typing error.
     pub fn nodes<'t>(&self, topology: &'t Topology) -> Result<Vec<&'t Node>, SelectError> {
         for part in &self.0 {
-            if !topology.nodes().iter().any(|node| part.fits(node)) {
+            let mut nodes = topology.nodes().iter();
+            if !nodes.any(|node| part.fits(node.name.as_str(), node.tier)) {
                 return Err(part.refusal(topology));
             }
         }
-        let meant = |node: &&Node| self.0.iter().any(|part| part.fits(node));
+        let meant = |node: &&Node| self.fits(node.name.as_str(), node.tier);
         Ok(topology.nodes().iter().filter(meant).collect())
     }
 }
 
 impl Part {
-    fn fits(&self, node: &Node) -> bool {
+    fn fits(&self, name: &str, tier: Tier) -> bool {
         match self {
-            Part::Name(name) => node.name.as_str() == name,
-            Part::Pattern(pattern) => fits(pattern, node.name.as_str()),
-            Part::Tier(tier) => node.tier == *tier,
+            Part::Name(own) => own == name,
+            Part::Pattern(pattern) => fits(pattern, name),
+            Part::Tier(own) => *own == tier,
         }
     }
 

@@ -59,7 +59,8 @@ in
   tests = lib.mapAttrs (_: test: {
     machines = toplevels test.nodes;
     script = test.testScript;
-  }) (lib.filterAttrs (name: _: lib.hasPrefix "vm-" name) flake.checks.x86_64-linux);
+  }) flake.legacyPackages.x86_64-linux.vmTests;
+  testScripts = flake.legacyPackages.x86_64-linux.testScripts.text;
   containerTests = lib.mapAttrs (_: test: {
     inherit (test.requiredFeatures) kvm;
     machines = toplevels test.containers;

@@ -64,102 +64,106 @@ fn every_example_is_a_whole_project() {
     }
 }
 
+/// What is done to a project.
+type Harm = fn(&TestEnvironment);
+
+/// What can be wrong, how it comes about, and what is then said.
+const MISFITS: [(&str, Harm, &str); 12] = [
+    (
+        "a file edited by hand",
+        |p| p.write("hosts/lb-1/etc/haproxy/haproxy.cfg", "global\n"),
+        "lb-1/etc/haproxy/haproxy.cfg was changed by hand; change the topology file, then run `gen-topology generate`.",
+    ),
+    (
+        "a missing file",
+        |p| fs::remove_file(p.path("hosts/db-1/etc/mongod.conf")).expect("a file"),
+        "db-1/etc/mongod.conf is missing; run `gen-topology generate`",
+    ),
+    (
+        "a missing host",
+        |p| fs::remove_dir_all(p.path("hosts/app-2")).expect("a directory"),
+        "hosts/app-2 is missing, and topology.json has the node app-2; run `gen-topology generate`",
+    ),
+    (
+        "a host too many",
+        |p| {
+            let app = "\"app-2\": { \"tier\": \"app\", \"address\": \"10.20.0.65\" },";
+            p.write("topology.json", TOPOLOGY.replace(app, ""));
+        },
+        "hosts/app-2 belongs to no node of topology.json; run `gen-topology generate`",
+    ),
+    (
+        "another address",
+        |p| {
+            p.write(
+                "topology.json",
+                TOPOLOGY.replace("10.20.0.65", "10.20.0.99"),
+            );
+        },
+        "hosts/app-2/node.json says address 10.20.0.65, and topology.json says 10.20.0.99; run `gen-topology generate`",
+    ),
+    (
+        "another virtual IP",
+        |p| {
+            p.write(
+                "topology.json",
+                TOPOLOGY.replace("10.20.0.10\"", "10.20.0.11\""),
+            );
+        },
+        "/node.json says virtual IP 10.20.0.10, and topology.json says 10.20.0.11; run `gen-topology generate`",
+    ),
+    (
+        "another tier",
+        |p| {
+            let node = "\"db-3\": { \"tier\": \"database\"";
+            p.write(
+                "topology.json",
+                TOPOLOGY.replace(node, "\"db-3\": { \"tier\": \"app\""),
+            );
+        },
+        "hosts/db-3/node.json says tier database, and topology.json says app; run `gen-topology generate`",
+    ),
+    (
+        "a host without its Nix file",
+        |p| fs::remove_file(p.path("hosts/db-2/default.nix")).expect("a file"),
+        "hosts/db-2/default.nix is missing; run `gen-topology generate`",
+    ),
+    (
+        "modules for nobody",
+        |p| {
+            let flake = p.read("flake.nix");
+            let line = "hosts = ./hosts;\n        nodeModules.lb-9 = [ ];";
+            p.write("flake.nix", flake.replace("hosts = ./hosts;", line));
+        },
+        "mkStack: nodeModules names lb-9, which is no node of topology.json; correct it in flake.nix.",
+    ),
+    (
+        "no modules",
+        |p| fs::remove_file(p.path("modules/default.nix")).expect("a file"),
+        "modules/default.nix is missing beside hosts",
+    ),
+    (
+        "no topology",
+        |p| fs::remove_file(p.path("topology.json")).expect("a file"),
+        "topology.json is missing; run `gen-topology init`",
+    ),
+    (
+        "an unknown system",
+        |p| {
+            let flake = p
+                .read("flake.nix")
+                .replace("\"x86_64-linux\"", "\"riscv64-linux\"");
+            // The project's own outputs keep their system: only the stack's is unknown.
+            p.write("flake.nix", flake.replace("${system}", "x86_64-linux"));
+        },
+        "mkStack: unknown system riscv64-linux; use one of aarch64-linux, x86_64-linux",
+    ),
+];
+
 /// What is said when files don't fit together: what is wrong, where, and the command to run.
 #[test]
 fn what_does_not_fit_is_said_in_one_sentence() {
-    type Harm = fn(&TestEnvironment);
-    let cases: [(&str, Harm, &str); 12] = [
-        (
-            "a file edited by hand",
-            |p| p.write("hosts/lb-1/etc/haproxy/haproxy.cfg", "global\n"),
-            "lb-1/etc/haproxy/haproxy.cfg was changed by hand; change the topology file, then run `gen-topology generate`.",
-        ),
-        (
-            "a missing file",
-            |p| fs::remove_file(p.path("hosts/db-1/etc/mongod.conf")).expect("a file"),
-            "db-1/etc/mongod.conf is missing; run `gen-topology generate`",
-        ),
-        (
-            "a missing host",
-            |p| fs::remove_dir_all(p.path("hosts/app-2")).expect("a directory"),
-            "hosts/app-2 is missing, and topology.json has the node app-2; run `gen-topology generate`",
-        ),
-        (
-            "a host too many",
-            |p| {
-                let app = "\"app-2\": { \"tier\": \"app\", \"address\": \"10.20.0.65\" },";
-                p.write("topology.json", TOPOLOGY.replace(app, ""));
-            },
-            "hosts/app-2 belongs to no node of topology.json; run `gen-topology generate`",
-        ),
-        (
-            "another address",
-            |p| {
-                p.write(
-                    "topology.json",
-                    TOPOLOGY.replace("10.20.0.65", "10.20.0.99"),
-                );
-            },
-            "hosts/app-2/node.json says address 10.20.0.65, and topology.json says 10.20.0.99; run `gen-topology generate`",
-        ),
-        (
-            "another virtual IP",
-            |p| {
-                p.write(
-                    "topology.json",
-                    TOPOLOGY.replace("10.20.0.10\"", "10.20.0.11\""),
-                );
-            },
-            "/node.json says virtual IP 10.20.0.10, and topology.json says 10.20.0.11; run `gen-topology generate`",
-        ),
-        (
-            "another tier",
-            |p| {
-                let node = "\"db-3\": { \"tier\": \"database\"";
-                p.write(
-                    "topology.json",
-                    TOPOLOGY.replace(node, "\"db-3\": { \"tier\": \"app\""),
-                );
-            },
-            "hosts/db-3/node.json says tier database, and topology.json says app; run `gen-topology generate`",
-        ),
-        (
-            "a host without its Nix file",
-            |p| fs::remove_file(p.path("hosts/db-2/default.nix")).expect("a file"),
-            "hosts/db-2/default.nix is missing; run `gen-topology generate`",
-        ),
-        (
-            "modules for nobody",
-            |p| {
-                let flake = p.read("flake.nix");
-                let line = "hosts = ./hosts;\n        nodeModules.lb-9 = [ ];";
-                p.write("flake.nix", flake.replace("hosts = ./hosts;", line));
-            },
-            "mkStack: nodeModules names lb-9, which is no node of topology.json; correct it in flake.nix.",
-        ),
-        (
-            "no modules",
-            |p| fs::remove_file(p.path("modules/default.nix")).expect("a file"),
-            "modules/default.nix is missing beside hosts",
-        ),
-        (
-            "no topology",
-            |p| fs::remove_file(p.path("topology.json")).expect("a file"),
-            "topology.json is missing; run `gen-topology init`",
-        ),
-        (
-            "an unknown system",
-            |p| {
-                let flake = p
-                    .read("flake.nix")
-                    .replace("\"x86_64-linux\"", "\"riscv64-linux\"");
-                // The project's own outputs keep their system: only the stack's is unknown.
-                p.write("flake.nix", flake.replace("${system}", "x86_64-linux"));
-            },
-            "mkStack: unknown system riscv64-linux; use one of aarch64-linux, x86_64-linux",
-        ),
-    ];
-    for (what, harm, sentence) in cases {
+    for (what, harm, sentence) in MISFITS {
         let project = project(TOPOLOGY);
         harm(&project);
         let Some(output) = evaluate_project(&project) else {

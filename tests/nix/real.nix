@@ -104,6 +104,7 @@ let
       // flake.packages.${system}
       // flake.legacyPackages.${system}.containerTests
       // {
+        testScripts = flake.legacyPackages.${system}.testScripts;
         devShell = flake.devShells.${system}.default;
         formatter = flake.formatter.${system};
       }

@@ -1,4 +1,4 @@
-//! A run as JUnit XML, which continuous integration shows as tests: one suite for the run,
+//! A run as `JUnit` XML, which continuous integration shows as tests: one suite for the run,
 //! one case for each trial, and one for each fault that was not tried.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::{NotRun, Run, Verdict, costs};
 use crate::faults::catalogue::Fault;
 use crate::faults::trial::Trial;
 
-/// The run as JUnit XML. A trial that broke its bound has failed, with a sentence for each
+/// The run as `JUnit` XML. A trial that broke its bound has failed, with a sentence for each
 /// promise; one that says nothing, and a fault that can't be tried, is skipped, with the reason;
 /// a fault that went wrong on the way is an error.
 ///

@@ -116,25 +116,18 @@ pub fn worst<'t>(trials: &[&'t Trial]) -> Option<&'t Trial> {
             .filter_map(|(_, seen, limit)| Some(seen? / limit?.ms))
             .fold(0.0, f64::max)
     };
-    let rank = |trial: &Trial| {
-        (
-            Verdict::of(trial),
-            used(trial),
-            trial.measured.requests.longest_gap_ms,
-        )
-    };
-    trials.iter().copied().reduce(|worst, trial| {
-        let ((a, b, c), (x, y, z)) = (rank(trial), rank(worst));
-        if a.cmp(&x)
-            .then(b.total_cmp(&y))
-            .then(c.total_cmp(&z))
+    let is_worse = |one: &Trial, other: &Trial| {
+        let verdicts = Verdict::of(one).cmp(&Verdict::of(other));
+        let gaps = [one, other].map(|trial| trial.measured.requests.longest_gap_ms);
+        verdicts
+            .then(used(one).total_cmp(&used(other)))
+            .then(gaps[0].total_cmp(&gaps[1]))
             .is_gt()
-        {
-            trial
-        } else {
-            worst
-        }
-    })
+    };
+    trials
+        .iter()
+        .copied()
+        .reduce(|worst, trial| if is_worse(trial, worst) { trial } else { worst })
 }
 
 /// The median and the worst of a few values.

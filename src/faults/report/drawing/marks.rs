@@ -210,7 +210,7 @@ mod tests {
                 .collect();
             for pair in ticks.windows(2) {
                 let room = pair[1].x - pair[0].x;
-                let need = (width(&pair[0].text) + width(&pair[1].text)) / 2.0;
+                let need = f64::midpoint(width(&pair[0].text), width(&pair[1].text));
                 assert!(need < room, "{} and {}", pair[0].text, pair[1].text);
             }
         }

@@ -1,6 +1,6 @@
 //! What became of the requests, and how long the slowest waited, step by step.
 
-use super::{Area, Drawing, Line, Rectangle, Scale, moment, tenth};
+use super::{Area, Drawing, Line, Rectangle, Scale, tenth};
 use crate::faults::load::{SLOW, milliseconds};
 use crate::faults::trial::Trial;
 
@@ -35,9 +35,9 @@ fn bars_of(trial: &Trial, scale: Scale) -> Vec<Bar> {
     let timeline = &trial.timeline;
     let step_ms = timeline.step_ms.max(1.0);
     let thinnest_ms = THINNEST * scale.end_ms / (scale.right - scale.left);
-    let together = (1_usize..)
+    let together = (1..=timeline.points.len())
         .find(|count| float(*count) * step_ms >= thinnest_ms)
-        .unwrap_or(1);
+        .unwrap_or(timeline.points.len().max(1));
     let bars = timeline.points.chunks(together).enumerate();
     bars.map(|(index, points)| {
         let from_ms = float(index * together) * step_ms;
@@ -60,6 +60,11 @@ fn float(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::from(u32::MAX), f64::from)
 }
 
+/// Whether two lengths are drawn as one: they are whole tenths.
+fn is_level(one: f64, other: f64) -> bool {
+    (one - other).abs() < 0.05
+}
+
 /// Steps with a bottom and a top, as one outline. Neighbours of the same height become one.
 #[derive(Default)]
 struct Outline {
@@ -70,7 +75,13 @@ struct Outline {
 impl Outline {
     fn add(&mut self, from: f64, to: f64, bottom: f64, top: f64) {
         match &mut self.open {
-            Some(open) if [open[1], open[2], open[3]] == [from, bottom, top] => open[1] = to,
+            Some(open)
+                if is_level(open[1], from)
+                    && is_level(open[2], bottom)
+                    && is_level(open[3], top) =>
+            {
+                open[1] = to;
+            }
             _ => {
                 self.close();
                 self.open = Some([from, to, bottom, top]);
@@ -208,7 +219,8 @@ mod tests {
         outline.add(0.0, 1.0, 10.0, 2.0);
         outline.add(1.0, 2.0, 10.0, 2.0);
         outline.add(3.0, 4.0, 10.0, 2.0);
+        outline.add(4.0, 5.0, 10.0, 1.0);
         outline.close();
-        assert_eq!(outline.done, "M0 10V2H2V10ZM3 10V2H4V10Z");
+        assert_eq!(outline.done, "M0 10V2H2V10ZM3 10V2H4V10ZM4 10V1H5V10Z");
     }
 }

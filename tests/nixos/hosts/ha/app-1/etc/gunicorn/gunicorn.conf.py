@@ -6,7 +6,7 @@ chdir = "/etc/gen-topology/app"
 # The socket is on the command line: each instance has its own.
 worker_class = "gthread"
 workers = 1
-threads = 8
+threads = 32
 # The app is imported once, before workers are forked; database clients are made by each worker.
 preload_app = True
 

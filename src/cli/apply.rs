@@ -1,0 +1,397 @@
+//! `lab apply`: a running lab brought to the edited topology, step by step behind
+//! gates, and `plan --against lab`, which only tells.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::args::{ApplyArgs, Format, PlanArgs};
+use super::lab::{self, Request};
+use super::lab_host::{LabHost, fleet};
+use super::ui::{Tone, Ui, paint};
+use super::{Failure, Outcome, generate, inside, plan as plan_command, source};
+use crate::deploy::journal::{self, Journal, Unfinished};
+use crate::deploy::{self, Choice, Engine, Event, Fleet, Now, Options, Plan};
+use crate::lab::{Lab, LabPlan, Place, RunningLab, enter, supplies};
+use crate::topology::Selector;
+
+/// What the part outside tells the part inside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    canary: usize,
+    max_unavailable: usize,
+    bake_ms: u64,
+    on: Option<String>,
+    purpose: Purpose,
+    json: bool,
+}
+
+/// What is wanted of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Purpose {
+    /// To see it.
+    Show { exit_code: bool },
+    /// To have it done.
+    Do { resume: bool },
+}
+
+impl Order {
+    fn only_shows(&self) -> bool {
+        matches!(self.purpose, Purpose::Show { .. })
+    }
+}
+
+/// `plan --against lab`.
+pub(super) fn plan(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome {
+    let order = Order {
+        canary: args.choice.canary,
+        max_unavailable: args.choice.max_unavailable,
+        bake_ms: 0,
+        on: args.choice.on.as_ref().map(Selector::to_string),
+        purpose: Purpose::Show {
+            exit_code: args.exit_code,
+        },
+        json: args.format == Format::Json,
+    };
+    outside(file, args.lab.as_deref(), &order, ui)
+}
+
+/// `lab apply`.
+pub(super) fn run(
+    file: Option<&Path>,
+    lab: Option<&str>,
+    args: &ApplyArgs,
+    ui: &mut Ui,
+) -> Outcome {
+    let order = Order {
+        canary: args.choice.canary,
+        max_unavailable: args.choice.max_unavailable,
+        bake_ms: args.bake.get(),
+        on: args.choice.on.as_ref().map(Selector::to_string),
+        purpose: if args.dry_run {
+            Purpose::Show { exit_code: false }
+        } else {
+            Purpose::Do {
+                resume: args.resume,
+            }
+        },
+        json: args.format == Format::Json,
+    };
+    outside(file, lab, &order, ui)
+}
+
+fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) -> Outcome {
+    let interrupted = lab::listen_for_interrupts()?;
+    let (source, topology) = source::load(file, ui)?;
+    let name = name.map_or_else(|| topology.name().to_string(), str::to_owned);
+    let place = Place::of(&name)?;
+    let running = lab::running(&place)?;
+    let path = std::path::absolute(&source.path).context("finding the topology file")?;
+    let rendered = generate::rendered(&topology)?;
+    let supplies = supplies::gather(&topology, &source.base, &place, &mut |line| ui.say(&line))?;
+    let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
+    let _lock = if order.only_shows() {
+        None
+    } else {
+        let lock = place.lock()?;
+        place.claim(&path)?;
+        lab::install_program(&place)?;
+        supplies.keep_app()?;
+        Some(lock)
+    };
+    let mut child = lab::apart(&mut inner(&running, order, ui)?)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("entering the lab")?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // If the inner command ended early its status says why.
+        let _ = pipe.write_all(&serde_json::to_vec(&plan)?);
+    }
+    let status = lab::wait_for(&mut child, &interrupted)?;
+    if interrupted.load(Ordering::SeqCst) && status.code().is_none() {
+        // It was ended before it listened, and it listens before it touches anything.
+        return Err(Failure::Interrupted("nothing was touched".into()));
+    }
+    lab::imitate(status)
+}
+
+/// This program inside the lab; a dry run leaves even the lab's copy of it as it is.
+fn inner(running: &RunningLab, order: &Order, ui: &Ui) -> anyhow::Result<Command> {
+    let request = Request::Apply(order.clone());
+    if !order.only_shows() {
+        return lab::inner(running, &request, ui);
+    }
+    let own = std::env::current_exe().context("finding this program")?;
+    let mut command = enter::command(running, &own);
+    lab::with_request(&mut command, running, &request, ui)?;
+    Ok(command)
+}
+
+/// The part inside the lab's namespaces.
+pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
+    let flag = inside::interrupts()?;
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("reading the plan")?;
+    let wanted: LabPlan = serde_json::from_str(&text).context("reading the plan")?;
+    let lab = Lab::with(place, wanted.clone())?;
+    let path = lab.journal();
+    let unfinished = journal::unfinished(&path)?.unwrap_or_default();
+    let before = as_it_is(&lab, &unfinished);
+    let (old, new) = (fleet(&before)?, fleet(&wanted)?);
+    let now = roles(place, before, &unfinished, &lab)?;
+    let choice = Choice {
+        max_unavailable: order.max_unavailable,
+        canary: order.canary,
+        on: order
+            .on
+            .as_deref()
+            .map(|on| chosen(on, &old, &new))
+            .transpose()?,
+    };
+    let plan = deploy::plan(&old, &new, &now, &choice);
+    let resume = match order.purpose {
+        Purpose::Do { resume } => resume,
+        Purpose::Show { exit_code } => {
+            let format = if order.json {
+                Format::Json
+            } else {
+                Format::Table
+            };
+            plan_command::show(&plan, format, ui)?;
+            return plan_command::verdict(&plan, exit_code);
+        }
+    };
+    resumable(&unfinished, resume, ui)?;
+    if plan.is_empty() && plan.obstacles.is_empty() {
+        journal::forget(&path)?;
+        lab.record()?;
+        ui.say("nothing to do: everything is as the topology says");
+        return Ok(());
+    }
+    ui.say(plan_command::text(&plan).trim_end());
+    let host = LabHost::new(lab);
+    let engine = Engine {
+        host: &host,
+        old: &old,
+        new: &new,
+        plan: &plan,
+        options: Options {
+            canary: order.canary,
+            bake: Duration::from_millis(order.bake_ms),
+        },
+        interrupted: &|| flag.load(Ordering::SeqCst),
+    };
+    carry_out(&engine, &path, &unfinished, order.json, ui)?;
+    host.lab().forget_versions();
+    Ok(())
+}
+
+fn carry_out(
+    engine: &Engine<'_>,
+    path: &Path,
+    unfinished: &Unfinished,
+    json: bool,
+    ui: &mut Ui,
+) -> Outcome {
+    let begun = Instant::now();
+    let nodes: Vec<&str> = unfinished.nodes.keys().map(String::as_str).collect();
+    engine
+        .preflight(&nodes)
+        .map_err(|failure| failed(failure, path))?;
+    if (engine.interrupted)() {
+        return Err(Failure::Interrupted("nothing was touched".into()));
+    }
+    let mut journal = Journal::begin(path, engine.plan.steps.len(), unfinished)?;
+    let mut times = Vec::new();
+    let outcome = engine.run(&mut journal, &mut |event| {
+        tell(&event, engine.plan, &mut times, ui);
+    });
+    if json {
+        ui.json(&json!({
+            "done": outcome.is_ok(),
+            "seconds": begun.elapsed().as_secs_f64(),
+            "waves": times,
+            "impact": engine.plan.impact,
+            "journal": path,
+        }))?;
+    }
+    outcome.map_err(|failure| failed(failure, path))?;
+    ui.say(&format!(
+        "{} in {:.1} s: {} steps, each node runs what was planned",
+        paint(Tone::Good, "done"),
+        begun.elapsed().as_secs_f64(),
+        engine.plan.steps.len()
+    ));
+    Ok(())
+}
+
+/// A line for what happens, and the times for who wants to know.
+fn tell(event: &Event<'_>, plan: &Plan, times: &mut Vec<serde_json::Value>, ui: &mut Ui) {
+    let names = |steps: &[deploy::Step]| {
+        let names: Vec<&str> = steps.iter().map(|step| step.node.as_str()).collect();
+        names.join(", ")
+    };
+    let last = plan.steps.last().map_or(0, |step| step.wave);
+    match event {
+        Event::Begin(steps) => {
+            if let Some(step) = steps.first() {
+                ui.say(&format!(
+                    "{} {}: {}",
+                    paint(Tone::Quiet, &format!("[{}/{last}]", step.wave)),
+                    names(steps),
+                    step.words()
+                ));
+            }
+        }
+        Event::Done(steps, spent) => {
+            ui.say(&format!(
+                "      {} {} in {:.1} s",
+                paint(Tone::Good, "✓"),
+                names(steps),
+                spent.all.as_secs_f64()
+            ));
+            times.push(json!({
+                "nodes": steps.iter().map(|step| &step.node).collect::<Vec<_>>(),
+                "words": steps.first().map(deploy::Step::words),
+                "all_ms": millis(spent.all),
+                "engine_ms": millis(spent.all.saturating_sub(spent.nodes)),
+            }));
+        }
+        Event::Undoing(steps, why) => {
+            ui.warn(&format!("      {} {why}", paint(Tone::Bad, "✗")));
+            ui.warn(&format!("      {} goes back to what it was", names(steps)));
+        }
+        Event::Watching(count, time) => ui.say(&format!(
+            "      watching {count} changed app servers for {:.0} s",
+            time.as_secs_f64()
+        )),
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The engine's failure as the command's, with what to do next.
+fn failed(failure: deploy::Failure, journal: &Path) -> Failure {
+    let logs = |nodes: &[String]| {
+        format!(
+            "see `gen-topology lab logs {}` and {}",
+            nodes.join(" "),
+            journal.display()
+        )
+    };
+    match failure {
+        deploy::Failure::Refused(why) => {
+            Failure::Failed(anyhow!("nothing was touched:\n  {}", why.join("\n  ")))
+        }
+        deploy::Failure::RolledBack { nodes, why } => Failure::RolledBack(anyhow!(
+            "{} went back to what it was and is well, what was done before stays: {why}; {}",
+            nodes.join(", "),
+            logs(&nodes)
+        )),
+        deploy::Failure::Stuck { nodes, why, undo } => Failure::Failed(anyhow!(
+            "{}: {why}; going back failed, too: {undo}; {}",
+            nodes.join(", "),
+            logs(&nodes)
+        )),
+        deploy::Failure::Interrupted { done, steps } => Failure::Interrupted(format!(
+            "{done} of {steps} steps are done, every node is whole; `gen-topology lab apply --resume` goes on"
+        )),
+        deploy::Failure::Failed(error) => Failure::Failed(error),
+    }
+}
+
+/// An apply that was killed in a step has to be picked up on purpose.
+fn resumable(unfinished: &Unfinished, resume: bool, ui: &mut Ui) -> Outcome {
+    let steps: Vec<String> = unfinished
+        .nodes
+        .iter()
+        .map(|(node, what)| format!("{what} {node}"))
+        .collect();
+    if !steps.is_empty() && !resume {
+        return Err(anyhow!(
+            "the last apply was killed in a step ({}); look at it and say `gen-topology lab apply --resume`",
+            steps.join(", ")
+        )
+        .into());
+    }
+    if resume {
+        if *unfinished == Unfinished::default() {
+            ui.say("there is nothing to resume; the last apply came to its end");
+        } else {
+            ui.say(&format!(
+                "going on after {} of {} steps{}",
+                unfinished.done,
+                unfinished.steps,
+                if steps.is_empty() {
+                    String::new()
+                } else {
+                    format!("; done again: {}", steps.join(", "))
+                }
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The lab as it is. A node whose start was interrupted counts as not there yet.
+fn as_it_is(lab: &Lab, unfinished: &Unfinished) -> LabPlan {
+    let is_half_there = |name: &str| {
+        unfinished.nodes.get(name).is_some_and(|what| what == "add")
+            && lab.plan().node(name).is_some()
+    };
+    LabPlan {
+        nodes: lab
+            .present()
+            .into_iter()
+            .filter(|node| !is_half_there(&node.name))
+            .collect(),
+        ..lab.plan().clone()
+    }
+}
+
+/// Who has which part at the moment.
+fn roles(
+    place: &Place,
+    before: LabPlan,
+    unfinished: &Unfinished,
+    wanted: &Lab,
+) -> anyhow::Result<Now> {
+    let lab = Lab::with(place, before)?;
+    let owners = lab.owners();
+    let unfinished: BTreeSet<String> = unfinished.nodes.keys().cloned().collect();
+    Ok(Now {
+        owner: owners.first().map(|owner| (*owner).to_owned()),
+        primary: lab.primary().map(str::to_owned),
+        down: unfinished
+            .iter()
+            .filter(|name| wanted.pid(name).is_none())
+            .cloned()
+            .collect(),
+        unfinished,
+    })
+}
+
+/// The nodes that `--on` means, those that leave among them.
+fn chosen(on: &str, old: &Fleet, new: &Fleet) -> Result<BTreeSet<String>, Failure> {
+    let selector: Selector = on.parse().map_err(Failure::Usage)?;
+    let all = old.nodes().iter().chain(new.nodes());
+    let meant: BTreeSet<String> = all
+        .filter(|node| selector.fits(node.name(), node.tier()))
+        .map(|node| node.name().to_owned())
+        .collect();
+    if meant.is_empty() {
+        return Err(Failure::Usage(format!("`--on {on}` means no node")));
+    }
+    Ok(meant)
+}

@@ -1,0 +1,49 @@
+//! `lab load`: requests at a fixed rate until somebody has seen enough. Hidden: tests
+//! and scripts measure with it what visitors notice of a change.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use serde_json::json;
+
+use super::lab::{self, Request};
+use super::ui::Ui;
+use super::{Outcome, inside};
+use crate::faults::ledger::{self, Witness};
+use crate::faults::load::{Load, Shape, summary};
+use crate::faults::trial::target;
+use crate::lab::{Lab, Place};
+
+/// `lab load`, outside.
+pub(super) fn run(place: &Place, rate: u32, requests: u32, ui: &Ui) -> Outcome {
+    let interrupted = lab::listen_for_interrupts()?;
+    let request = Request::Load { rate, requests };
+    let mut child = lab::apart(&mut lab::inner(&lab::running(place)?, &request, ui)?)
+        .spawn()
+        .context("entering the lab")?;
+    lab::imitate(lab::wait_for(&mut child, &interrupted)?)
+}
+
+/// `lab load`, inside: what was seen, as JSON.
+pub(super) fn inside(lab: &Lab, rate: u32, requests: u32, ui: &mut Ui) -> Outcome {
+    let ended = inside::interrupts()?;
+    // Ids are for this run only.
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let name = format!("load-{}", since.as_millis());
+    let shape = Shape { rate, writes: true };
+    let load = Load::start(target(lab), shape, &name);
+    let witness = Witness::start(&load, &name);
+    Ui::announce("sending");
+    let least = Duration::from_secs(1) * requests / rate;
+    while !ended.load(Ordering::SeqCst) || load.now() < least {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let end = load.now();
+    let samples = load.finish();
+    let seen = summary(&samples, Duration::ZERO, end);
+    let ledger = ledger::settle(target(lab), &name, &samples, witness)?;
+    ui.json(&json!({ "lost": seen.lost(), "writes_lost": ledger.missing, "ledger": ledger, "seen": seen }))
+}

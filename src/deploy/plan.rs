@@ -1,0 +1,452 @@
+//! From what nodes run and what they should run to steps in order. Pure.
+//!
+//! Databases that join come first, then app servers, then load balancers; what leaves
+//! goes the other way round. So nobody learns of a node that is not there yet, and
+//! nobody still counts on one that is gone:
+//!
+//! 1. databases join the replica set, one at a time
+//! 2. databases change, one at a time, the primary last
+//! 3. app servers are booted
+//! 4. app servers change, each drained first
+//! 5. app servers that leave are drained
+//! 6. load balancers leave: before the others forget them, or both would own the virtual IP
+//! 7. load balancers change, the owner of the virtual IP last
+//! 8. load balancers join: after the others know them, or both would own the virtual IP
+//! 9. app servers stop
+//! 10. databases leave the replica set, one at a time, the primary last
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::fleet::{FACTS_FILE, Fleet, NodeState};
+use super::impact::{Impact, impact};
+use super::obstacle::obstacles;
+use crate::config::{Action, actions};
+use crate::topology::Tier;
+
+/// App servers that are booted at the same time.
+const BOOT_WAVE: usize = 4;
+
+/// Everything that has to be done, in order.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// The steps. Steps of one wave are done at the same time.
+    pub steps: Vec<Step>,
+    /// What it means for visitors.
+    pub impact: Impact,
+    /// Why it can't be done like this; with one of them nothing is touched.
+    pub obstacles: Vec<String>,
+}
+
+/// One thing that is done to one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Steps with the same number are done at the same time.
+    pub wave: usize,
+    /// The node.
+    pub node: String,
+    /// What it does in the stack.
+    pub tier: Tier,
+    /// What is done.
+    #[serde(flatten)]
+    pub what: What,
+    /// Why, and why in this place.
+    pub reason: String,
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum What {
+    /// Boots a node that was not there; a database then joins the replica set.
+    Add,
+    /// Gives a node its new files and makes its daemons use them.
+    Change {
+        /// The files, below `/etc`.
+        files: Vec<String>,
+        /// What its daemons need; nothing where they read the files when they need them.
+        how: Vec<Action>,
+    },
+    /// Sends an app server no new requests.
+    Drain,
+    /// Shuts a node down; a database leaves the replica set first.
+    Remove,
+}
+
+/// Who has which part at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct Now {
+    /// The load balancer that has the virtual IP.
+    pub owner: Option<String>,
+    /// The database that takes writes.
+    pub primary: Option<String>,
+    /// Nodes at which somebody was interrupted: whatever their files say, they are done again.
+    pub unfinished: BTreeSet<String>,
+    /// Those of them that do not run.
+    pub down: BTreeSet<String>,
+}
+
+/// What the user chose.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// App servers that may be out of use at the same time, at least 1.
+    pub max_unavailable: usize,
+    /// App servers that change before the others, to be watched.
+    pub canary: usize,
+    /// Nodes that may be touched; none: all.
+    pub on: Option<BTreeSet<String>>,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            max_unavailable: 1,
+            canary: 0,
+            on: None,
+        }
+    }
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The steps in waves.
+    pub fn waves(&self) -> impl Iterator<Item = &[Step]> {
+        self.steps.chunk_by(|one, other| one.wave == other.wave)
+    }
+
+    /// Nodes that are added, changed and removed.
+    pub fn counts(&self) -> [usize; 3] {
+        let count = |is: fn(&What) -> bool| self.steps.iter().filter(|step| is(&step.what)).count();
+        [
+            count(|what| *what == What::Add),
+            count(|what| matches!(what, What::Change { .. })),
+            count(|what| *what == What::Remove),
+        ]
+    }
+}
+
+impl Step {
+    /// What is done, in words.
+    pub fn words(&self) -> String {
+        match (&self.what, self.tier) {
+            (What::Add, Tier::Database) => "boot, join the replica set".into(),
+            (What::Add, _) => "boot".into(),
+            (What::Drain, _) => "drain".into(),
+            (What::Remove, Tier::Database) => "leave the replica set, stop".into(),
+            (What::Remove, Tier::LoadBalancer) => "hand the virtual IP over, stop".into(),
+            (What::Remove, Tier::App) => "stop".into(),
+            (What::Change { how, .. }, tier) => {
+                let words: Vec<&str> = how.iter().map(|action| action.words()).collect();
+                match (words.as_slice(), tier) {
+                    ([], _) => "new files, read when they are needed".into(),
+                    (words, Tier::App) => format!("drain, {}, undrain", words.join(", ")),
+                    (words, _) => words.join(", "),
+                }
+            }
+        }
+    }
+
+    /// Whether it takes the node, or a daemon of it, away for a moment.
+    pub(super) fn interrupts(&self) -> bool {
+        match &self.what {
+            What::Add | What::Drain => false,
+            What::Remove => true,
+            What::Change { how, .. } => how.iter().any(|action| {
+                !matches!(
+                    action,
+                    Action::ReloadHaproxy | Action::ReloadKeepalived | Action::ConfigureSet
+                )
+            }),
+        }
+    }
+}
+
+/// What has to be done to bring `old` to `new`.
+pub fn plan(old: &Fleet, new: &Fleet, now: &Now, choice: &Choice) -> Plan {
+    let mut planner = Planner::new(old, new, now, choice);
+    let added = |tier: Tier| {
+        new.tier(tier)
+            .filter(|node| old.node(node.name()).is_none())
+    };
+    let left = |tier: Tier| {
+        old.tier(tier)
+            .filter(|node| new.node(node.name()).is_none())
+    };
+    let [balancers, apps, databases] = [Tier::LoadBalancer, Tier::App, Tier::Database];
+
+    planner.add(added(databases), 1);
+    planner.change_databases();
+    planner.add(added(apps), BOOT_WAVE);
+    planner.change(apps, choice.max_unavailable.max(1));
+    let somebody_stays = new.tier(apps).any(|node| old.node(node.name()).is_some());
+    if somebody_stays {
+        planner.each(left(apps), usize::MAX, |_| What::Drain);
+    }
+    planner.remove(left(balancers), 1);
+    planner.change(balancers, 1);
+    planner.add(added(balancers), 1);
+    planner.remove(left(apps), usize::MAX);
+    planner.remove(left(databases), 1);
+
+    let steps = planner.steps;
+    Plan {
+        impact: impact(&steps, old, new, now),
+        obstacles: obstacles(&steps, old, new, choice),
+        steps,
+    }
+}
+
+struct Planner<'p> {
+    old: &'p Fleet,
+    new: &'p Fleet,
+    now: &'p Now,
+    choice: &'p Choice,
+    steps: Vec<Step>,
+    waves: usize,
+    reasons: Reasons,
+}
+
+impl<'p> Planner<'p> {
+    fn new(old: &'p Fleet, new: &'p Fleet, now: &'p Now, choice: &'p Choice) -> Self {
+        Self {
+            old,
+            new,
+            now,
+            choice,
+            steps: Vec::new(),
+            waves: 0,
+            reasons: Reasons::of(old, new),
+        }
+    }
+
+    fn add<'n>(&mut self, nodes: impl Iterator<Item = &'n NodeState>, wave: usize) {
+        self.each(nodes, wave, |_| What::Add);
+    }
+
+    /// Those with a part that others would have to take over leave last.
+    fn remove<'n>(&mut self, nodes: impl Iterator<Item = &'n NodeState>, wave: usize) {
+        let mut nodes: Vec<&NodeState> = nodes.collect();
+        nodes.sort_by_key(|node| self.has_a_part(node));
+        self.each(nodes.into_iter(), wave, |_| What::Remove);
+    }
+
+    /// One step for each node, `size` of them at a time.
+    fn each<'n>(
+        &mut self,
+        nodes: impl Iterator<Item = &'n NodeState>,
+        size: usize,
+        what: impl Fn(&NodeState) -> What,
+    ) {
+        let chosen: Vec<&NodeState> = nodes.filter(|node| self.is_chosen(node)).collect();
+        for wave in chosen.chunks(size.min(chosen.len()).max(1)) {
+            self.waves += 1;
+            for node in wave {
+                let what = what(node);
+                let step = Step {
+                    wave: self.waves,
+                    node: node.name().to_owned(),
+                    tier: node.tier(),
+                    reason: self.reason(node, &what),
+                    what,
+                };
+                self.steps.push(step);
+            }
+        }
+    }
+
+    /// First the nodes of which no daemon is touched, all at once, then the others.
+    fn change(&mut self, tier: Tier, wave: usize) {
+        let changes = self.changes(tier);
+        let of = |name: &str| changes.iter().find(|(node, _)| node.name() == name);
+        let what = |node: &NodeState| of(node.name()).map_or(What::Drain, |(_, what)| what.clone());
+        let touches = |what: &What| matches!(what, What::Change { how, .. } if !how.is_empty());
+        let (touched, quiet): (Vec<_>, Vec<_>) =
+            changes.iter().partition(|(_, what)| touches(what));
+        self.each(quiet.into_iter().map(|(node, _)| *node), usize::MAX, what);
+        let first = if tier == Tier::App {
+            self.choice.canary
+        } else {
+            0
+        };
+        let (first, others) = touched.split_at(first.min(touched.len()));
+        for group in [first, others] {
+            self.each(group.iter().map(|(node, _)| *node), wave, what);
+        }
+    }
+
+    /// The set is configured once, by the last of them: the primary, or whoever is it by then.
+    fn change_databases(&mut self) {
+        let before = self.steps.len();
+        self.change(Tier::Database, 1);
+        let mut seen = false;
+        for step in self.steps[before..].iter_mut().rev() {
+            if let What::Change { how, .. } = &mut step.what {
+                let configures = how.contains(&Action::ConfigureSet);
+                if configures && seen {
+                    how.retain(|action| *action != Action::ConfigureSet);
+                }
+                seen |= configures;
+            }
+        }
+    }
+
+    /// Nodes of a tier that stay and differ, those with a part last.
+    fn changes(&self, tier: Tier) -> Vec<(&'p NodeState, What)> {
+        let staying = self.new.tier(tier).filter_map(|node| {
+            let what = self.difference(self.old.node(node.name())?, node)?;
+            Some((node, what))
+        });
+        let mut changes: Vec<(&NodeState, What)> = staying.collect();
+        if tier == Tier::LoadBalancer {
+            // Lowest priority first: the higher one is, the sooner it has to serve.
+            changes.reverse();
+        }
+        changes.sort_by_key(|(node, _)| self.has_a_part(node));
+        changes
+    }
+
+    fn difference(&self, old: &NodeState, new: &NodeState) -> Option<What> {
+        let mut files = new.changed_files(old);
+        if self.now.unfinished.contains(new.name()) {
+            files = new.files.keys().cloned().collect();
+        }
+        if old.shell != new.shell || self.now.down.contains(new.name()) {
+            let how = vec![Action::Boot];
+            return Some(What::Change { files, how });
+        }
+        if files.is_empty() {
+            return None;
+        }
+        let mut how = actions(&old.facts, &new.facts, &files);
+        if self.is_outranked(new) {
+            // It would lose the virtual IP without having drained.
+            for action in &mut how {
+                if *action == Action::ReloadKeepalived {
+                    *action = Action::RestartKeepalived;
+                }
+            }
+        }
+        Some(What::Change { files, how })
+    }
+
+    /// Whether this is the owner of the virtual IP, and another will have priority over it.
+    fn is_outranked(&self, node: &NodeState) -> bool {
+        let first = self.new.tier(Tier::LoadBalancer).next();
+        let preempts = |node: &NodeState| {
+            let settings = node.facts.load_balancer.as_ref();
+            settings.is_some_and(|settings| settings.preempt)
+        };
+        self.now.owner.as_deref() == Some(node.name())
+            && first.is_some_and(|first| first.name() != node.name() && preempts(first))
+            && self.old.tier(Tier::LoadBalancer).count() > 1
+    }
+
+    fn has_a_part(&self, node: &NodeState) -> bool {
+        let name = Some(node.name());
+        match node.tier() {
+            Tier::LoadBalancer => self.now.owner.as_deref() == name,
+            Tier::Database => self.now.primary.as_deref() == name,
+            Tier::App => false,
+        }
+    }
+
+    fn is_chosen(&self, node: &NodeState) -> bool {
+        let on = self.choice.on.as_ref();
+        on.is_none_or(|names| names.contains(node.name()))
+    }
+
+    fn reason(&self, node: &NodeState, what: &What) -> String {
+        let (why, order) = match what {
+            What::Add => ("it is new in the topology".to_owned(), ""),
+            What::Drain | What::Remove => ("it is no longer in the topology".to_owned(), ""),
+            What::Change { files, how } => {
+                let last = match (node.tier(), how.is_empty()) {
+                    (Tier::App, _) | (_, true) => "",
+                    (Tier::LoadBalancer, _) => "; after the others, as it has the virtual IP",
+                    (Tier::Database, _) => "; after the others, as it is primary",
+                };
+                (self.why(node, files), last)
+            }
+        };
+        let order = if self.has_a_part(node) { order } else { "" };
+        format!("{why}{order}")
+    }
+
+    fn why(&self, node: &NodeState, files: &[String]) -> String {
+        let has = |start: &str| files.iter().any(|path| path.starts_with(start));
+        let mut why = Vec::new();
+        if self.now.unfinished.contains(node.name()) {
+            return "the last apply was interrupted here".into();
+        }
+        if has("gen-topology/app") {
+            why.push("the app's code changed".to_owned());
+        }
+        why.extend(self.reasons.of_tier(node.tier()));
+        if why.is_empty() {
+            let names = files
+                .iter()
+                .filter(|path| *path != FACTS_FILE || files.len() == 1);
+            let names: Vec<&str> = names
+                .map(|path| path.rsplit('/').next().unwrap_or(path))
+                .collect();
+            why.push(format!("{} changed", names.join(", ")));
+        }
+        why.join("; ")
+    }
+}
+
+/// Why nodes change that stay: who comes and goes, in words that many share.
+struct Reasons {
+    balancers: Option<String>,
+    apps: Option<String>,
+    databases: Option<String>,
+}
+
+impl Reasons {
+    fn of(old: &Fleet, new: &Fleet) -> Self {
+        let moved = |tier: Tier| {
+            let joins = named(
+                new.tier(tier)
+                    .filter(|node| old.node(node.name()).is_none()),
+                ["joins", "join"],
+            );
+            let leaves = named(
+                old.tier(tier)
+                    .filter(|node| new.node(node.name()).is_none()),
+                ["leaves", "leave"],
+            );
+            let parts: Vec<String> = joins.into_iter().chain(leaves).collect();
+            (!parts.is_empty()).then(|| parts.join(", "))
+        };
+        Self {
+            balancers: moved(Tier::LoadBalancer),
+            apps: moved(Tier::App),
+            databases: moved(Tier::Database),
+        }
+    }
+
+    fn of_tier(&self, tier: Tier) -> impl Iterator<Item = String> {
+        let all = match tier {
+            Tier::LoadBalancer => [&self.apps, &self.balancers],
+            Tier::App | Tier::Database => [&self.databases, &None],
+        };
+        all.into_iter().flatten().cloned()
+    }
+}
+
+/// What nodes do, in as few words as it gets: `app-3 joins`, `app-3 to app-9 (7) join`.
+fn named<'n>(nodes: impl Iterator<Item = &'n NodeState>, verbs: [&str; 2]) -> Option<String> {
+    let names: Vec<&str> = nodes.map(NodeState::name).collect();
+    let [one_does, they_do] = verbs;
+    match names.as_slice() {
+        [] => None,
+        [one] => Some(format!("{one} {one_does}")),
+        [one, other] => Some(format!("{one} and {other} {they_do}")),
+        [first, .., last] => Some(format!("{first} to {last} ({}) {they_do}", names.len())),
+    }
+}

@@ -1,0 +1,498 @@
+//! Doing what a plan says: wave after wave, with a gate behind each. A gate that
+//! stays closed undoes its wave and ends the apply.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use super::ask::Asker;
+use super::fleet::Fleet;
+use super::host::Host;
+use super::journal::{Entry, Journal};
+use super::plan::{Plan, Step, What};
+use super::step::{Stopped, Worker};
+use crate::config::{Action, Member};
+use crate::topology::Tier;
+
+/// How long the way through the stack may take to be open after a step.
+const GATE: Duration = Duration::from_secs(10);
+/// Share of errors by which a changed app server may exceed the others while it is watched.
+const MORE_ERRORS: f64 = 0.02;
+
+/// How an apply is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// App servers that change first, and are watched before the others follow; 0: none.
+    pub canary: usize,
+    /// How long they are watched.
+    pub bake: Duration,
+}
+
+/// Something that happened, for whoever watches.
+#[derive(Clone, Debug)]
+pub enum Event<'e> {
+    /// Steps begin, at the same time.
+    Begin(&'e [Step]),
+    /// They are done, and the gate behind them is open.
+    Done(&'e [Step], Spent),
+    /// A gate is closed; the steps are being undone.
+    Undoing(&'e [Step], &'e str),
+    /// The first app servers are watched.
+    Watching(usize, Duration),
+}
+
+/// Where the time of a wave went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spent {
+    /// All of it.
+    pub all: Duration,
+    /// What the nodes needed: daemons that end and start, health that has to come.
+    pub nodes: Duration,
+}
+
+/// Why an apply did not come to its end.
+#[derive(Debug)]
+pub enum Failure {
+    /// Nothing was touched, for these reasons.
+    Refused(Vec<String>),
+    /// A gate stayed closed, and the steps before it were undone.
+    RolledBack {
+        /// The nodes.
+        nodes: Vec<String>,
+        /// Why the gate was closed.
+        why: String,
+    },
+    /// A gate stayed closed, and undoing failed, too.
+    Stuck {
+        /// The nodes.
+        nodes: Vec<String>,
+        /// Why the gate was closed.
+        why: String,
+        /// Why it could not be undone.
+        undo: String,
+    },
+    /// Somebody wanted it to end; what was begun is done or undone.
+    Interrupted {
+        /// Steps that were done.
+        done: usize,
+        /// Steps that there were.
+        steps: usize,
+    },
+    /// The journal could not be written, or something as unlikely.
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Failed(error)
+    }
+}
+
+/// An apply.
+pub struct Engine<'e> {
+    /// Where the nodes run.
+    pub host: &'e dyn Host,
+    /// What they run.
+    pub old: &'e Fleet,
+    /// What they shall run.
+    pub new: &'e Fleet,
+    /// What has to be done.
+    pub plan: &'e Plan,
+    /// How.
+    pub options: Options,
+    /// Whether somebody wants it to end.
+    pub interrupted: &'e (dyn Fn() -> bool + Sync),
+}
+
+impl Engine<'_> {
+    /// Makes sure that the stack is well and that the new files are accepted, without
+    /// touching anything. `unfinished` nodes may be in any state.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn preflight(&self, unfinished: &[&str]) -> Result<(), Failure> {
+        if !self.plan.obstacles.is_empty() {
+            return Err(Failure::Refused(self.plan.obstacles.clone()));
+        }
+        let asker = Asker::new(self.host, self.old, self.new);
+        let problems = self.problems(&asker, unfinished);
+        if !problems.is_empty() {
+            return Err(Failure::Refused(problems));
+        }
+        let gets_files = |step: &&Step| matches!(step.what, What::Add | What::Change { .. });
+        let nodes: Vec<&str> = self
+            .plan
+            .steps
+            .iter()
+            .filter(gets_files)
+            .map(|step| step.node.as_str())
+            .collect();
+        let refused = self.host.validate(&nodes)?;
+        if refused.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Refused(refused))
+        }
+    }
+
+    /// What is not well before anything is touched.
+    fn problems(&self, asker: &Asker<'_>, unfinished: &[&str]) -> Vec<String> {
+        if self.old.nodes().is_empty() {
+            return Vec::new();
+        }
+        // A node that leaves may be gone already.
+        let matters = |name: &str| self.new.node(name).is_some() && !unfinished.contains(&name);
+        let mut problems = Vec::new();
+        let mut say = |problem: anyhow::Result<()>| {
+            if let Err(error) = problem {
+                problems.push(format!("{error:#}"));
+            }
+        };
+        let mut all_reachable = true;
+        for node in self.old.nodes().iter().filter(|node| matters(node.name())) {
+            let reached = self.host.reachable(node.name());
+            all_reachable &= reached.is_ok();
+            say(reached);
+        }
+        if !all_reachable {
+            return problems;
+        }
+        let balancers: Vec<String> = names(self.old, Tier::LoadBalancer);
+        for node in self
+            .old
+            .tier(Tier::LoadBalancer)
+            .filter(|node| matters(node.name()))
+        {
+            say(asker.is_alive(&node.facts));
+            for app in self.old.tier(Tier::App).filter(|app| matters(app.name())) {
+                say(asker.is_used(node.name(), app.name()));
+            }
+        }
+        if unfinished.is_empty() {
+            say(asker.owner(&balancers).map(drop));
+            let staying: Vec<Member> = members(self.old)
+                .into_iter()
+                .filter(|member| matters(&member.name))
+                .collect();
+            if staying.len() == members(self.old).len() {
+                say(asker.primary(&staying).map(drop));
+            }
+            say(asker.end_to_end(false));
+        }
+        problems
+    }
+
+    /// Does everything, and says what happens.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub fn run(
+        &self,
+        journal: &mut Journal,
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Failure> {
+        let asker = Asker::new(self.host, self.old, self.new);
+        let through = asker.end_to_end(true).is_ok();
+        let worker = Worker::new(
+            &asker,
+            self.interrupted,
+            members(self.old),
+            names(self.old, Tier::LoadBalancer),
+        );
+        let outcome = self.waves(&worker, through, journal, report);
+        let word = match &outcome {
+            Ok(()) => "done",
+            Err(Failure::Interrupted { .. }) => "interrupted",
+            Err(Failure::RolledBack { .. }) => "rolled back",
+            // Left open: the next apply has to know.
+            Err(_) => return outcome,
+        };
+        journal.write(&Entry::End {
+            outcome: word.into(),
+        })?;
+        outcome
+    }
+
+    fn waves(
+        &self,
+        worker: &Worker<'_>,
+        through: bool,
+        journal: &mut Journal,
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Result<(), Failure> {
+        let mut done = 0;
+        let mut canaries: Vec<Step> = Vec::new();
+        let mut watched = self.options.canary == 0;
+        for wave in self.plan.waves() {
+            let interrupted = || Failure::Interrupted {
+                done,
+                steps: self.plan.steps.len(),
+            };
+            if (self.interrupted)() {
+                return Err(interrupted());
+            }
+            report(Event::Begin(wave));
+            let spent = match self::wave(worker, wave, through, journal) {
+                Ok(spent) => spent,
+                Err(Stopped::Interrupted) => {
+                    self.undone(wave, "interrupted", journal)?;
+                    return Err(interrupted());
+                }
+                Err(Stopped::HalfWay) => {
+                    return Err(
+                        match self.undo(worker, wave, "interrupted", journal, report) {
+                            Failure::RolledBack { .. } => interrupted(),
+                            other => other,
+                        },
+                    );
+                }
+                Err(Stopped::Closed(error)) => {
+                    return Err(self.undo(worker, wave, &format!("{error:#}"), journal, report));
+                }
+            };
+            report(Event::Done(wave, spent));
+            done += wave.len();
+            canaries.extend(wave.iter().filter(|step| is_canary(step)).cloned());
+            if !watched && canaries.len() >= self.options.canary {
+                watched = true;
+                report(Event::Watching(canaries.len(), self.options.bake));
+                if let Err(error) = self.watch(worker, &canaries, through) {
+                    return Err(self.undo(
+                        worker,
+                        &canaries,
+                        &format!("{error:#}"),
+                        journal,
+                        report,
+                    ));
+                }
+            }
+            for step in wave.iter().filter(|step| watched || !is_canary(step)) {
+                self.host.settle(&step.node)?;
+            }
+        }
+        for step in &canaries {
+            self.host.settle(&step.node)?;
+        }
+        self.verify(worker)
+    }
+
+    /// Watches app servers that were changed: the gate has to stay open, and their
+    /// share of errors must not be larger than that of the others.
+    fn watch(&self, worker: &Worker<'_>, canaries: &[Step], through: bool) -> anyhow::Result<()> {
+        let asker = worker.asker;
+        let balancers = worker.balancers();
+        let is_one = |name: &str| canaries.iter().any(|step| step.node == name);
+        let count = || {
+            let mut counts = [(0, 0); 2];
+            for node in self.new.tier(Tier::App) {
+                let (answers, errors) = asker.answers(&balancers, node.name());
+                let of = &mut counts[usize::from(is_one(node.name()))];
+                *of = (of.0 + answers, of.1 + errors);
+            }
+            counts
+        };
+        let before = count();
+        let deadline = Instant::now() + self.options.bake;
+        while Instant::now() < deadline && !(self.interrupted)() {
+            asker.patiently(|| {
+                std::thread::sleep(Duration::from_millis(500).min(self.options.bake));
+            });
+            asker.wait(GATE, || asker.end_to_end(through))?;
+            let now = count();
+            let [others, ours] = [0, 1].map(|of| {
+                let answers = now[of].0.saturating_sub(before[of].0);
+                let errors = now[of].1.saturating_sub(before[of].1);
+                (errors, share(errors, answers))
+            });
+            anyhow::ensure!(
+                ours.0 < 3 || ours.1 <= others.1 + MORE_ERRORS,
+                "{:.1} % of the answers of the changed app servers are errors, and {:.1} % of the others'",
+                ours.1 * 100.0,
+                others.1 * 100.0
+            );
+        }
+        Ok(())
+    }
+
+    fn undo(
+        &self,
+        worker: &Worker<'_>,
+        steps: &[Step],
+        why: &str,
+        journal: &mut Journal,
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Failure {
+        report(Event::Undoing(steps, why));
+        let nodes: Vec<String> = steps.iter().map(|step| step.node.clone()).collect();
+        let why = why.to_owned();
+        let undone = each(steps, |step| worker.undo(step).map_err(Stopped::Closed))
+            .and_then(|()| gate(worker, steps, false).map_err(Stopped::Closed));
+        if let Err(Stopped::Closed(error)) = undone {
+            let undo = format!("{error:#}");
+            return Failure::Stuck { nodes, why, undo };
+        }
+        match self.undone(steps, &why, journal) {
+            Ok(()) => Failure::RolledBack { nodes, why },
+            Err(error) => Failure::Failed(error),
+        }
+    }
+
+    fn undone(&self, steps: &[Step], why: &str, journal: &mut Journal) -> anyhow::Result<()> {
+        for step in steps {
+            self.host.settle(&step.node)?;
+            journal.write(&Entry::Undone {
+                node: step.node.clone(),
+                why: why.to_owned(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Success is claimed only when each node that was touched runs what was planned.
+    fn verify(&self, worker: &Worker<'_>) -> Result<(), Failure> {
+        let touched = self
+            .plan
+            .steps
+            .iter()
+            .filter(|step| self.new.node(&step.node).is_some());
+        let touched: Vec<Step> = touched.cloned().collect();
+        each(&touched, |step| {
+            Ok(worker.asker.runs_what_was_planned(&step.node)?)
+        })
+        .map_err(|stopped| match stopped {
+            Stopped::Closed(error) => Failure::Failed(error.context("everything was done, but")),
+            Stopped::Interrupted | Stopped::HalfWay => Failure::Interrupted {
+                done: self.plan.steps.len(),
+                steps: self.plan.steps.len(),
+            },
+        })
+    }
+}
+
+/// All steps of a wave at the same time, and the gate behind them.
+fn wave(
+    worker: &Worker<'_>,
+    wave: &[Step],
+    through: bool,
+    journal: &mut Journal,
+) -> Result<Spent, Stopped> {
+    let begun = Instant::now();
+    let waited = worker.asker.waited();
+    for step in wave {
+        journal.write(&Entry::Start {
+            node: step.node.clone(),
+            what: word(&step.what).into(),
+        })?;
+    }
+    each(wave, |step| worker.step(step))?;
+    gate(worker, wave, through)?;
+    let all = begun.elapsed();
+    let took_ms = u64::try_from(all.as_millis()).unwrap_or(u64::MAX);
+    for step in wave {
+        journal.write(&Entry::Done {
+            node: step.node.clone(),
+            took_ms,
+        })?;
+    }
+    Ok(Spent {
+        all,
+        nodes: worker.asker.waited().saturating_sub(waited),
+    })
+}
+
+/// The way through the stack, and the health of what the steps were about.
+fn gate(worker: &Worker<'_>, wave: &[Step], through: bool) -> anyhow::Result<()> {
+    let has = |tier: Tier| wave.iter().any(|step| step.tier == tier);
+    let asker = worker.asker;
+    asker.wait(GATE, || {
+        if has(Tier::LoadBalancer) {
+            asker.owner(&worker.balancers())?;
+        }
+        if has(Tier::Database) {
+            asker.primary(&worker.members())?;
+        }
+        asker.end_to_end(through)
+    })
+}
+
+/// Does the same for all steps at the same time; the first error counts, and any
+/// other error more than an interruption.
+fn each(steps: &[Step], work: impl Fn(&Step) -> Result<(), Stopped> + Sync) -> Result<(), Stopped> {
+    if let [step] = steps {
+        return work(step);
+    }
+    let errors: Mutex<Vec<Stopped>> = Mutex::new(Vec::new());
+    // A few at a time: nodes share the machine they are worked on from.
+    for group in steps.chunks(16) {
+        std::thread::scope(|scope| {
+            for step in group {
+                let (work, errors) = (&work, &errors);
+                scope.spawn(move || {
+                    if let Err(error) = work(step)
+                        && let Ok(mut errors) = errors.lock()
+                    {
+                        errors.push(error);
+                    }
+                });
+            }
+        });
+    }
+    let mut errors = errors.into_inner().unwrap_or_default();
+    errors.sort_by_key(|error| match error {
+        Stopped::Closed(_) => 0,
+        Stopped::HalfWay => 1,
+        Stopped::Interrupted => 2,
+    });
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// An app server that gets something new which visitors could notice.
+fn is_canary(step: &Step) -> bool {
+    let touches = |how: &[Action]| !how.is_empty();
+    step.tier == Tier::App && matches!(&step.what, What::Change { how, .. } if touches(how))
+}
+
+fn word(what: &What) -> &'static str {
+    match what {
+        What::Add => "add",
+        What::Change { .. } => "change",
+        What::Drain => "drain",
+        What::Remove => "remove",
+    }
+}
+
+fn names(fleet: &Fleet, tier: Tier) -> Vec<String> {
+    fleet
+        .tier(tier)
+        .map(|node| node.name().to_owned())
+        .collect()
+}
+
+/// The members of the replica set that are there, as any of the fleet's databases knows
+/// them: after an interruption some know more than others.
+fn members(fleet: &Fleet) -> Vec<Member> {
+    let mut members: Vec<Member> = Vec::new();
+    for set in fleet
+        .tier(Tier::Database)
+        .filter_map(|node| node.facts.database.as_ref())
+    {
+        for member in &set.members {
+            let is_there = fleet.node(&member.name).is_some();
+            if is_there && members.iter().all(|known| known.name != member.name) {
+                members.push(member.clone());
+            }
+        }
+    }
+    members
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share, not an account")]
+fn share(part: u64, all: u64) -> f64 {
+    if all == 0 {
+        0.0
+    } else {
+        part as f64 / all as f64
+    }
+}

@@ -1,0 +1,193 @@
+//! Versions of the application, side by side: a copy of its code in the lab's
+//! directory for each, named after its content. A node has a link to the one that it
+//! runs, as on NixOS it has a link into the store, so that a new version is put in
+//! place by changing the link, and the old one is there to go back to.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use sha2::{Digest as _, Sha256};
+
+/// Where nodes see the directory of versions.
+pub const INSIDE: &str = "/opt/gen-topology/app";
+
+/// What tools leave beside the code and no app needs.
+const LEFT_OUT: [&str; 6] = [
+    ".git",
+    ".venv",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "__pycache__",
+];
+
+/// The name of what `source` holds now: the first 12 hexadecimal digits of the
+/// SHA-256 of its files with their paths, and whether they may be run.
+///
+/// # Errors
+/// If something in it can't be read.
+pub fn of(source: &Path) -> anyhow::Result<String> {
+    let mut sum = Sha256::new();
+    for (relative, kind) in files(source)? {
+        let path = source.join(&relative);
+        let content = match kind {
+            Kind::Link => fs::read_link(&path)
+                .with_context(|| format!("reading {}", path.display()))?
+                .as_os_str()
+                .as_bytes()
+                .to_vec(),
+            Kind::File | Kind::Program => {
+                fs::read(&path).with_context(|| format!("reading {}", path.display()))?
+            }
+        };
+        // Lengths, so that no other tree gives the same bytes.
+        for part in [relative.as_os_str().as_bytes(), &content] {
+            sum.update((part.len() as u64).to_le_bytes());
+            sum.update(part);
+        }
+        sum.update([kind as u8]);
+    }
+    let digits: Vec<String> = sum.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(digits.concat()[..12].to_owned())
+}
+
+/// Copies `source`, which is `version`, below `versions`, unless it is there.
+///
+/// # Errors
+/// If it can't be copied, or changed since [`of`] was asked.
+pub fn keep(source: &Path, versions: &Path, version: &str) -> anyhow::Result<()> {
+    let target = versions.join(version);
+    if target.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(versions).with_context(|| format!("creating {}", versions.display()))?;
+    let copy = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in(versions)
+        .with_context(|| format!("making room in {}", versions.display()))?;
+    for (relative, kind) in files(source)? {
+        let (from, to) = (source.join(&relative), copy.path().join(&relative));
+        let copied =
+            fs::create_dir_all(to.parent().unwrap_or(copy.path())).and_then(|()| match kind {
+                Kind::Link => symlink(fs::read_link(&from)?, &to),
+                Kind::File | Kind::Program => fs::copy(&from, &to).map(drop),
+            });
+        copied.with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    }
+    ensure!(
+        of(copy.path())? == version,
+        "{} was changed while it was copied; try again",
+        source.display()
+    );
+    fs::rename(copy.path(), &target).with_context(|| format!("creating {}", target.display()))?;
+    Ok(())
+}
+
+/// Removes the versions that are not in `used`.
+pub fn forget(versions: &Path, used: &BTreeSet<&str>) {
+    for entry in fs::read_dir(versions).into_iter().flatten().flatten() {
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| !used.contains(name))
+        {
+            // What can't be removed costs room, nothing else.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    File,
+    Program,
+    Link,
+}
+
+/// Every file below `source`, sorted.
+fn files(source: &Path) -> anyhow::Result<Vec<(PathBuf, Kind)>> {
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(below) = directories.pop() {
+        let directory = source.join(&below);
+        let entries =
+            fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
+            let name = entry.file_name();
+            let is_compiled = Path::new(&name)
+                .extension()
+                .is_some_and(|ending| ending == "pyc");
+            if is_compiled || name.to_str().is_some_and(|name| LEFT_OUT.contains(&name)) {
+                continue;
+            }
+            let relative = below.join(&name);
+            let data = entry
+                .metadata()
+                .with_context(|| format!("reading {}", relative.display()))?;
+            if data.is_dir() {
+                directories.push(relative);
+            } else if data.is_symlink() {
+                found.push((relative, Kind::Link));
+            } else if data.is_file() {
+                let runs = data.permissions().mode() & 0o111 != 0;
+                found.push((relative, if runs { Kind::Program } else { Kind::File }));
+            }
+        }
+    }
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_its_content() {
+        let room = tempfile::tempdir().unwrap();
+        let source = room.path().join("app");
+        fs::create_dir_all(source.join("templates")).unwrap();
+        fs::write(source.join("app.py"), "one").unwrap();
+        fs::write(source.join("templates/index.html"), "page").unwrap();
+        let first = of(&source).unwrap();
+        assert_eq!(first.len(), 12);
+        fs::create_dir(source.join("__pycache__")).unwrap();
+        fs::write(source.join("__pycache__/app.cpython-311.pyc"), "x").unwrap();
+        assert_eq!(
+            of(&source).unwrap(),
+            first,
+            "what is compiled does not count"
+        );
+
+        let versions = room.path().join("versions");
+        keep(&source, &versions, &first).unwrap();
+        keep(&source, &versions, &first).unwrap();
+        assert_eq!(
+            fs::read_to_string(versions.join(&first).join("templates/index.html")).unwrap(),
+            "page"
+        );
+        assert!(!versions.join(&first).join("__pycache__").exists());
+
+        fs::rename(source.join("app.py"), source.join("web.py")).unwrap();
+        let second = of(&source).unwrap();
+        assert_ne!(second, first, "a file's name counts");
+        fs::set_permissions(source.join("web.py"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_ne!(of(&source).unwrap(), second, "whether it may be run counts");
+        let changed = keep(&source, &versions, &second).unwrap_err().to_string();
+        assert!(
+            changed.contains("was changed while it was copied"),
+            "{changed}"
+        );
+        let names = || fs::read_dir(&versions).unwrap().count();
+        assert_eq!(names(), 1, "half a copy is not left");
+
+        forget(&versions, &BTreeSet::new());
+        assert_eq!(names(), 0);
+    }
+}

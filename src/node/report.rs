@@ -1,0 +1,75 @@
+//! What a node tells about itself to whoever rolls a change out.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::config::{APP_SOURCE, HAPROXY_STATE, NodeFacts};
+use crate::health::report::{Balancer, Member, Report};
+use crate::health::{mongo, vrrp};
+use crate::topology::Tier;
+
+/// How long mongod may take to accept a connection.
+const QUESTION: Duration = Duration::from_millis(500);
+
+/// What this node runs, by its files and its daemons.
+///
+/// # Errors
+/// If `facts_file` can't be read.
+pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
+    let text = fs::read_to_string(facts_file)
+        .with_context(|| format!("reading {}", facts_file.display()))?;
+    let facts: NodeFacts = serde_json::from_str(&text).context("reading the node's facts")?;
+    let of_tier = |tier: Tier| facts.tier == tier;
+    Ok(Report {
+        files: sums(&facts),
+        app: of_tier(Tier::App)
+            .then(|| fs::read_link(APP_SOURCE).ok())
+            .flatten()
+            .map(|target| target.display().to_string()),
+        load_balancer: of_tier(Tier::LoadBalancer).then(|| Balancer {
+            has_virtual_ip: vrrp::is_local(facts.virtual_ip),
+            takes_part: fs::read_to_string(HAPROXY_STATE).is_ok_and(|state| state.trim() == "0"),
+        }),
+        database: member(&facts),
+        facts: serde_json::from_str(&text).context("reading the node's facts")?,
+    })
+}
+
+fn sums(facts: &NodeFacts) -> BTreeMap<String, Option<String>> {
+    let sum = |path: &String| {
+        let bytes = fs::read(Path::new("/").join(path)).ok()?;
+        let digits: Vec<String> = Sha256::digest(bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        Some(digits.concat())
+    };
+    facts
+        .files
+        .keys()
+        .filter(|path| path.starts_with("etc/"))
+        .map(|path| (path.clone(), sum(path)))
+        .collect()
+}
+
+fn member(facts: &NodeFacts) -> Option<Member> {
+    let set = facts.database.as_ref()?;
+    let me = set
+        .members
+        .iter()
+        .find(|member| member.name == facts.name)?;
+    let hello = mongo::Member::connect(&me.host, QUESTION)
+        .ok()?
+        .hello()
+        .ok()?;
+    Some(Member {
+        role: hello.role,
+        primary: hello.primary,
+        last_write_ms: hello.last_write_ms,
+    })
+}
