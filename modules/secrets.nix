@@ -44,10 +44,23 @@ in
     }) (lib.attrNames cfg);
 
     # Rendered files name files below it. Whoever may read one knows its name.
-    systemd.tmpfiles.settings."10-gen-topology"."/run/gen-topology/secrets".d = {
-      mode = "0711";
-      user = "root";
-      group = "root";
-    };
+    systemd.tmpfiles.settings."10-gen-topology" = {
+      "/run/gen-topology/secrets".d = {
+        mode = "0711";
+        user = "root";
+        group = "root";
+      };
+    }
+    # What root's own commands (`gen-topology node …`) look for on a database.
+    // lib.optionalAttrs (top.facts.tier == "database") (
+      lib.mapAttrs' (
+        name: source:
+        lib.nameValuePair "/run/gen-topology/secrets/${name}" {
+          "L+" = {
+            argument = source;
+          };
+        }
+      ) { inherit (cfg) application monitoring administration; }
+    );
   };
 }

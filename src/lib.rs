@@ -10,6 +10,7 @@
 //! Everything up to the rendered text is pure. `docs/architecture.md` tells the
 //! rest, and `tests/layering.rs` holds who may use whom.
 
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod deploy;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 
+use crate::health::mongo::User;
 use crate::topology::Tier;
 
 /// Where a node finds its secrets.
@@ -125,6 +126,11 @@ pub struct Login {
 }
 
 impl Login {
+    /// The same, as the database knows it.
+    pub fn as_user(&self) -> User<'_> {
+        User::of_stack(&self.user, self.password.reveal())
+    }
+
     /// The number behind the name; 0 for a name of one's own.
     pub fn number(&self) -> u32 {
         number_of(&self.user).unwrap_or(0)
@@ -143,6 +149,11 @@ impl Secrets {
         Self {
             directory: directory.into(),
         }
+    }
+
+    /// The secrets of a stack's machines: beside its topology file, where git does not look.
+    pub fn of_stack(topology: &Path) -> Self {
+        Self::at(topology.with_file_name(".gen-topology").join("secrets"))
     }
 
     /// Where they are.

@@ -339,6 +339,7 @@ fn members_may_start_in_every_order() {
         [2, 0, 1],
         [2, 1, 0],
     ];
+    let mut quickest = Duration::MAX;
     for order in orders {
         let Some(mut cluster) = Cluster::new(3) else {
             return;
@@ -354,6 +355,8 @@ fn members_may_start_in_every_order() {
                 runs.push(scope.spawn(|| reconcile(facts, options, &|_| {})));
                 std::thread::sleep(Duration::from_millis(300));
             }
+            wait("the last mongod", || cluster.hello(order[2]).is_some());
+            let listening = Instant::now();
             for run in runs {
                 let verdict = run.join().expect("no panic").expect("a verdict");
                 assert!(
@@ -361,11 +364,15 @@ fn members_may_start_in_every_order() {
                     "{order:?}: {verdict:?}"
                 );
             }
+            quickest = quickest.min(listening.elapsed());
         });
         let primary = cluster.primary();
         assert_eq!(cluster.users(primary), ALL_USERS, "{order:?}");
         assert_eq!(cluster.hosts(primary), cluster.expected(&[0, 1, 2]));
     }
+    // Promised: a primary, and every user known to a majority.
+    assert!(quickest <= Duration::from_secs(3), "{quickest:?}");
+    println!("the quickest of them took {quickest:?}");
 }
 
 #[test]
@@ -820,4 +827,95 @@ fn away_for_too_long_it_says_so_and_copies_anew_when_emptied() {
             .hello(2)
             .is_some_and(|hello| hello.role == Role::Secondary)
     );
+}
+
+#[test]
+fn a_backup_is_of_one_moment_and_restores_only_where_it_may() {
+    let Some(cluster) = Cluster::of(3) else {
+        return;
+    };
+    let client = cluster.client(&[0, 1, 2]);
+    let web = client.database("web");
+    // Two collections of which the second never has more than the first.
+    let (first, second) = (web.collection("first"), web.collection("second"));
+    let index = mongodb::IndexModel::builder()
+        .keys(doc! { "text": 1 })
+        .options(
+            mongodb::options::IndexOptions::builder()
+                .unique(true)
+                .build(),
+        )
+        .build();
+    first.create_index(index).run().expect("an index");
+    let end = AtomicBool::new(false);
+    let end = &end;
+    let directory = cluster.directory.path().join("backup");
+    let facts = |index| cluster.facts(index, &[0, 1, 2]);
+    let secondary = (0..3)
+        .find(|index| *index != cluster.primary())
+        .expect("a secondary");
+    let taken = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for id in 0.. {
+                if end.load(Ordering::SeqCst) {
+                    break;
+                }
+                let entry = doc! { "_id": id, "text": format!("entry {id}") };
+                first.insert_one(entry.clone()).run().expect("a write");
+                second.insert_one(entry).run().expect("a write");
+            }
+        });
+        let _ends = Ends(end);
+        wait("some entries", || {
+            second.estimated_document_count().run().expect("a count") > 50
+        });
+        let mongod = Some(cluster.program.as_path());
+        gen_topology::node::backup::take(&facts(secondary), &cluster.secrets, &directory, mongod)
+            .expect("a backup")
+    });
+    let documents = |name: &str| taken.collections[name].documents;
+    assert!(documents("second") > 0);
+    assert!(
+        [0, 1].contains(&(documents("first") - documents("second"))),
+        "{taken:?}"
+    );
+
+    let put_back = |overwrite| {
+        let facts = facts(secondary);
+        gen_topology::node::backup::put_back(&facts, &cluster.secrets, &directory, overwrite)
+    };
+    let count = |name: &str| {
+        let collection = web.collection::<Document>(name);
+        collection.count_documents(doc! {}).run().expect("a count")
+    };
+    let before = count("first");
+    assert!(before > documents("first"));
+    let refused = put_back(false).expect_err("a refusal").to_string();
+    assert!(
+        refused.contains("first, second of the database web hold something"),
+        "{refused}"
+    );
+    assert_eq!(count("first"), before);
+    put_back(true).expect("a restore");
+    assert_eq!(count("first"), documents("first"));
+    assert_eq!(count("second"), documents("second"));
+    let names = first.list_index_names().run().expect("indexes");
+    assert_eq!(names, ["_id_", "text_1"]);
+    first.drop().run().expect("a drop");
+    second.drop().run().expect("a drop");
+    put_back(false).expect("a restore");
+    assert_eq!(count("first"), documents("first"));
+
+    // A damaged copy changes nothing.
+    let file = directory.join("web/first.bson");
+    let mut bytes = fs::read(&file).expect("a file");
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).expect("a file");
+    let refused = put_back(true).expect_err("a refusal").to_string();
+    assert!(refused.contains("damaged"), "{refused}");
+    assert_eq!(count("first"), documents("first"));
+    fs::remove_file(directory.join("backup.json")).expect("a file");
+    let refused = format!("{:#}", put_back(true).expect_err("a refusal"));
+    assert!(refused.contains("no complete backup"), "{refused}");
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 17] = [
+const DOORS: [(&str, &[&str]); 18] = [
     (
         "deploy",
         &["config", "health", "render", "topology", "exec", "secrets"],
@@ -17,7 +17,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     (
         "lab",
         &[
-            "config", "health", "render", "topology", "exec", "hosts", "secrets",
+            "backup", "config", "health", "render", "topology", "exec", "hosts", "secrets",
         ],
     ),
     (
@@ -26,7 +26,11 @@ const DOORS: [(&str, &[&str]); 17] = [
             "config", "health", "render", "topology", "exec", "lab", "native",
         ],
     ),
-    ("node", &["config", "health", "exec", "topology", "secrets"]),
+    (
+        "node",
+        &["backup", "config", "health", "exec", "topology", "secrets"],
+    ),
+    ("backup", &["health", "exec"]),
     ("import", &["topology"]),
     ("export", &["config", "render", "topology"]),
     ("hosts", &["render"]),
@@ -36,7 +40,7 @@ const DOORS: [(&str, &[&str]); 17] = [
     ("whatif", &["topology"]),
     ("config", &["topology", "secrets"]),
     ("health", &["topology", "exec"]),
-    ("secrets", &["topology"]),
+    ("secrets", &["health", "topology"]),
     ("topology", &[]),
     ("exec", &[]),
     ("main", &[]),

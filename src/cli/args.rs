@@ -539,6 +539,19 @@ pub(super) enum LabCommand {
         #[arg(required = true)]
         nodes: Vec<String>,
     },
+    /// Copy the application's data into a new directory, and try the copy
+    Backup {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// Write a copy of the application's data back
+    Restore {
+        /// The directory that `lab backup` wrote
+        directory: PathBuf,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
+    },
     /// Exchange the database's secrets while the lab serves
     Rotate {
         /// What to exchange
@@ -714,10 +727,36 @@ pub(super) enum NodeCommand {
     },
     /// Wait to be told to end; then drain the app node before ending
     DrainOnStop,
+    /// Copy the application's data from this database into a new directory
+    Backup {
+        /// The directory
+        directory: PathBuf,
+        /// Try the copy with this mongod
+        #[arg(long, value_name = "PROGRAM")]
+        mongod: Option<PathBuf>,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+    },
+    /// Write a copy of the application's data back, through the primary
+    Restore {
+        /// The directory that `node backup` wrote
+        directory: PathBuf,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+    },
     /// Tell what this node runs, as JSON
     Report,
     /// Hand the primary's part over to another member
-    StepDown,
+    StepDown {
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
+    },
     /// Bring the replica set to what the topology says
     ReconcileDatabase {
         /// How long to wait for members and majorities, in seconds

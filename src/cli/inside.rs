@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use super::lab::{Request, unusable};
+use super::node::copied;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, apply, demo, faults, load};
 use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
@@ -75,6 +76,22 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
                 if connected { "connected" } else { "cut off" },
                 |name| lab.connect(name, connected),
             )
+        }
+        Request::Backup { directory } => {
+            let (manifest, from) = Lab::open(&place)?.back_up(&directory)?;
+            let what = copied(&manifest, &directory);
+            ui.say(&format!(
+                "{what}, from {from}; put back into a scratch mongod and counted"
+            ));
+            Ok(())
+        }
+        Request::Restore {
+            directory,
+            overwrite,
+        } => {
+            let manifest = Lab::open(&place)?.put_back(&directory, overwrite)?;
+            ui.say(&format!("put back {} documents", manifest.documents()));
+            Ok(())
         }
         Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
         Request::Apply(order) => apply::inside(&place, &order, ui),

@@ -45,6 +45,10 @@ pub(super) enum Request {
     Reboot { nodes: Vec<String> },
     /// Cut off the network, or connect again.
     Connect { nodes: Vec<String>, connected: bool },
+    /// Copy the application's data.
+    Backup { directory: PathBuf },
+    /// Write a copy back.
+    Restore { directory: PathBuf, overwrite: bool },
     /// Exchange secrets.
     Rotate { what: Rotation },
     /// Pass connections on to the virtual IP; the listener is standard input.
@@ -132,6 +136,21 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             true,
             ui,
         ),
+        LabCommand::Backup { directory } => {
+            let directory = std::path::absolute(directory).context("finding the directory")?;
+            pass(file, lab, &Request::Backup { directory }, false, ui)
+        }
+        LabCommand::Restore {
+            directory,
+            overwrite,
+        } => {
+            let directory = std::path::absolute(directory).context("finding the directory")?;
+            let request = Request::Restore {
+                directory,
+                overwrite,
+            };
+            pass(file, lab, &request, true, ui)
+        }
         LabCommand::Rotate { what } => {
             let what = what.into();
             pass(file, lab, &Request::Rotate { what }, true, ui)

@@ -1,10 +1,12 @@
 //! `node …`: what a node's own services call.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::args::{LoadBalancerDaemon, NodeArgs, NodeCommand};
 use super::ui::Ui;
 use super::{Failure, Outcome};
+use crate::backup::Manifest;
 use crate::node::{self, database};
 use crate::secrets::Secrets;
 use database::Verdict;
@@ -13,6 +15,21 @@ use database::Verdict;
 const NOT_YET: u8 = 75;
 /// `EX_CONFIG` of sysexits.h: nothing will change before somebody has decided something.
 const NEEDS_PERSON: u8 = 78;
+
+/// What a backup holds, for people.
+pub(super) fn copied(manifest: &Manifest, directory: &Path) -> String {
+    let count = manifest.collections.len();
+    format!(
+        "{}: {} documents of {count} {}",
+        directory.display(),
+        manifest.documents(),
+        if count == 1 {
+            "collection"
+        } else {
+            "collections"
+        },
+    )
+}
 
 /// `node …`.
 pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
@@ -49,12 +66,32 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             )))
         }
         NodeCommand::Report => ui.json(&node::report::report(&args.facts)?),
-        NodeCommand::StepDown => Ok(node::step_down::step_down(
+        NodeCommand::StepDown { secrets } => Ok(node::step_down::step_down(
             &facts,
-            &Secrets::at(crate::secrets::DIRECTORY),
+            &Secrets::at(secrets),
             &say,
         )?),
         NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
+        NodeCommand::Backup {
+            directory,
+            mongod,
+            secrets,
+        } => {
+            let secrets = Secrets::at(secrets);
+            let manifest = node::backup::take(&facts, &secrets, &directory, mongod.as_deref())?;
+            say(&copied(&manifest, &directory));
+            Ok(())
+        }
+        NodeCommand::Restore {
+            directory,
+            overwrite,
+            secrets,
+        } => {
+            let secrets = Secrets::at(secrets);
+            let manifest = node::backup::put_back(&facts, &secrets, &directory, overwrite)?;
+            say(&format!("put back {} documents", manifest.documents()));
+            Ok(())
+        }
         NodeCommand::ReconcileDatabase {
             patience,
             secrets,

@@ -9,13 +9,9 @@ use super::ui::{Tone, Ui, paint, table};
 use super::{Outcome, source};
 use crate::secrets::{Kind, Rotation, Secrets};
 
-/// Where they are, beside the topology file.
-const DIRECTORY: &str = ".gen-topology/secrets";
-
 /// `secrets …`.
 pub(super) fn run(file: Option<&Path>, command: SecretsCommand, ui: &mut Ui) -> Outcome {
-    let topology = source::find(file)?;
-    let secrets = Secrets::at(topology.with_file_name("").join(DIRECTORY));
+    let secrets = Secrets::of_stack(&source::find(file)?);
     match command {
         SecretsCommand::Init => init(&secrets, ui),
         SecretsCommand::List(args) => list(&secrets, args.format, ui),

@@ -1,5 +1,5 @@
 //! Bringing running nodes to an edited topology without visitors noticing: what
-//! has to be done in which order ([`plan`]), and doing it behind gates ([`Engine`]).
+//! has to be done in which order ([`plan()`]), and doing it behind gates ([`Engine`]).
 //!
 //! The engine knows no lab and no SSH. It works on a [`Host`], which whoever calls it
 //! passes in; `cli` joins the two.

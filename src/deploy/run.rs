@@ -266,11 +266,11 @@ impl Engine<'_> {
                 }
             }
             for step in wave.iter().filter(|step| watched || !is_canary(step)) {
-                self.settle(step, What::Remove)?;
+                self.settle(step, &What::Remove)?;
             }
         }
         for step in &canaries {
-            self.settle(step, What::Remove)?;
+            self.settle(step, &What::Remove)?;
         }
         self.verify(worker)
     }
@@ -338,7 +338,7 @@ impl Engine<'_> {
 
     fn undone(&self, steps: &[Step], why: &str, journal: &mut Journal) -> anyhow::Result<()> {
         for step in steps {
-            self.settle(step, What::Add)?;
+            self.settle(step, &What::Add)?;
             journal.write(&Entry::Undone {
                 node: step.node.clone(),
                 why: why.to_owned(),
@@ -349,8 +349,8 @@ impl Engine<'_> {
 
     /// There is no way back any more. A node is gone for good where its step was `gone`:
     /// one that was removed, or one that was added and this was undone.
-    fn settle(&self, step: &Step, gone: What) -> anyhow::Result<()> {
-        if step.what == gone {
+    fn settle(&self, step: &Step, gone: &What) -> anyhow::Result<()> {
+        if step.what == *gone {
             self.host.forget(&step.node)
         } else {
             self.host.settle(&step.node)

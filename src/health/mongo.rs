@@ -95,6 +95,27 @@ impl Member {
         Self::open(host, patience, Some(user))
     }
 
+    /// Connects as the first of `users` that the member knows; none if it knows none of
+    /// them. While a password is exchanged there are two.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn login_as_any<'u>(
+        host: &str,
+        patience: Duration,
+        users: impl IntoIterator<Item = User<'u>>,
+    ) -> anyhow::Result<Option<Self>> {
+        for user in users {
+            let member = Self::login(host, patience, user)?;
+            match member.command(doc! { "ping": 1 }) {
+                Ok(_) => return Ok(Some(member)),
+                Err(error) if is_unknown_user(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
     fn open(host: &str, patience: Duration, user: Option<User<'_>>) -> anyhow::Result<Self> {
         let address = parse(host)?;
         if !http::accepts(*address.ip(), address.port(), patience) {
@@ -103,6 +124,28 @@ impl Member {
         let client = Client::with_options(options(host, patience, user)?)
             .with_context(|| format!("connecting to {host}"))?;
         Ok(Self { client })
+    }
+
+    /// Connects to a mongod by its socket, as nobody.
+    ///
+    /// # Errors
+    /// If the driver can't be made ready; whether somebody listens shows with the first command.
+    pub fn at_socket(socket: &std::path::Path) -> anyhow::Result<Self> {
+        let options = ClientOptions::builder()
+            .hosts(vec![ServerAddress::Unix {
+                path: socket.to_path_buf(),
+            }])
+            .direct_connection(true)
+            .server_selection_timeout(Duration::from_secs(2))
+            .build();
+        let client = Client::with_options(options)
+            .with_context(|| format!("connecting to {}", socket.display()))?;
+        Ok(Self { client })
+    }
+
+    /// The driver's own, for what is more than a command.
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Runs a command on the `admin` database.

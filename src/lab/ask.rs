@@ -8,7 +8,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use mongodb::bson::doc;
 use serde::Serialize;
 
 use super::net;
@@ -18,7 +17,7 @@ use crate::config::HAPROXY_SOCKET;
 use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
-use crate::secrets::Kind;
+use crate::secrets::{Kind, Login};
 use crate::topology::Tier;
 
 /// How long one question to a node may take.
@@ -271,15 +270,10 @@ impl Lab {
     /// A connection to a node's mongod as a user of the stack, with the newest password
     /// that it takes.
     pub(super) fn mongod_as(&self, node: &NodePlan, kind: Kind) -> anyhow::Result<mongo::Member> {
-        for login in self.secrets().logins(kind)? {
-            let user = mongo::User::of_stack(&login.user, login.password.reveal());
-            let member = mongo::Member::login(&self.mongod_of(node), QUESTION, user)?;
-            match member.command(doc! { "ping": 1 }) {
-                Err(error) if mongo::is_unknown_user(&error) => {}
-                answer => return Ok(answer.map(|_| member)?),
-            }
-        }
-        bail!("{} takes no password of {}", node.name, kind.file())
+        let logins = self.secrets().logins(kind)?;
+        let users = logins.iter().map(Login::as_user);
+        mongo::Member::login_as_any(&self.mongod_of(node), QUESTION, users)?
+            .with_context(|| format!("{} takes no password of {}", node.name, kind.file()))
     }
 
     fn node_state(

@@ -22,6 +22,7 @@
 pub mod anchor;
 pub mod apply;
 pub mod ask;
+pub mod backup;
 pub mod boot;
 pub mod enter;
 pub mod net;

@@ -562,7 +562,8 @@ impl Lab {
             Action::UpdateSupervisor => &[&["update"]],
             Action::RestartApp => return self.restart_app(name),
             Action::RestartMongod => &[&["restart", "mongod"]],
-            Action::ConfigureSet => &[&["start", "reconcile-database"]],
+            // One that still runs knows the old facts.
+            Action::ConfigureSet => &[&["restart", "reconcile-database"]],
             Action::Boot => {
                 self.stop(name)?;
                 return self.boot(&[self.planned(name)?]);

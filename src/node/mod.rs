@@ -1,6 +1,7 @@
 //! What a node's own services call, in the lab and on NixOS alike.
 
 pub mod app;
+pub mod backup;
 pub mod database;
 mod handover;
 pub mod load_balancer;

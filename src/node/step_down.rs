@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use mongodb::bson::doc;
 
 use crate::config::NodeFacts;
-use crate::health::mongo::{self, Role, User};
-use crate::secrets::{Kind, Secrets};
+use crate::health::mongo::{self, Role};
+use crate::secrets::{Kind, Login, Secrets};
 
 /// How long a connection may take to be accepted.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -35,7 +35,15 @@ pub fn step_down(facts: &NodeFacts, secrets: &Secrets, say: &dyn Fn(&str)) -> an
     if own.hello()?.role != Role::Primary {
         return Ok(());
     }
-    hand_over(&me.host, secrets)
+    let logins = secrets.logins(Kind::Administration)?;
+    let users = logins.iter().map(Login::as_user);
+    let admin = mongo::Member::login_as_any(&me.host, CONNECT, users)?
+        .with_context(|| format!("{} does not know the administration user", facts.name))?;
+    admin
+        .command(doc! {
+            "replSetStepDown": AWAY,
+            "secondaryCatchUpPeriodSecs": CATCH_UP,
+        })
         .with_context(|| format!("{} can't hand the primary's part over", facts.name))?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
@@ -48,18 +56,4 @@ pub fn step_down(facts: &NodeFacts, secrets: &Secrets, say: &dyn Fn(&str)) -> an
         std::thread::sleep(Duration::from_millis(20));
     }
     bail!("nobody became primary within {} s", PATIENCE.as_secs())
-}
-
-/// As the administrator; while passwords are exchanged there are two, and either will do.
-fn hand_over(host: &str, secrets: &Secrets) -> anyhow::Result<()> {
-    let command = doc! { "replSetStepDown": AWAY, "secondaryCatchUpPeriodSecs": CATCH_UP };
-    let mut last = anyhow!("the secrets name no administrator");
-    for login in secrets.logins(Kind::Administration)? {
-        let user = User::of_stack(&login.user, login.password.reveal());
-        match mongo::Member::login(host, CONNECT, user)?.command(command.clone()) {
-            Ok(_) => return Ok(()),
-            Err(error) => last = error.into(),
-        }
-    }
-    Err(last)
 }

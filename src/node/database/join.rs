@@ -69,6 +69,21 @@ pub(super) fn initiate(run: &Run<'_>) -> anyhow::Result<Step> {
     }
 }
 
+/// Somebody else has a set and this node is in none. The members add it when it is in the
+/// topology that they know: the files of a node that is new may be ahead of the others'.
+pub(super) fn wait_to_be_added(run: &Run<'_>, other: &Member) -> Step {
+    match (look(run, run.me), look(run, other)) {
+        (Ok(Holds::Data(count)), _) => Step::Wait(with_data(run.me, count)),
+        (Ok(Holds::Set(own)), Ok(Holds::Set(theirs))) if own != theirs => {
+            Step::Wait(of_another_set(run.me))
+        }
+        _ => not_yet(format!(
+            "{} has a replica set; waiting to be added",
+            other.name
+        )),
+    }
+}
+
 /// Asks for an election now. Other members may need a moment until they take part.
 fn step_up(run: &Run<'_>, own: &mongo::Member) {
     let Ok(keys) = run.options.secrets.keys() else {
@@ -93,13 +108,17 @@ pub(super) fn refusal(run: &Run<'_>, member: &Member, set: &str) -> Option<Verdi
     match look(run, member) {
         Ok(Holds::Nothing) => None,
         Ok(Holds::Set(id)) if id == set => None,
-        Ok(Holds::Set(_)) => Some(Verdict::NeedsPerson(format!(
-            "{} is not added: its data belongs to another replica set; {FOREIGN}",
-            member.name
-        ))),
+        Ok(Holds::Set(_)) => Some(of_another_set(member)),
         Ok(Holds::Data(count)) => Some(with_data(member, count)),
         Err(verdict) => Some(verdict),
     }
+}
+
+fn of_another_set(member: &Member) -> Verdict {
+    Verdict::NeedsPerson(format!(
+        "{} is not added: its data belongs to another replica set; {FOREIGN}",
+        member.name
+    ))
 }
 
 fn with_data(member: &Member, count: i64) -> Verdict {

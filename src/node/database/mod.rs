@@ -23,12 +23,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use mongodb::bson::{Document, doc};
 
 use crate::config::{Member, NodeFacts, ReplicaSet};
-use crate::health::mongo::{self, Role, User};
-use crate::secrets::{Kind, Secrets};
+use crate::health::mongo::{self, Role};
+use crate::secrets::{Kind, Login, Secrets};
 use users::{Task, Wanted};
 
 /// How long one connection may take to be accepted.
@@ -218,16 +218,12 @@ impl Run<'_> {
         for other in self.others() {
             match self.hello(&other.host) {
                 Ok(hello) if hello.role == Role::Uninitialized => {}
-                Ok(hello) => set = Some((other, hello.primary)),
+                Ok(_) => set = Some(other),
                 Err(_) => silent = Some(other),
             }
         }
         match (set, silent) {
-            (Some((_, Some(primary))), _) => self.converge(&primary, Role::Uninitialized),
-            (Some((other, None)), _) => Ok(not_yet(format!(
-                "{} has a replica set, which has no primary",
-                other.name
-            ))),
+            (Some(other), _) => Ok(join::wait_to_be_added(self, other)),
             (None, Some(other)) => Ok(not_yet(format!(
                 "waiting for {}, before a set is made",
                 other.name
@@ -339,21 +335,14 @@ impl Run<'_> {
             return Ok(Rc::clone(member));
         }
         let logins = self.options.secrets.logins(Kind::Administration);
-        for login in logins.map_err(NoAdmin::Unreachable)? {
-            let user = User::of_stack(&login.user, login.password.reveal());
-            let member = mongo::Member::login(host, CONNECT, user).map_err(NoAdmin::Unreachable)?;
-            match member.command(doc! { "ping": 1 }) {
-                Ok(_) => {
-                    let member = Rc::new(member);
-                    self.admin
-                        .replace(Some((host.to_owned(), Rc::clone(&member))));
-                    return Ok(member);
-                }
-                Err(error) if mongo::is_unknown_user(&error) => {}
-                Err(error) => return Err(NoAdmin::Unreachable(anyhow!(error))),
-            }
-        }
-        Err(NoAdmin::Refused)
+        let logins = logins.map_err(NoAdmin::Unreachable)?;
+        let users = logins.iter().map(Login::as_user);
+        let member = mongo::Member::login_as_any(host, CONNECT, users);
+        let member = member.map_err(NoAdmin::Unreachable)?;
+        let member = Rc::new(member.ok_or(NoAdmin::Refused)?);
+        self.admin
+            .replace(Some((host.to_owned(), Rc::clone(&member))));
+        Ok(member)
     }
 
     /// The users that the secrets speak of.
@@ -433,19 +422,16 @@ impl Run<'_> {
         wanted: &[Wanted],
     ) -> anyhow::Result<Option<Step>> {
         for user in wanted {
-            let login = User::of_stack(&user.login.user, user.login.password.reveal());
-            let answer = mongo::Member::login(host, CONNECT, login)?.command(doc! { "ping": 1 });
-            match answer {
-                Err(error) if mongo::is_unknown_user(&error) => {
-                    admin.command(users::set_password(user))?;
-                    (self.say)(&format!(
-                        "gave the user {} the password of its file",
-                        user.login.user
-                    ));
-                    self.acted()?;
-                }
-                other => drop(other?),
+            let login = [user.login.as_user()];
+            if mongo::Member::login_as_any(host, CONNECT, login)?.is_some() {
+                continue;
             }
+            admin.command(users::set_password(user))?;
+            (self.say)(&format!(
+                "gave the user {} the password of its file",
+                user.login.user
+            ));
+            self.acted()?;
         }
         Ok(None)
     }
@@ -518,10 +504,9 @@ impl Run<'_> {
 
     /// The last change that this member has, as it says itself; none while it has no data.
     fn last_change(&self) -> Option<mongodb::bson::Timestamp> {
-        let keys = self.options.secrets.logins(Kind::Administration).ok()?;
-        let login = keys.first()?;
-        let user = User::of_stack(&login.user, login.password.reveal());
-        let own = mongo::Member::login(&self.local, CONNECT, user).ok()?;
+        let logins = self.options.secrets.logins(Kind::Administration).ok()?;
+        let users = logins.iter().map(Login::as_user);
+        let own = mongo::Member::login_as_any(&self.local, CONNECT, users).ok()??;
         let status: Document = own.command(doc! { "replSetGetStatus": 1 }).ok()?;
         let times = status.get_document("optimes").ok()?;
         let applied = times.get_document("appliedOpTime").ok()?;
