@@ -8,7 +8,10 @@
 //!   load balancers instead (nftables `dup`), and drops its own copy;
 //! - whoever has the connection takes them although the address is gone: connection
 //!   tracking knows it, a mark leads to a routing table in which the address is
-//!   still local, and haproxy's socket is transparent.
+//!   still local, and haproxy's socket is transparent;
+//! - whoever no longer has the address serves those who still come to it, as long as
+//!   haproxy listens: between two owners there are some milliseconds, and a first
+//!   packet that is dropped in them is sent again a second later.
 //!
 //! So answers that are on their way when the address moves arrive, and the old
 //! owner ends its connections in its own time (`Connection: close`, or its last
@@ -56,6 +59,7 @@ pub(super) fn keep(
         return;
     }
     let mut loaded: Option<BTreeSet<Ipv4Addr>> = None;
+    let late = serves_late();
     let mut owner_since: Option<Instant> = None;
     while !over.load(Ordering::SeqCst) {
         // Read anew each time: load balancers come and go while this one serves.
@@ -73,7 +77,7 @@ pub(super) fn keep(
             peers.retain(|peer| since.elapsed() < WINDOW && before.contains(peer));
         }
         if loaded.as_ref() != Some(&peers) {
-            if let Err(error) = load(&rules(facts, settings, &peers)) {
+            if let Err(error) = load(&rules(facts, settings, &peers, late)) {
                 say(&format!("open connections can't be handed over: {error:#}"));
                 return;
             }
@@ -120,7 +124,27 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rules(facts: &NodeFacts, settings: &LoadBalancerFacts, peers: &BTreeSet<Ipv4Addr>) -> String {
+/// Whether the kernel can tell that a socket listens (`nft_socket`).
+fn serves_late() -> bool {
+    let rule = "  socket transparent 1 accept\n";
+    load(&format!(
+        "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n{rule} }}\n}}\n"
+    ))
+    .is_ok()
+}
+
+fn rules(
+    facts: &NodeFacts,
+    settings: &LoadBalancerFacts,
+    peers: &BTreeSet<Ipv4Addr>,
+    late: bool,
+) -> String {
+    let first = "tcp flags & (syn | ack) == syn";
+    let late = if late {
+        format!("  {first} socket transparent 1 meta mark set {MARK} accept\n")
+    } else {
+        String::new()
+    };
     let (virtual_ip, port, interface) = (facts.virtual_ip, settings.port, &facts.interface);
     let mut give = String::new();
     for peer in peers {
@@ -133,7 +157,7 @@ fn rules(facts: &NodeFacts, settings: &LoadBalancerFacts, peers: &BTreeSet<Ipv4A
     }
     format!(
         "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n  \
-         ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n  tcp flags & (syn | ack) == syn accept\n  \
+         ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n{late}  {first} accept\n  \
          ct state established meta mark set {MARK} accept\n{give} }}\n}}\n"
     )
 }
