@@ -42,6 +42,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a peer may take to accept a connection.
 const QUESTION: Duration = Duration::from_millis(200);
+/// Seconds for which a connection that ended is remembered. A client takes the same port again, and
+/// whoever remembers the old connection, 2 minutes by default, takes the new one for its own.
+const ENDED: &str = "1";
+/// Seconds for which one is remembered that one side has ended: longer than haproxy lets
+/// it be (`timeout client-fin`).
+const HALF_ENDED: &str = "10";
 /// Mark of packets that are for a connection of this node.
 const MARK: u32 = 0x6774;
 /// Routing table in which the virtual IP is local.
@@ -93,7 +99,8 @@ fn alive(settings: &LoadBalancerFacts) -> BTreeSet<Ipv4Addr> {
 }
 
 /// The table in which the virtual IP stays local, and strict connection tracking:
-/// a packet from the middle of an unknown connection must not begin a new one.
+/// a packet from the middle of an unknown connection must not begin a new one, nor
+/// belong to an old one.
 fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     let ip = exec::find("ip").context("ip is missing")?;
     let (mark, table, address) = (MARK.to_string(), TABLE.to_string(), virtual_ip.to_string());
@@ -117,6 +124,11 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     for (name, value) in [
         ("nf_conntrack_tcp_loose", "0"),
         ("nf_conntrack_tcp_be_liberal", "1"),
+        ("nf_conntrack_tcp_timeout_time_wait", ENDED),
+        ("nf_conntrack_tcp_timeout_close", ENDED),
+        ("nf_conntrack_tcp_timeout_fin_wait", HALF_ENDED),
+        ("nf_conntrack_tcp_timeout_close_wait", HALF_ENDED),
+        ("nf_conntrack_tcp_timeout_last_ack", HALF_ENDED),
     ] {
         let path = format!("/proc/sys/net/netfilter/{name}");
         std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
