@@ -19,6 +19,7 @@ mod lab;
 mod lab_host;
 mod lint;
 mod load;
+mod machines;
 mod model;
 mod node;
 mod plan;
@@ -140,6 +141,11 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
+        Command::Status(args) => machines::status(file(&args.file.file).as_deref(), &args, ui),
+        Command::Drift(args) => machines::drift(file(&args.file.file).as_deref(), &args, ui),
+        Command::Ssh(args) => machines::ssh(file(&args.file.file).as_deref(), &args, ui),
+        Command::Exec(args) => machines::exec(file(&args.file.file).as_deref(), &args, ui),
+        Command::Logs(args) => machines::logs(file(&args.file).as_deref(), &args, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),
