@@ -96,6 +96,12 @@ pub(super) enum Command {
     Lint(LintArgs),
     /// Make and exchange the secrets of the stack's machines
     Secrets(SecretsArgs),
+    /// Bring the machines to what the topology says, node by node, with visitors served all the time
+    ///
+    /// Asks before it changes anything. Each machine goes back by itself when nobody can reach it behind the change.
+    Deploy(DeployArgs),
+    /// Bring the machines back to the systems that they had before, in the same way
+    Rollback(RollbackArgs),
     /// Show each machine's state, the owner of the virtual IP and the primary
     Status(StatusArgs),
     /// Tell which machines' files are not what the topology says
@@ -343,6 +349,8 @@ pub(super) struct PlanArgs {
     pub lab: Option<String>,
     #[command(flatten)]
     pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub way: WayArgs,
     /// Exit with 2 if something would change
     #[arg(long)]
     pub exit_code: bool,
@@ -357,6 +365,8 @@ pub(super) enum Against {
     Hosts,
     /// The running lab
     Lab,
+    /// The machines, by ssh
+    Machines,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -465,6 +475,55 @@ pub(super) struct WayArgs {
     /// Option of ssh, such as `Port=2222`; can be given several times
     #[arg(long = "ssh-option", value_name = "OPTION")]
     pub options: Vec<String>,
+}
+
+/// How machines are changed.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ChangeArgs {
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// How long the app servers of `--canary` are watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub bake: Millis,
+    /// How long a changed machine waits for a new connection before it goes back by itself
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub confirm_within: Millis,
+    /// Go on after one that was interrupted or killed
+    #[arg(long, conflicts_with = "on")]
+    pub resume: bool,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DeployArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Systems that were built elsewhere: a JSON file `{ "node-1": "/nix/store/…" }`, or a directory of links [default: Nix builds them]
+    #[arg(long, value_name = "PLACE")]
+    pub closures: Option<PathBuf>,
+    /// Flake to build from [default: the topology file's directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "closures")]
+    pub flake: Option<PathBuf>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(flatten)]
+    pub change: ChangeArgs,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -848,11 +907,7 @@ pub(super) enum NodeCommand {
     /// Switch this machine to another system; without `node confirm` in time it goes back by itself
     Switch {
         /// The system, in the Nix store
-        #[arg(required_unless_present = "back")]
-        system: Option<PathBuf>,
-        /// Switch to the system of before the last switch
-        #[arg(long, conflicts_with = "system")]
-        back: bool,
+        system: PathBuf,
         /// How long to wait for `node confirm`
         #[arg(long, value_name = "TIME", default_value = "60s")]
         confirm_within: Millis,

@@ -190,7 +190,7 @@ fn everywhere(ssh: &Ssh, commands: &[(&Node, Vec<&str>)], ui: &mut Ui) -> Outcom
             stderr: errors.remove(&index).unwrap_or_default().into_bytes(),
         };
         if let Some(error) = ssh.refusal(commands[index].0.name.as_str(), &output) {
-            ui.error(&error);
+            ui.error(&error.into());
         }
     }
     match worst {

@@ -137,7 +137,6 @@ fn of_machine(command: NodeCommand, ui: &mut Ui) -> Result<Outcome, NodeCommand>
     let outcome = match command {
         NodeCommand::Switch {
             system,
-            back: _,
             confirm_within,
             stop,
             resume,

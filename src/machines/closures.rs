@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -34,8 +33,7 @@ pub fn build(flake: &Path, nodes: &[String]) -> anyhow::Result<Closures> {
         let attribute = format!("nixosConfigurations.{node}.config.system.build.toplevel");
         command.arg(format!("{}#{attribute}", flake.display()));
     }
-    let said =
-        exec::run(command.process_group(0), None).context("building the machines' systems")?;
+    let said = exec::run(&mut command, None).context("building the machines' systems")?;
     let paths: BTreeSet<&str> = said
         .lines()
         .map(str::trim)
@@ -156,8 +154,7 @@ fn copy_one(ssh: &Ssh, node: &str, system: &str) -> anyhow::Result<()> {
         .args(["copy", "--no-check-sigs", "--to"])
         .arg(format!("ssh-ng://{node}{program}"))
         .arg(system)
-        .env("NIX_SSHOPTS", ssh.for_nix())
-        .process_group(0);
+        .env("NIX_SSHOPTS", ssh.for_nix());
     exec::run(&mut command, None)
         .map(drop)
         .with_context(|| format!("copying the system of {node}"))

@@ -129,7 +129,7 @@ fn machine(text: &str, asked: Duration) -> anyhow::Result<Machine> {
                     .extend(address.ok().map(|address| (name.to_owned(), address)));
             }
             "generation" => {
-                machine.generation = value.split('-').nth(1).and_then(|n| n.parse().ok())
+                machine.generation = value.split('-').nth(1).and_then(|n| n.parse().ok());
             }
             "before" => machine.before = given,
             "free" => machine.free = value.parse::<u64>().unwrap_or_default() * 1024,

@@ -10,4 +10,4 @@ mod ssh;
 
 pub use lock::{Lock, lock};
 pub use look::{Machine, System, in_parallel, look, system};
-pub use ssh::{Settings, Ssh, Target};
+pub use ssh::{Settings, Ssh, Target, Unreachable};

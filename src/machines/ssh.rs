@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use tempfile::TempDir;
 
 use crate::exec;
@@ -47,6 +47,11 @@ pub struct Settings {
     /// Further options, written as in `ssh_config(5)`: `Port 2222` or `Port=2222`.
     pub options: Vec<String>,
 }
+
+/// A machine can't be talked to: what is wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Unreachable(String);
 
 /// The way to machines. Connections are kept open until it is dropped.
 #[derive(Debug)]
@@ -139,7 +144,8 @@ impl Ssh {
 
     /// The same over a new connection of its own: proof that one can still be made.
     pub fn fresh(&self, node: &str, argv: &[&str]) -> Command {
-        self.build(node, &["-T", "-o", "ControlPath=none"], argv)
+        let options = ["-T", "-o", "ControlPath=none", "-o", "ConnectTimeout=3"];
+        self.build(node, &options, argv)
     }
 
     /// A command or, without any, a shell for a person, who may be asked for passwords.
@@ -202,7 +208,7 @@ impl Ssh {
         command.process_group(0);
         let output = exec::output(command, input)?;
         if let Some(error) = self.refusal(node, &output) {
-            return Err(error);
+            return Err(error.into());
         }
         let said = [output.stderr.as_slice(), output.stdout.as_slice()];
         let said = said.map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
@@ -219,14 +225,15 @@ impl Ssh {
     }
 
     /// Why `ssh` itself has failed, if it has: what it is and what to do.
-    pub fn refusal(&self, node: &str, output: &Output) -> Option<anyhow::Error> {
+    pub fn refusal(&self, node: &str, output: &Output) -> Option<Unreachable> {
         if output.status.code() != Some(OWN_FAILURE) {
             return None;
         }
         let said = String::from_utf8_lossy(&output.stderr);
         let address = self.targets.iter().find(|target| target.name == node);
         let place = address.map_or_else(|| node.to_owned(), |it| it.address.to_string());
-        Some(anyhow!("{node} ({place}) {}", why(said.trim(), &place)))
+        let why = why(said.trim(), &place);
+        Some(Unreachable(format!("{node} ({place}) {why}")))
     }
 }
 

@@ -68,8 +68,8 @@ struct Switch {
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The system; none: the one of before the last switch.
-    pub system: Option<PathBuf>,
+    /// The system, in the Nix store.
+    pub system: PathBuf,
     /// How long the machine waits for `node confirm`.
     pub confirm_within: Duration,
     /// Services that end in order before the switch and start behind it.
@@ -85,22 +85,17 @@ pub struct Request {
 pub fn begin(request: &Request) -> anyhow::Result<PathBuf> {
     fs::create_dir_all(ROOM).with_context(|| format!("creating {ROOM}"))?;
     let guard = lock("switch.lock")?;
-    if is_at_work()?
-        && let Some(other) = read()?
+    if let Some(other) = read()?
+        && !matches!(other.phase, Phase::Confirmed | Phase::Back | Phase::Stuck)
+        && is_at_work()?
     {
         bail!(
             "this machine is being switched to {}; wait until that has ended",
             other.system.display()
         );
     }
-    let recorded = fs::read_link(PREVIOUS).ok();
-    let system = match (&request.system, &recorded) {
-        (Some(system), _) => system.clone(),
-        (None, Some(previous)) => previous.clone(),
-        (None, None) => bail!("no system of before is recorded here"),
-    };
-    let system =
-        fs::canonicalize(&system).with_context(|| format!("finding {}", system.display()))?;
+    let system = fs::canonicalize(&request.system)
+        .with_context(|| format!("finding {}", request.system.display()))?;
     let program = activation(&system);
     ensure!(
         program.exists(),
@@ -108,12 +103,13 @@ pub fn begin(request: &Request) -> anyhow::Result<PathBuf> {
         system.display(),
         program.display()
     );
-    let keep = request.resume || request.system.is_none();
+    let recorded = fs::read_link(PREVIOUS).ok();
     let previous = recorded
-        .filter(|_| keep)
+        .filter(|_| request.resume)
         .or_else(|| fs::canonicalize(CURRENT).ok());
-    if let Some(previous) = &previous {
-        root(PREVIOUS, previous)?;
+    match &previous {
+        Some(previous) => root(PREVIOUS, previous)?,
+        None => unroot(PREVIOUS)?,
     }
     root(NEXT, &system)?;
     write(&Switch {

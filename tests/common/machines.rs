@@ -43,7 +43,7 @@ exec chroot "$room/root" sh -c 'cd "$0"; exec "$@"' "$here" "$@"
 
 /// Makes a node reachable by ssh.
 const SSHD: &str =
-    "set -e; mkdir -p /run/sshd; mount -t tmpfs -o size=32m store /nix; /usr/sbin/sshd";
+    "set -e; mkdir -p /run/sshd; mount -t tmpfs -o size=256m store /nix; /usr/sbin/sshd";
 
 const SSHD_CONFIG: &str = "\
 HostKey /etc/ssh/host_key
@@ -279,6 +279,23 @@ impl Machines {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}:\n{said}");
         assert!(!said.contains("panicked at"), "{said}");
         said
+    }
+
+    /// Ends the deployer as a power failure would: every process that works for it.
+    pub(crate) fn end(deployer: &std::process::Child) {
+        let mut pids = vec![deployer.id().to_string()];
+        let mut at = 0;
+        while let Some(pid) = pids.get(at).cloned() {
+            let tasks = format!("/proc/{pid}/task/{pid}/children");
+            let children = fs::read_to_string(tasks).unwrap_or_default();
+            pids.extend(children.split_whitespace().map(str::to_owned));
+            at += 1;
+        }
+        // ssh's masters have left the family; their command line names the socket.
+        let masters = super::lab::processes().into_iter();
+        let masters = masters.filter(|(_, line)| line.starts_with("ssh: /tmp/gt-"));
+        pids.extend(masters.map(|(pid, _)| pid));
+        run(Command::new("kill").arg("-KILL").args(&pids));
     }
 
     /// Renders the topology, builds each node's system and returns the file that names them.
