@@ -293,6 +293,17 @@ fn a_system_that_fails_or_cuts_the_way_goes_back(machines: &Machines) {
     let boots = machines.inside("node-2", "readlink -f /nix/var/nix/profiles/system");
     assert_eq!(boots.trim(), before[1]);
 
+    // It runs, and can't be made what boots.
+    let systems = machines.systems(&[("node-2", "unbootable")]);
+    let said = machines.expect(&["deploy", "--closures", &systems, "--yes"], 5);
+    assert!(said.contains("error: /boot is full"), "{said}");
+    let boots = machines.inside(
+        "node-2",
+        "readlink -f /nix/var/nix/profiles/system; tail -n 1 /var/log/switched",
+    );
+    assert_eq!(boots, format!("{0}\nboot {0}\n", before[1]));
+    assert_eq!(current(machines)[1], before[1]);
+
     // The change takes the network away: nobody can tell the machine, and it goes back.
     let systems = machines.systems(&[("node-2", "cut")]);
     let load = Load::start(&machines.bench);
@@ -453,4 +464,88 @@ fn a_roll_out_that_was_interrupted_goes_on() {
     let said = machines.expect(&[&deploy[..], &["--resume"]].concat(), 0);
     assert!(said.contains("done again: change node-4"), "{said}");
     machines.expect(&["status"], 0);
+    a_worker_that_is_killed_goes_back(&machines);
+}
+
+/// Nobody is left who would go back, so whoever asks next does it.
+fn a_worker_that_is_killed_goes_back(machines: &Machines) {
+    let before = current(machines);
+    machines.bench.expect(&["set", "app.workers", "2"], 0);
+    let systems = machines.systems(&[("node-2", "slow")]);
+    let deploy = ["deploy", "--closures", &systems, "--yes"];
+    let deployer = machines
+        .command(&deploy)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program");
+    let switch = || machines.inside("node-2", "cat /run/gen-topology/switch.json");
+    wait("the switch to be begun", || {
+        switch().contains("\"activating\"")
+    });
+    machines.inside("node-2", "pkill -KILL -f '[n]ode switch-work'");
+    let output = deployer.wait_with_output().expect("output");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("the switch was killed half-way"), "{said}");
+    assert_eq!(current(machines), before);
+    machines.expect(&["status"], 0);
+}
+
+#[test]
+fn machines_come_and_go_and_nobody_notices() {
+    let test = "machines_come_and_go_and_nobody_notices";
+    let Some(machines) = Machines::new(test, "topology.json") else {
+        return;
+    };
+    let deploy = |systems: &str| machines.expect(&["deploy", "--closures", systems, "--yes"], 0);
+    deploy(&machines.systems(&[]));
+    let sound = fs::read_to_string(machines.bench.topology()).expect("the topology");
+    let is_away = |node: &str| {
+        machines
+            .inside(node, "ls /var/lib/gen-topology")
+            .contains("away")
+    };
+    for node in ["node-4", "node-5"] {
+        machines.bench.expect(&["remove", node], 0);
+        let systems = machines.systems(&[]);
+        let load = Load::start(&machines.bench);
+        let said = deploy(&systems);
+        load.lost_nothing(&format!("{node} leaves"));
+        assert!(said.contains(&format!("{node}: stop")), "{said}");
+        assert!(is_away(node));
+        assert!(deploy(&systems).contains("nothing to do"));
+
+        // It comes back as a new machine would.
+        fs::write(machines.bench.topology(), &sound).expect("the topology");
+        let systems = machines.systems(&[]);
+        let load = Load::start(&machines.bench);
+        let said = deploy(&systems);
+        load.lost_nothing(&format!("{node} joins"));
+        assert!(said.contains(&format!("{node}: boot")), "{said}");
+        assert!(!is_away(node));
+        machines.expect(&["status"], 0);
+    }
+
+    // One that is gone already leaves all the same.
+    machines
+        .bench
+        .expect(&["lab", "stop", "node-4", "--power-off"], 0);
+    machines.bench.expect(&["remove", "node-4"], 0);
+    let systems = machines.systems(&[]);
+    let quick = ["--ssh-option", "ConnectTimeout=1"];
+    machines.expect(
+        &[&["deploy", "--closures", &systems, "--yes"], &quick[..]].concat(),
+        0,
+    );
+    machines.inside("node-1", "! grep 10.20.0.65 /etc/haproxy/haproxy.cfg");
+    machines.expect(&["status"], 0);
+    // And a machine of another stack is left alone.
+    let text = fs::read_to_string(machines.bench.topology()).expect("the topology");
+    let text = text.replace("\"machines\"", "\"others\"");
+    fs::write(machines.bench.topology(), text).expect("a file");
+    let said = machines.expect(&["plan", "--against", "machines"], 1);
+    assert!(
+        said.contains("node-1 belongs to the stack `machines`, not to `others`"),
+        "{said}"
+    );
 }

@@ -43,7 +43,7 @@ const ROLLBACK: Words = Words {
 };
 
 /// Where the systems come from.
-enum From {
+enum Origin {
     /// Nix builds them from this flake.
     Flake(PathBuf),
     /// They were built elsewhere.
@@ -72,9 +72,9 @@ pub(super) fn plan(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome
 /// `deploy`.
 pub(super) fn run(file: Option<&Path>, args: &DeployArgs, ui: &mut Ui) -> Outcome {
     let from = match (&args.closures, &args.flake) {
-        (Some(place), _) => From::Given(place.clone()),
-        (None, Some(flake)) => From::Flake(flake.clone()),
-        (None, None) => From::Flake(
+        (Some(place), _) => Origin::Given(place.clone()),
+        (None, Some(flake)) => Origin::Flake(flake.clone()),
+        (None, None) => Origin::Flake(
             source::find(file)?
                 .parent()
                 .map_or_else(PathBuf::new, Path::to_path_buf),
@@ -85,19 +85,19 @@ pub(super) fn run(file: Option<&Path>, args: &DeployArgs, ui: &mut Ui) -> Outcom
 
 /// `rollback`.
 pub(super) fn rollback(file: Option<&Path>, args: &RollbackArgs, ui: &mut Ui) -> Outcome {
-    roll_out(file, &args.change, &From::Before, &ROLLBACK, ui)
+    roll_out(file, &args.change, &Origin::Before, &ROLLBACK, ui)
 }
 
 fn roll_out(
     file: Option<&Path>,
     args: &ChangeArgs,
-    from: &From,
+    from: &Origin,
     words: &Words,
     ui: &mut Ui,
 ) -> Outcome {
     let interrupted = lab::listen_for_interrupts()?;
     let stack = Stack::of(file, &args.way, ui)?;
-    if args.dry_run && !matches!(from, From::Before) {
+    if args.dry_run && !matches!(from, Origin::Before) {
         return plan_command::show(&stack.on_paper(&args.choice)?, args.format, ui);
     }
     let outcome = stack.roll_out(args, from, words, &interrupted, ui);
@@ -149,7 +149,7 @@ impl Stack {
     fn roll_out(
         &self,
         args: &ChangeArgs,
-        from: &From,
+        from: &Origin,
         words: &Words,
         interrupted: &AtomicBool,
         ui: &mut Ui,
@@ -160,7 +160,7 @@ impl Stack {
         rollout::resumable(&unfinished, args.resume, words, ui)?;
         let wanted = self.closures(args.choice.on.as_ref(), from, ui)?;
         let old = self.survey.without(&unfinished);
-        let new = self.planned(&wanted, &old, matches!(from, From::Before))?;
+        let new = self.planned(&wanted, &old, matches!(from, Origin::Before))?;
         let now = self.roles(&wanted, &unfinished);
         let plan = deploy::plan(&old, &new, &now, &chosen(&args.choice, &old, &new)?);
         if args.dry_run {
@@ -175,6 +175,8 @@ impl Stack {
         if plan.obstacles.is_empty() && !args.yes {
             ask(interrupted, ui)?;
         }
+        let room = journal_path.parent().unwrap_or(&journal_path);
+        fs::create_dir_all(room).with_context(|| format!("creating {}", room.display()))?;
         let host = MachineHost {
             ssh: &self.ssh,
             wanted: &wanted,
@@ -196,16 +198,8 @@ impl Stack {
             },
             interrupted: &|| interrupted.load(Ordering::SeqCst),
         };
-        let room = journal_path.parent().unwrap_or(&journal_path);
-        fs::create_dir_all(room).with_context(|| format!("creating {}", room.display()))?;
-        rollout::carry_out(
-            &engine,
-            &journal_path,
-            &unfinished,
-            args.format == Format::Json,
-            words,
-            ui,
-        )
+        let json = args.format == Format::Json;
+        rollout::carry_out(&engine, &journal_path, &unfinished, json, words, ui)
     }
 
     /// One roll-out at a time, on every machine that can be reached.
@@ -219,15 +213,15 @@ impl Stack {
     fn closures(
         &self,
         on: Option<&Selector>,
-        from: &From,
+        from: &Origin,
         ui: &mut Ui,
     ) -> Result<Closures, Failure> {
         let nodes = super::machines::chosen(&self.topology, on)?;
         let nodes: Vec<String> = nodes.iter().map(|node| node.name.to_string()).collect();
         let mut closures = match from {
-            From::Before => return Ok(self.survey.before(&nodes)?),
-            From::Given(place) => closures::given(place)?,
-            From::Flake(flake) => {
+            Origin::Before => return Ok(self.survey.before(&nodes)?),
+            Origin::Given(place) => closures::given(place)?,
+            Origin::Flake(flake) => {
                 self.is_fresh()?;
                 ui.say(&format!("building {} systems", nodes.len()));
                 closures::build(flake, &nodes)?

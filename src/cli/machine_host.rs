@@ -270,6 +270,9 @@ impl Host for MachineHost<'_> {
     }
 
     fn settle(&self, node: &str) -> anyhow::Result<()> {
+        if self.gone.contains(node) {
+            return Ok(());
+        }
         self.run(node, &[PROGRAM, "node", "settle"], None).map(drop)
     }
 

@@ -21,6 +21,7 @@ mod lab_host;
 mod lint;
 mod load;
 mod machine_host;
+mod machine_status;
 mod machines;
 mod model;
 mod node;
@@ -147,7 +148,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
         Command::Deploy(args) => deploy::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Rollback(args) => deploy::rollback(file(&args.file.file).as_deref(), &args, ui),
-        Command::Status(args) => machines::status(file(&args.file.file).as_deref(), &args, ui),
+        Command::Status(args) => machine_status::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Drift(args) => machines::drift(file(&args.file.file).as_deref(), &args, ui),
         Command::Ssh(args) => machines::ssh(file(&args.file.file).as_deref(), &args, ui),
         Command::Exec(args) => machines::exec(file(&args.file.file).as_deref(), &args, ui),

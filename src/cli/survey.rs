@@ -246,3 +246,32 @@ fn gone(target: &Target, tier: Tier) -> anyhow::Result<NodeState> {
     };
     NodeState::of_facts(&serde_json::to_string(&facts)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_nix_or_with_another_time_is_refused() {
+        let machine = Machine {
+            has_nix: true,
+            clock_ahead_ms: 4000,
+            ..Machine::default()
+        };
+        assert!(is_fit("db-1", &machine).is_ok());
+        let said = |machine: &Machine| is_fit("db-1", machine).unwrap_err().to_string();
+        let behind = Machine {
+            clock_ahead_ms: -61_500,
+            ..machine.clone()
+        };
+        assert_eq!(
+            said(&behind),
+            "the clock of db-1 is 61.5 s behind: `timedatectl` there tells whether it is synchronised"
+        );
+        let bare = Machine {
+            has_nix: false,
+            ..machine
+        };
+        assert!(said(&bare).starts_with("db-1 has no Nix"));
+    }
+}

@@ -42,6 +42,8 @@ enum Phase {
     Activating,
     /// It runs, and waits for `node confirm`.
     Waiting,
+    /// It was confirmed, and could not be made what boots.
+    Refused,
     /// It counts.
     Confirmed,
     /// The system of before is being activated again.
@@ -145,7 +147,12 @@ pub fn confirm(system: &Path) -> anyhow::Result<()> {
         Phase::Waiting => {}
         _ => bail!(went_back(&switch)),
     }
-    install(system)?;
+    if let Err(error) = install(system) {
+        switch.phase = Phase::Refused;
+        switch.why = Some(format!("{error:#}"));
+        write(&switch)?;
+        return Err(error);
+    }
     switch.phase = Phase::Confirmed;
     write(&switch)?;
     unroot(NEXT)
@@ -168,7 +175,7 @@ pub fn work() -> anyhow::Result<()> {
     let mut switch = read()?.context("nothing is to be switched")?;
     match switch.phase {
         Phase::Asked => {}
-        Phase::Activating | Phase::Returning => {
+        Phase::Activating | Phase::Refused | Phase::Returning => {
             return go_back(switch, "the switch was killed half-way");
         }
         Phase::Waiting => return wait(switch),
@@ -197,9 +204,16 @@ fn wait(switch: Switch) -> anyhow::Result<()> {
     let limit = Duration::from_millis(switch.confirm_within_ms);
     let deadline = Instant::now() + limit;
     loop {
-        let phase = read()?.map(|now| now.phase);
-        if phase != Some(Phase::Waiting) {
+        let Some(now) = read()? else {
             return Ok(());
+        };
+        match now.phase {
+            Phase::Waiting => {}
+            Phase::Refused => {
+                let why = now.why.clone().unwrap_or_default();
+                return go_back(now, &why);
+            }
+            _ => return Ok(()),
         }
         if Instant::now() >= deadline {
             break;
@@ -325,6 +339,7 @@ fn start_worker() -> anyhow::Result<()> {
             ])
             .args(["--description=Switch to another system, with a way back"])
             .arg(format!("--setenv=PATH={path}"))
+            .arg("--setenv=HOME=/root")
             .arg(own)
             .args(arguments);
         return exec::run(&mut command, None).map(drop);

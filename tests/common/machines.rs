@@ -91,8 +91,12 @@ set -eu
 self=$(readlink -f "$0")
 system=${self%/bin/*}
 echo "$1 $system" >> /var/log/switched
-[ "$1" = boot ] && exit 0
 flaw=$(cat "$system/flaw")
+if [ "$1" = boot ]; then
+    [ "$flaw" != unbootable ] || echo "error: /boot is full" >&2
+    [ "$flaw" != unbootable ]
+    exit
+fi
 if [ "$flaw" = cut ]; then
     ip link set eth0 down
 else
