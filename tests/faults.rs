@@ -80,11 +80,7 @@ fn a_budget_that_can_not_be_kept_is_an_outage_too_long() {
         "{}",
         output.stderr
     );
-    assert!(
-        !output.stderr.contains("db-primary-kill"),
-        "{}",
-        output.stderr
-    );
+    assert!(!output.stderr.contains("lb-reboot"), "{}", output.stderr);
 }
 
 #[test]

@@ -832,9 +832,10 @@ pub(super) enum FaultsCommand {
         /// Requests a second
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
         rate: u32,
-        /// How long each fault lasts at least, in seconds; kubeadm's recipe needs more than 32
-        #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
-        hold: u32,
+        /// How many seconds visitors may wait before the fault is undone for them; kubeadm's
+        /// recipe needs 32
+        #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
+        patience: u32,
         #[command(flatten)]
         format: FormatArgs,
     },

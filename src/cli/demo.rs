@@ -46,7 +46,7 @@ fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Res
         pace: trial::Pace {
             rate: args.rate,
             seed: 1,
-            hold_ms: 0,
+            patience_ms: 0,
         },
         slo: crate::topology::Slo::default(),
     };

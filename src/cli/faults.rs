@@ -56,7 +56,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
                 pace: trial::Pace {
                     rate,
                     seed,
-                    hold_ms: 0,
+                    patience_ms: 0,
                 },
                 slo: Slo::default(),
             };
@@ -66,7 +66,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
         FaultsCommand::Compare {
             names,
             rate,
-            hold,
+            patience,
             format,
         } => {
             let names = if names.is_empty() {
@@ -80,7 +80,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
             let pace = trial::Pace {
                 rate,
                 seed: 1,
-                hold_ms: u64::from(hold) * 1000,
+                patience_ms: u64::from(patience) * 1000,
             };
             compare::run(file, &names, pace, format.format, ui)
         }

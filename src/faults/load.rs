@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -90,8 +90,18 @@ pub struct Load {
     begun: Instant,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
+    mood: Arc<Mood>,
     pacer: JoinHandle<()>,
     samples: Receiver<Sample>,
+}
+
+/// What a running load knows of itself.
+#[derive(Debug, Default)]
+struct Mood {
+    /// Requests on their way.
+    in_hand: AtomicUsize,
+    /// When a request last failed or was slow, in milliseconds since the load began.
+    trouble_ms: AtomicU64,
 }
 
 /// What a load has seen in a stretch of time.
@@ -159,11 +169,13 @@ impl Load {
         let begun = Instant::now();
         let (sender, samples) = channel();
         let acknowledged = Arc::new(AtomicUsize::new(0));
+        let mood = Arc::new(Mood::default());
         let (ending, name) = (Arc::clone(&stop), name.to_owned());
         let telling = Telling {
             target,
             begun,
             acknowledged: Arc::clone(&acknowledged),
+            mood: Arc::clone(&mood),
             sender,
         };
         let pacer = thread::spawn(move || pace(shape, &name, &ending, &telling));
@@ -172,9 +184,17 @@ impl Load {
             begun,
             stop,
             acknowledged,
+            mood,
             pacer,
             samples,
         }
+    }
+
+    /// Whether for `time` no request has failed, was slow or is waiting for long.
+    pub fn is_calm(&self, time: Duration) -> bool {
+        let trouble = Duration::from_millis(self.mood.trouble_ms.load(Ordering::SeqCst));
+        // Few are on their way when all are answered at once, and many when some hang.
+        self.now() > trouble + time && self.mood.in_hand.load(Ordering::SeqCst) <= LANES
     }
 
     /// Time since the load began, to mark what happens when.
@@ -211,7 +231,23 @@ struct Telling {
     target: Target,
     begun: Instant,
     acknowledged: Arc<AtomicUsize>,
+    mood: Arc<Mood>,
     sender: Sender<Sample>,
+}
+
+impl Telling {
+    fn tell(&self, sample: Sample) {
+        if sample.entry.is_some() && sample.outcome.is_ok() {
+            self.acknowledged.fetch_add(1, Ordering::SeqCst);
+        }
+        if !sample.is_well() {
+            let now = u64::try_from(sample.done.as_millis()).unwrap_or(u64::MAX);
+            self.mood.trouble_ms.fetch_max(now, Ordering::SeqCst);
+        }
+        self.mood.in_hand.fetch_sub(1, Ordering::SeqCst);
+        // Nobody listens when the load was dropped; then nobody wants to know.
+        let _ = self.sender.send(sample);
+    }
 }
 
 fn pace(shape: Shape, name: &str, stop: &AtomicBool, telling: &Telling) {
@@ -247,6 +283,7 @@ fn pace(shape: Shape, name: &str, stop: &AtomicBool, telling: &Telling) {
                 kept_alive: (number / WRITES + number) % 2 == 1,
                 entry: (shape.writes && number % WRITES == 0).then(|| format!("{name}-{number}")),
             };
+            telling.mood.in_hand.fetch_add(1, Ordering::SeqCst);
             if request.kept_alive {
                 let lane = usize::try_from(number / 2).unwrap_or(0) % LANES;
                 let _ = lanes[lane].send(request);
@@ -292,11 +329,7 @@ impl Request {
             Ok(answer) => Err(format!("HTTP {}", answer.status)),
             Err(error) => Err(reason(&error)),
         };
-        if self.entry.is_some() && outcome.is_ok() {
-            telling.acknowledged.fetch_add(1, Ordering::SeqCst);
-        }
-        // Nobody listens when the load was dropped; then nobody wants to know.
-        let _ = telling.sender.send(Sample {
+        telling.tell(Sample {
             due: self.due,
             handed: self.handed,
             done: telling.begun.elapsed(),

@@ -24,6 +24,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 const COOL_DOWN: Duration = Duration::from_millis(1500);
 /// How long a fault lasts beyond what it may cost.
 const BEYOND: Duration = Duration::from_millis(1500);
+/// How long visitors have to be served without trouble until it counts as over.
+const CALM: Duration = Duration::from_secs(3);
 /// Time between two looks whether all is as before.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a fault lasts at most: what takes longer is as good as not noticed.
@@ -38,8 +40,9 @@ pub struct Pace {
     pub rate: u32,
     /// Decides which of several nodes is hit, and when between two health checks.
     pub seed: u64,
-    /// How long a fault lasts at least, in milliseconds.
-    pub hold_ms: u64,
+    /// How much longer than predicted a fault may last until visitors are served again, in
+    /// milliseconds.
+    pub patience_ms: u64,
 }
 
 /// What was measured, as seen from a client's place.
@@ -239,8 +242,9 @@ fn attempt(
         let broken = load.now();
         let held = inject::apply(lab, fault.action, &nodes)
             .with_context(|| format!("breaking {}", nodes.join(", ")))?;
-        let hold = duration(fault, &bound).max(Duration::from_millis(pace.hold_ms));
-        rest(hold, interrupted);
+        rest(duration(fault, &bound), interrupted);
+        let more = Duration::from_millis(pace.patience_ms);
+        rest(more, || load.is_calm(CALM) || interrupted());
         let undone = load.now();
         drop(held);
         inject::make_whole(lab)?;
@@ -299,9 +303,9 @@ fn duration(fault: &Fault, bound: &Bound) -> Duration {
     Duration::from_secs_f64((longest / 1000.0).max(least).min(LONGEST)) + BEYOND
 }
 
-fn rest(time: Duration, interrupted: &dyn Fn() -> bool) {
+fn rest(time: Duration, enough: impl Fn() -> bool) {
     let begun = Instant::now();
-    while begun.elapsed() < time && !interrupted() {
+    while begun.elapsed() < time && !enough() {
         std::thread::sleep(Duration::from_millis(5).min(time.saturating_sub(begun.elapsed())));
     }
 }
@@ -336,13 +340,19 @@ fn measure(
 /// When whoever has to act has noticed, since the fault began.
 fn detected(fault: &Fault, nodes: &[String], changes: &[Change], moments: &Moments) -> Option<f64> {
     let (from, to) = (milliseconds(moments.broken), milliseconds(moments.undone));
+    // Only the load balancer that visitors come to counts; the others may notice earlier.
+    let owner = changes
+        .iter()
+        .rfind(|change| change.subject == Subject::VirtualIp && change.at_ms <= from);
     let noticed = |change: &&Change| match (&change.subject, fault.tier) {
         (Subject::VirtualIp, Some(Tier::LoadBalancer))
         | (Subject::Primary, Some(Tier::Database)) => {
             !change.is.is_empty() && !nodes.contains(&change.is)
         }
-        (Subject::Server { app, .. }, Some(Tier::App) | None) => {
-            nodes.contains(app) && !change.is.starts_with("UP")
+        (Subject::Server { app, by }, Some(Tier::App) | None) => {
+            nodes.contains(app)
+                && !change.is.starts_with("UP")
+                && owner.is_none_or(|owner| owner.is == *by)
         }
         _ => false,
     };

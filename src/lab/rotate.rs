@@ -129,16 +129,21 @@ impl Lab {
                 admin.command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 10 })?;
             }
             self.supervise(&node.name, &["restart", "mongod"])?;
-            let well = || {
-                self.hello(node)
-                    .is_ok_and(|hello| matches!(hello.role, Role::Primary | Role::Secondary))
-            };
-            if !exec::wait_until(PATIENCE, || well() && self.has_primary()) {
+            if !exec::wait_until(PATIENCE, || self.set_is_well()) {
                 bail!("{} did not come back as a member", node.name);
             }
             say(&format!("{}: restarted", node.name));
         }
         Ok(())
+    }
+
+    /// Whether every member is one, and knows the primary.
+    fn set_is_well(&self) -> bool {
+        self.plan.tier(Tier::Database).all(|node| {
+            self.hello(node).is_ok_and(|hello| {
+                matches!(hello.role, Role::Primary | Role::Secondary) && hello.primary.is_some()
+            })
+        })
     }
 
     /// Restarts the application's instances, one after the other.

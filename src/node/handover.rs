@@ -8,7 +8,10 @@
 //!   load balancers instead (nftables `dup`), and drops its own copy;
 //! - whoever has the connection takes them although the address is gone: connection
 //!   tracking knows it, a mark leads to a routing table in which the address is
-//!   still local, and haproxy's socket is transparent.
+//!   still local, and haproxy's socket is transparent;
+//! - whoever no longer has the address serves those who still come to it, as long as
+//!   haproxy listens: between two owners there are some milliseconds, and a first
+//!   packet that is dropped in them is sent again a second later.
 //!
 //! So answers that are on their way when the address moves arrive, and the old
 //! owner ends its connections in its own time (`Connection: close`, or its last
@@ -39,6 +42,12 @@ const WINDOW: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a peer may take to accept a connection.
 const QUESTION: Duration = Duration::from_millis(200);
+/// Seconds for which a connection that ended is remembered. A client takes the same port again, and
+/// whoever remembers the old connection, 2 minutes by default, takes the new one for its own.
+const ENDED: &str = "1";
+/// Seconds for which one is remembered that one side has ended: longer than haproxy lets
+/// it be (`timeout client-fin`).
+const HALF_ENDED: &str = "10";
 /// Mark of packets that are for a connection of this node.
 const MARK: u32 = 0x6774;
 /// Routing table in which the virtual IP is local.
@@ -56,6 +65,7 @@ pub(super) fn keep(
         return;
     }
     let mut loaded: Option<BTreeSet<Ipv4Addr>> = None;
+    let late = serves_late();
     let mut owner_since: Option<Instant> = None;
     while !over.load(Ordering::SeqCst) {
         // Read anew each time: load balancers come and go while this one serves.
@@ -73,7 +83,7 @@ pub(super) fn keep(
             peers.retain(|peer| since.elapsed() < WINDOW && before.contains(peer));
         }
         if loaded.as_ref() != Some(&peers) {
-            if let Err(error) = load(&rules(facts, settings, &peers)) {
+            if let Err(error) = load(&rules(facts, settings, &peers, late)) {
                 say(&format!("open connections can't be handed over: {error:#}"));
                 return;
             }
@@ -89,7 +99,8 @@ fn alive(settings: &LoadBalancerFacts) -> BTreeSet<Ipv4Addr> {
 }
 
 /// The table in which the virtual IP stays local, and strict connection tracking:
-/// a packet from the middle of an unknown connection must not begin a new one.
+/// a packet from the middle of an unknown connection must not begin a new one, nor
+/// belong to an old one.
 fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     let ip = exec::find("ip").context("ip is missing")?;
     let (mark, table, address) = (MARK.to_string(), TABLE.to_string(), virtual_ip.to_string());
@@ -113,6 +124,11 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     for (name, value) in [
         ("nf_conntrack_tcp_loose", "0"),
         ("nf_conntrack_tcp_be_liberal", "1"),
+        ("nf_conntrack_tcp_timeout_time_wait", ENDED),
+        ("nf_conntrack_tcp_timeout_close", ENDED),
+        ("nf_conntrack_tcp_timeout_fin_wait", HALF_ENDED),
+        ("nf_conntrack_tcp_timeout_close_wait", HALF_ENDED),
+        ("nf_conntrack_tcp_timeout_last_ack", HALF_ENDED),
     ] {
         let path = format!("/proc/sys/net/netfilter/{name}");
         std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
@@ -120,7 +136,27 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn rules(facts: &NodeFacts, settings: &LoadBalancerFacts, peers: &BTreeSet<Ipv4Addr>) -> String {
+/// Whether the kernel can tell that a socket listens (`nft_socket`).
+fn serves_late() -> bool {
+    let rule = "  socket transparent 1 accept\n";
+    load(&format!(
+        "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n{rule} }}\n}}\n"
+    ))
+    .is_ok()
+}
+
+fn rules(
+    facts: &NodeFacts,
+    settings: &LoadBalancerFacts,
+    peers: &BTreeSet<Ipv4Addr>,
+    late: bool,
+) -> String {
+    let first = "tcp flags & (syn | ack) == syn";
+    let late = if late {
+        format!("  {first} socket transparent 1 meta mark set {MARK} accept\n")
+    } else {
+        String::new()
+    };
     let (virtual_ip, port, interface) = (facts.virtual_ip, settings.port, &facts.interface);
     let mut give = String::new();
     for peer in peers {
@@ -133,7 +169,7 @@ fn rules(facts: &NodeFacts, settings: &LoadBalancerFacts, peers: &BTreeSet<Ipv4A
     }
     format!(
         "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n  \
-         ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n  tcp flags & (syn | ack) == syn accept\n  \
+         ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n{late}  {first} accept\n  \
          ct state established meta mark set {MARK} accept\n{give} }}\n}}\n"
     )
 }

@@ -38,6 +38,11 @@ const QUESTION: Duration = Duration::from_millis(300);
 /// How long keepalived waits for haproxy before it starts anyway.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
+/// How long haproxy still serves whoever comes after it was told to end. A soft stop closes
+/// connections that have not sent a request yet, and clients who have just connected
+/// would see it close on their first.
+const LAST_CLIENTS: Duration = Duration::from_millis(300);
+
 /// How long haproxy may take to end the requests that it has.
 const LAST_REQUESTS: Duration = Duration::from_secs(8);
 
@@ -100,6 +105,7 @@ fn watch_haproxy(
                 ending = true;
                 over.store(true, Ordering::SeqCst);
                 write_state(-254)?;
+                std::thread::sleep(LAST_CLIENTS);
                 // Soft stop: no new connections, the requests at hand are answered.
                 send(child, Signal::USR1)?;
             }
