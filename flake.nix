@@ -67,12 +67,10 @@
             runtimeInputs = import ./nix/lab-tools.nix pkgs;
             text = ''exec ${program} lab "$@"'';
           };
+          # With the user's own ssh and nix: their settings, agent and builders are meant.
           deploy = pkgs.writeShellApplication {
             name = "gen-topology-deploy";
-            text = ''
-              echo "gen-topology deploy has not landed yet; until then use nixos-rebuild switch --flake .#NODE --target-host NODE" >&2
-              exit 1
-            '';
+            text = ''exec ${program} deploy "$@"'';
           };
         in
         {
@@ -80,7 +78,9 @@
           gen-topology = app "The generator and the lab" program;
           lab = app "The stack on this machine, each node in namespaces of its own" (lib.getExe lab);
           vms = app "The stack as QEMU virtual machines, without root" (lib.getExe (stackFor system).vms);
-          deploy = app "Roll the stack out to its machines (not here yet)" (lib.getExe deploy);
+          deploy = app "The stack rolled out to its machines, node by node behind health gates" (
+            lib.getExe deploy
+          );
         }
       );
 

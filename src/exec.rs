@@ -72,6 +72,17 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
+/// This command, for whoever finds a lock of ours taken: its words and its process id.
+pub fn me() -> String {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let user = std::env::var("USER").map_or_else(|_| String::new(), |user| format!(" of {user}"));
+    format!(
+        "`gen-topology {}` (process {}{user})",
+        words.join(" "),
+        std::process::id()
+    )
+}
+
 fn is_executable(file: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     file.metadata()

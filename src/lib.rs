@@ -21,6 +21,7 @@ pub mod hosts;
 pub mod import;
 pub mod lab;
 pub mod lint;
+pub mod machines;
 pub mod native;
 pub mod node;
 pub mod render;

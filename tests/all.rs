@@ -14,6 +14,7 @@ mod import;
 mod lab;
 mod layering;
 mod lint;
+mod machines;
 mod native;
 mod nix;
 mod plan;

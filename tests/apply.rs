@@ -16,13 +16,13 @@ use crate::common::lab::Bench;
 use crate::lab::{interrupt, wait};
 
 /// Visitors at 200 requests a second.
-struct Load {
+pub(crate) struct Load {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Load {
-    fn start(bench: &Bench) -> Self {
+    pub(crate) fn start(bench: &Bench) -> Self {
         let mut child = bench
             .command(&["lab", "load", "--rate", "200"])
             .stdout(Stdio::piped())
@@ -38,7 +38,7 @@ impl Load {
 
     /// Nobody was sent away, and nothing that was acknowledged is missing.
     #[track_caller]
-    fn lost_nothing(mut self, what: &str) {
+    pub(crate) fn lost_nothing(mut self, what: &str) {
         std::thread::sleep(Duration::from_secs(1));
         interrupt(&self.child);
         let mut text = String::new();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::REPOSITORY;
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 18] = [
+const DOORS: [(&str, &[&str]); 19] = [
     (
         "deploy",
         &["config", "health", "render", "topology", "exec", "secrets"],
@@ -30,6 +30,7 @@ const DOORS: [(&str, &[&str]); 18] = [
         "node",
         &["backup", "config", "health", "exec", "topology", "secrets"],
     ),
+    ("machines", &["exec"]),
     ("backup", &["health", "exec"]),
     ("import", &["topology"]),
     ("export", &["config", "render", "topology"]),

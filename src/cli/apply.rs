@@ -6,21 +6,27 @@ use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::args::{ApplyArgs, Format, PlanArgs};
 use super::lab::{self, Request};
 use super::lab_host::{LabHost, fleet};
-use super::ui::{Tone, Ui, paint};
+use super::rollout::{self, Words};
+use super::ui::Ui;
 use super::{Failure, Outcome, generate, inside, plan as plan_command, source};
-use crate::deploy::journal::{self, Journal, Unfinished};
-use crate::deploy::{self, Choice, Engine, Event, Fleet, Now, Options, Plan};
+use crate::deploy::journal::{self, Unfinished};
+use crate::deploy::{self, Choice, Engine, Now, Options};
 use crate::lab::{Lab, LabPlan, Place, RunningLab, enter, supplies};
 use crate::topology::Selector;
+
+/// How a roll-out in the lab is spoken of.
+const WORDS: Words = Words {
+    command: "lab apply",
+    logs: "lab logs",
+};
 
 /// What the part outside tells the part inside.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -154,7 +160,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
         on: order
             .on
             .as_deref()
-            .map(|on| chosen(on, &old, &new))
+            .map(|on| rollout::chosen(on, &old, &new))
             .transpose()?,
     };
     let plan = deploy::plan(&old, &new, &now, &choice);
@@ -170,7 +176,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
             return plan_command::verdict(&plan, exit_code);
         }
     };
-    resumable(&unfinished, resume, ui)?;
+    rollout::resumable(&unfinished, resume, &WORDS, ui)?;
     if plan.is_empty() && plan.obstacles.is_empty() {
         journal::forget(&path)?;
         lab.record()?;
@@ -190,157 +196,8 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
         },
         interrupted: &|| flag.load(Ordering::SeqCst),
     };
-    carry_out(&engine, &path, &unfinished, order.json, ui)?;
+    rollout::carry_out(&engine, &path, &unfinished, order.json, &WORDS, ui)?;
     host.lab().forget_versions();
-    Ok(())
-}
-
-fn carry_out(
-    engine: &Engine<'_>,
-    path: &Path,
-    unfinished: &Unfinished,
-    json: bool,
-    ui: &mut Ui,
-) -> Outcome {
-    let begun = Instant::now();
-    let nodes: Vec<&str> = unfinished.nodes.keys().map(String::as_str).collect();
-    engine
-        .preflight(&nodes)
-        .map_err(|failure| failed(failure, path))?;
-    if (engine.interrupted)() {
-        return Err(Failure::Interrupted("nothing was touched".into()));
-    }
-    let mut journal = Journal::begin(path, engine.plan.steps.len(), unfinished)?;
-    let mut times = Vec::new();
-    let outcome = engine.run(&mut journal, &mut |event| {
-        tell(&event, engine.plan, &mut times, ui);
-    });
-    if json {
-        ui.json(&json!({
-            "done": outcome.is_ok(),
-            "seconds": begun.elapsed().as_secs_f64(),
-            "waves": times,
-            "impact": engine.plan.impact,
-            "journal": path,
-        }))?;
-    }
-    outcome.map_err(|failure| failed(failure, path))?;
-    ui.say(&format!(
-        "{} in {:.1} s: {} steps, each node runs what was planned",
-        paint(Tone::Good, "done"),
-        begun.elapsed().as_secs_f64(),
-        engine.plan.steps.len()
-    ));
-    Ok(())
-}
-
-/// A line for what happens, and the times for who wants to know.
-fn tell(event: &Event<'_>, plan: &Plan, times: &mut Vec<serde_json::Value>, ui: &mut Ui) {
-    let names = |steps: &[deploy::Step]| {
-        let names: Vec<&str> = steps.iter().map(|step| step.node.as_str()).collect();
-        names.join(", ")
-    };
-    let last = plan.steps.last().map_or(0, |step| step.wave);
-    match event {
-        Event::Begin(steps) => {
-            if let Some(step) = steps.first() {
-                ui.say(&format!(
-                    "{} {}: {}",
-                    paint(Tone::Quiet, &format!("[{}/{last}]", step.wave)),
-                    names(steps),
-                    step.words()
-                ));
-            }
-        }
-        Event::Done(steps, spent) => {
-            ui.say(&format!(
-                "      {} {} in {:.1} s",
-                paint(Tone::Good, "✓"),
-                names(steps),
-                spent.all.as_secs_f64()
-            ));
-            times.push(json!({
-                "nodes": steps.iter().map(|step| &step.node).collect::<Vec<_>>(),
-                "words": steps.first().map(deploy::Step::words),
-                "all_ms": millis(spent.all),
-                "engine_ms": millis(spent.all.saturating_sub(spent.nodes)),
-            }));
-        }
-        Event::Undoing(steps, why) => {
-            ui.warn(&format!("      {} {why}", paint(Tone::Bad, "✗")));
-            ui.warn(&format!("      {} goes back to what it was", names(steps)));
-        }
-        Event::Watching(count, time) => ui.say(&format!(
-            "      watching {count} changed app servers for {:.0} s",
-            time.as_secs_f64()
-        )),
-    }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// The engine's failure as the command's, with what to do next.
-fn failed(failure: deploy::Failure, journal: &Path) -> Failure {
-    let logs = |nodes: &[String]| {
-        format!(
-            "see `gen-topology lab logs {}` and {}",
-            nodes.join(" "),
-            journal.display()
-        )
-    };
-    match failure {
-        deploy::Failure::Refused(why) => {
-            Failure::Failed(anyhow!("nothing was touched:\n  {}", why.join("\n  ")))
-        }
-        deploy::Failure::RolledBack { nodes, why } => Failure::RolledBack(anyhow!(
-            "{} went back to what it was and is well, what was done before stays: {why}; {}",
-            nodes.join(", "),
-            logs(&nodes)
-        )),
-        deploy::Failure::Stuck { nodes, why, undo } => Failure::Failed(anyhow!(
-            "{}: {why}; going back failed, too: {undo}; {}",
-            nodes.join(", "),
-            logs(&nodes)
-        )),
-        deploy::Failure::Interrupted { done, steps } => Failure::Interrupted(format!(
-            "{done} of {steps} steps are done, every node is whole; `gen-topology lab apply --resume` goes on"
-        )),
-        deploy::Failure::Failed(error) => Failure::Failed(error),
-    }
-}
-
-/// An apply that was killed in a step has to be picked up on purpose.
-fn resumable(unfinished: &Unfinished, resume: bool, ui: &mut Ui) -> Outcome {
-    let steps: Vec<String> = unfinished
-        .nodes
-        .iter()
-        .map(|(node, what)| format!("{what} {node}"))
-        .collect();
-    if !steps.is_empty() && !resume {
-        return Err(anyhow!(
-            "the last apply was killed in a step ({}); look at it and say `gen-topology lab apply --resume`",
-            steps.join(", ")
-        )
-        .into());
-    }
-    if resume {
-        if *unfinished == Unfinished::default() {
-            ui.say("there is nothing to resume; the last apply came to its end");
-        } else {
-            ui.say(&format!(
-                "going on after {} of {} steps{}",
-                unfinished.done,
-                unfinished.steps,
-                if steps.is_empty() {
-                    String::new()
-                } else {
-                    format!("; done again: {}", steps.join(", "))
-                }
-            ));
-        }
-    }
     Ok(())
 }
 
@@ -380,18 +237,4 @@ fn roles(
             .collect(),
         unfinished,
     })
-}
-
-/// The nodes that `--on` means, those that leave among them.
-fn chosen(on: &str, old: &Fleet, new: &Fleet) -> Result<BTreeSet<String>, Failure> {
-    let selector: Selector = on.parse().map_err(Failure::Usage)?;
-    let all = old.nodes().iter().chain(new.nodes());
-    let meant: BTreeSet<String> = all
-        .filter(|node| selector.fits(node.name(), node.tier()))
-        .map(|node| node.name().to_owned())
-        .collect();
-    if meant.is_empty() {
-        return Err(Failure::Usage(format!("`--on {on}` means no node")));
-    }
-    Ok(meant)
 }

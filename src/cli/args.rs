@@ -96,6 +96,22 @@ pub(super) enum Command {
     Lint(LintArgs),
     /// Make and exchange the secrets of the stack's machines
     Secrets(SecretsArgs),
+    /// Bring the machines to what the topology says, node by node, with visitors served all the time
+    ///
+    /// Asks before it changes anything. Each machine goes back by itself when nobody can reach it behind the change.
+    Deploy(DeployArgs),
+    /// Bring the machines back to the systems that they had before, in the same way
+    Rollback(RollbackArgs),
+    /// Show each machine's state, the owner of the virtual IP and the primary
+    Status(StatusArgs),
+    /// Tell which machines' files are not what the topology says
+    Drift(DriftArgs),
+    /// Open a shell on a machine, or run a command there
+    Ssh(SshArgs),
+    /// Run a command on several machines at the same time
+    Exec(ExecArgs),
+    /// Print what machines' daemons have logged
+    Logs(LogsArgs),
     /// Run the stack on this machine, each node in namespaces of its own
     Lab(LabArgs),
     /// Bring the stack up, break it in seven ways, and tell what visitors noticed
@@ -333,6 +349,8 @@ pub(super) struct PlanArgs {
     pub lab: Option<String>,
     #[command(flatten)]
     pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub way: WayArgs,
     /// Exit with 2 if something would change
     #[arg(long)]
     pub exit_code: bool,
@@ -347,6 +365,8 @@ pub(super) enum Against {
     Hosts,
     /// The running lab
     Lab,
+    /// The machines, by ssh
+    Machines,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -444,6 +464,139 @@ impl From<Rotated> for Rotation {
             Rotated::Passwords => Rotation::Passwords,
         }
     }
+}
+
+/// How machines are reached.
+#[derive(Debug, ClapArgs)]
+pub(super) struct WayArgs {
+    /// Who to be on machines; another than root becomes root by sudo [default: as ~/.ssh/config says, else root]
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Option of ssh, such as `Port=2222`; can be given several times
+    #[arg(long = "ssh-option", value_name = "OPTION")]
+    pub options: Vec<String>,
+}
+
+/// How machines are changed.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ChangeArgs {
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// How long the app servers of `--canary` are watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub bake: Millis,
+    /// How long a changed machine waits for a new connection before it goes back by itself
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub confirm_within: Millis,
+    /// Go on after one that was interrupted or killed
+    #[arg(long, conflicts_with = "on")]
+    pub resume: bool,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DeployArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Systems that were built elsewhere: a JSON file `{ "node-1": "/nix/store/…" }`, or a directory of links [default: Nix builds them]
+    #[arg(long, value_name = "PLACE")]
+    pub closures: Option<PathBuf>,
+    /// Flake to build from [default: the topology file's directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "closures")]
+    pub flake: Option<PathBuf>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Only these nodes, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES")]
+    pub on: Option<Selector>,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DriftArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Only these nodes, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES")]
+    pub on: Option<Selector>,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SshArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// The node
+    pub node: String,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// A command and its arguments [default: a shell]
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExecArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// On these nodes, such as `node-1,app-*,@database` [default: all]
+    #[arg(long, value_name = "NODES")]
+    pub on: Option<Selector>,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// The command and its arguments
+    #[arg(required = true, last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LogsArgs {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Nodes, such as `node-1,app-*,@database` [default: all]
+    #[arg(value_name = "NODES")]
+    pub nodes: Option<Selector>,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// Go on printing what is added
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print only the last lines of each node
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub lines: usize,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -752,6 +905,43 @@ pub(super) enum NodeCommand {
     },
     /// Tell what this node runs, as JSON
     Report,
+    /// Switch this machine to another system; without `node confirm` in time it goes back by itself
+    Switch {
+        /// The system, in the Nix store
+        system: PathBuf,
+        /// How long to wait for `node confirm`
+        #[arg(long, value_name = "TIME", default_value = "60s")]
+        confirm_within: Millis,
+        /// Services that end before the switch, and start behind it
+        #[arg(long, value_name = "UNIT")]
+        stop: Vec<String>,
+        /// What the last switch called "before" still is
+        #[arg(long)]
+        resume: bool,
+    },
+    /// The part of a switch that goes on without whoever asked for it
+    SwitchWork,
+    /// Make the system that this machine was switched to count
+    Confirm {
+        /// The system
+        system: PathBuf,
+    },
+    /// Forget the system of before the last switch
+    Settle,
+    /// Send a command to the runtime socket of this node's haproxy
+    Haproxy {
+        /// The command
+        command: String,
+    },
+    /// Ask over HTTP from this node's place, and print the answer as JSON
+    Get {
+        /// Address
+        address: std::net::Ipv4Addr,
+        /// Port
+        port: u16,
+        /// Path
+        path: String,
+    },
     /// Hand the primary's part over to another member
     StepDown {
         /// Directory of the node's secrets

@@ -6,6 +6,7 @@ mod apply;
 mod args;
 mod compare;
 mod demo;
+mod deploy;
 mod diagnostics;
 mod doctor;
 mod edit;
@@ -19,12 +20,17 @@ mod lab;
 mod lab_host;
 mod lint;
 mod load;
+mod machine_host;
+mod machine_status;
+mod machines;
 mod model;
 mod node;
 mod plan;
+mod rollout;
 mod runs;
 mod secrets;
 mod source;
+mod survey;
 mod ui;
 mod whatif;
 
@@ -140,6 +146,13 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
+        Command::Deploy(args) => deploy::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Rollback(args) => deploy::rollback(file(&args.file.file).as_deref(), &args, ui),
+        Command::Status(args) => machine_status::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Drift(args) => machines::drift(file(&args.file.file).as_deref(), &args, ui),
+        Command::Ssh(args) => machines::ssh(file(&args.file.file).as_deref(), &args, ui),
+        Command::Exec(args) => machines::exec(file(&args.file.file).as_deref(), &args, ui),
+        Command::Logs(args) => machines::logs(file(&args.file).as_deref(), &args, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),

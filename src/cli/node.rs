@@ -7,7 +7,9 @@ use super::args::{LoadBalancerDaemon, NodeArgs, NodeCommand};
 use super::ui::Ui;
 use super::{Failure, Outcome};
 use crate::backup::Manifest;
-use crate::node::{self, database};
+use crate::config::HAPROXY_SOCKET;
+use crate::health::{haproxy, http};
+use crate::node::{self, database, switch};
 use crate::secrets::Secrets;
 use database::Verdict;
 
@@ -15,6 +17,9 @@ use database::Verdict;
 const NOT_YET: u8 = 75;
 /// `EX_CONFIG` of sysexits.h: nothing will change before somebody has decided something.
 const NEEDS_PERSON: u8 = 78;
+
+/// How long one question over HTTP may take.
+const QUESTION: Duration = Duration::from_secs(3);
 
 /// What a backup holds, for people.
 pub(super) fn copied(manifest: &Manifest, directory: &Path) -> String {
@@ -33,10 +38,14 @@ pub(super) fn copied(manifest: &Manifest, directory: &Path) -> String {
 
 /// `node …`.
 pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
+    let command = match of_machine(args.command, ui) {
+        Ok(outcome) => return outcome,
+        Err(command) => command,
+    };
     let facts = node::facts(&args.facts)?;
     // These run under a supervisor: what they say goes to its log, one line at a time.
     let say = |line: &str| Ui::log(line);
-    match args.command {
+    match command {
         NodeCommand::Run { daemon, command } => {
             let code = match daemon {
                 LoadBalancerDaemon::Haproxy => {
@@ -92,6 +101,13 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             say(&format!("put back {} documents", manifest.documents()));
             Ok(())
         }
+        // Done above, without facts.
+        NodeCommand::Switch { .. }
+        | NodeCommand::SwitchWork
+        | NodeCommand::Confirm { .. }
+        | NodeCommand::Settle
+        | NodeCommand::Haproxy { .. }
+        | NodeCommand::Get { .. } => Ok(()),
         NodeCommand::ReconcileDatabase {
             patience,
             secrets,
@@ -114,4 +130,38 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             }
         }
     }
+}
+
+/// What a machine can do that has no facts yet. Gives back a command that needs them.
+fn of_machine(command: NodeCommand, ui: &mut Ui) -> Result<Outcome, NodeCommand> {
+    let outcome = match command {
+        NodeCommand::Switch {
+            system,
+            confirm_within,
+            stop,
+            resume,
+        } => switch::begin(&switch::Request {
+            system,
+            confirm_within: Duration::from_millis(confirm_within.get()),
+            stop,
+            resume,
+        })
+        .map_err(Failure::Failed)
+        .and_then(|system| ui.data(&system.display().to_string())),
+        NodeCommand::SwitchWork => switch::work().map_err(Failure::Failed),
+        NodeCommand::Confirm { system } => switch::confirm(&system).map_err(Failure::Failed),
+        NodeCommand::Settle => switch::settle().map_err(Failure::Failed),
+        NodeCommand::Haproxy { command } => haproxy::ask(Path::new(HAPROXY_SOCKET), &command)
+            .map_err(Failure::Failed)
+            .and_then(|answer| ui.data(&answer)),
+        NodeCommand::Get {
+            address,
+            port,
+            path,
+        } => http::get(&http::client(QUESTION), address, port, &path)
+            .map_err(Failure::Failed)
+            .and_then(|answer| ui.json(&answer)),
+        other => return Err(other),
+    };
+    Ok(outcome)
 }

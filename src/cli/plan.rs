@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use super::args::{Against, Format, PlanArgs};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, apply, generate, source};
+use super::{Failure, Outcome, apply, deploy as machine_plan, generate, source};
 use crate::deploy::{self, Choice, Fleet, NodeState, Now, Plan, Step};
 use crate::hosts;
 use crate::render::Rendered;
@@ -15,8 +15,10 @@ use crate::topology::{Selector, Tier, Topology};
 
 /// `plan`.
 pub(super) fn run(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome {
-    if args.against == Against::Lab {
-        return apply::plan(file, args, ui);
+    match args.against {
+        Against::Lab => return apply::plan(file, args, ui),
+        Against::Machines => return machine_plan::plan(file, args, ui),
+        Against::Hosts => {}
     }
     let (source, topology) = source::load(file, ui)?;
     let rendered = generate::rendered(&topology)?;

@@ -10,11 +10,11 @@ use super::mongo::Role;
 /// A node by its own account.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Report {
-    /// Its facts, as its `node.json` holds them.
+    /// Its facts, of its `node.json`.
     pub facts: serde_json::Value,
     /// SHA-256 of the files that its facts name, as they are below `/etc`; none where a file is missing.
     pub files: BTreeMap<String, Option<String>>,
-    /// Where the link to the app's code leads; app servers only.
+    /// Where the app's code is, links followed; app servers only.
     pub app: Option<String>,
     /// Load balancers only.
     pub load_balancer: Option<Balancer>,

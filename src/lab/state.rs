@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::exec;
 use crate::topology::Name;
 
 /// Word of the anchor's command line that marks it as ours.
@@ -168,7 +169,7 @@ impl Place {
                 // For whoever comes second; without it he is told less.
                 let _ = file
                     .set_len(0)
-                    .and_then(|()| file.write_all(me().as_bytes()));
+                    .and_then(|()| file.write_all(exec::me().as_bytes()));
                 Ok(file)
             }
             Err(fs::TryLockError::WouldBlock) => {
@@ -227,17 +228,6 @@ impl Place {
     pub fn program(&self) -> PathBuf {
         self.directory.join("bin/gen-topology")
     }
-}
-
-/// This command, for whoever finds the lock taken: its words and its process id.
-fn me() -> String {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let user = std::env::var("USER").map_or_else(|_| String::new(), |user| format!(" of {user}"));
-    format!(
-        "`gen-topology {}` (process {}{user})",
-        words.join(" "),
-        std::process::id()
-    )
 }
 
 /// The anchors among the processes that can be seen: lab directory and process id.

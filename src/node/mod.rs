@@ -7,6 +7,7 @@ mod handover;
 pub mod load_balancer;
 pub mod report;
 pub mod step_down;
+pub mod switch;
 
 use std::path::Path;
 use std::sync::mpsc::Receiver;

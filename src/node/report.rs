@@ -28,7 +28,7 @@ pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
     Ok(Report {
         files: sums(&facts),
         app: of_tier(Tier::App)
-            .then(|| fs::read_link(APP_SOURCE).ok())
+            .then(|| fs::canonicalize(APP_SOURCE).ok())
             .flatten()
             .map(|target| target.display().to_string()),
         load_balancer: of_tier(Tier::LoadBalancer).then(|| Balancer {
@@ -36,7 +36,8 @@ pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
             takes_part: fs::read_to_string(HAPROXY_STATE).is_ok_and(|state| state.trim() == "0"),
         }),
         database: member(&facts),
-        facts: serde_json::from_str(&text).context("reading the node's facts")?,
+        // Not the text: NixOS writes what is not there as null.
+        facts: serde_json::to_value(&facts)?,
     })
 }
 

@@ -20,7 +20,7 @@
       };
     in
     {
-      # nixos-rebuild switch --flake .#lb-1 --target-host root@10.20.0.16
+      # nix run .#deploy
       inherit (stack) nixosConfigurations;
 
       # nix build .#images.lb-1.qemu (or openstack, virtualbox)
@@ -29,7 +29,7 @@
       # nix run .#vms
       apps.${system} = {
         gen-topology = gen-topology.apps.${system}.gen-topology;
-        lab = gen-topology.apps.${system}.lab;
+        inherit (gen-topology.apps.${system}) deploy lab;
         vms = {
           type = "app";
           program = nixpkgs.lib.getExe stack.vms;

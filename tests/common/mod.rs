@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 pub(crate) mod lab;
+pub(crate) mod machines;
 
 use std::fs;
 use std::io::Write as _;

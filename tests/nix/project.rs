@@ -41,7 +41,7 @@ fn the_template_is_a_whole_project() {
     assert_eq!(keys(&seen["toplevels"]).len(), 7);
     assert_eq!(
         seen["apps"],
-        serde_json::json!(["gen-topology", "lab", "vms"])
+        serde_json::json!(["deploy", "gen-topology", "lab", "vms"])
     );
     assert_eq!(
         seen["images"]["db-1"],

@@ -1,0 +1,386 @@
+//! `deploy` and `rollback`: the stack's machines brought to other systems, node by node behind
+//! gates, and `plan --against machines`, which only tells.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead as _, IsTerminal as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, ensure};
+
+use super::args::{ChangeArgs, ChoiceArgs, DeployArgs, Format, PlanArgs, RollbackArgs, WayArgs};
+use super::machine_host::{MachineHost, on_paper, state};
+use super::machines::{AT_ONCE, paths, way};
+use super::rollout::{self, Words};
+use super::survey::{Survey, survey};
+use super::ui::{Tone, Ui, paint};
+use super::{Failure, Outcome, generate, lab, plan as plan_command, source};
+use crate::config::PROGRAM;
+use crate::deploy::journal::{self, Unfinished};
+use crate::deploy::{self, Choice, Engine, Fleet, NodeState, Now, Options, Plan};
+use crate::health::mongo::Role;
+use crate::health::report::Report;
+use crate::machines::closures::{self, Closures};
+use crate::machines::{self, Ssh, in_parallel};
+use crate::render::Rendered;
+use crate::topology::{Selector, Source, Tier, Topology};
+use crate::{exec, hosts};
+
+/// Room that is left on a machine's disk behind the copy, in bytes.
+const MARGIN: u64 = 64 << 20;
+
+/// How a roll-out on machines is spoken of.
+const DEPLOY: Words = Words {
+    command: "deploy",
+    logs: "logs",
+};
+const ROLLBACK: Words = Words {
+    command: "rollback",
+    logs: "logs",
+};
+
+/// Where the systems come from.
+enum Origin {
+    /// Nix builds them from this flake.
+    Flake(PathBuf),
+    /// They were built elsewhere.
+    Given(PathBuf),
+    /// The machines had them before.
+    Before,
+}
+
+/// Everything that is known before anything is done.
+struct Stack {
+    source: Source,
+    topology: Topology,
+    rendered: Vec<Rendered>,
+    ssh: Ssh,
+    survey: Survey,
+}
+
+/// `plan --against machines`.
+pub(super) fn plan(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome {
+    let stack = Stack::of(file, &args.way, ui)?;
+    let plan = stack.on_paper(&args.choice)?;
+    plan_command::show(&plan, args.format, ui)?;
+    plan_command::verdict(&plan, args.exit_code)
+}
+
+/// `deploy`.
+pub(super) fn run(file: Option<&Path>, args: &DeployArgs, ui: &mut Ui) -> Outcome {
+    let from = match (&args.closures, &args.flake) {
+        (Some(place), _) => Origin::Given(place.clone()),
+        (None, Some(flake)) => Origin::Flake(flake.clone()),
+        (None, None) => Origin::Flake(
+            source::find(file)?
+                .parent()
+                .map_or_else(PathBuf::new, Path::to_path_buf),
+        ),
+    };
+    roll_out(file, &args.change, &from, &DEPLOY, ui)
+}
+
+/// `rollback`.
+pub(super) fn rollback(file: Option<&Path>, args: &RollbackArgs, ui: &mut Ui) -> Outcome {
+    roll_out(file, &args.change, &Origin::Before, &ROLLBACK, ui)
+}
+
+fn roll_out(
+    file: Option<&Path>,
+    args: &ChangeArgs,
+    from: &Origin,
+    words: &Words,
+    ui: &mut Ui,
+) -> Outcome {
+    let interrupted = lab::listen_for_interrupts()?;
+    let stack = Stack::of(file, &args.way, ui)?;
+    if args.dry_run && !matches!(from, Origin::Before) {
+        return plan_command::show(&stack.on_paper(&args.choice)?, args.format, ui);
+    }
+    let outcome = stack.roll_out(args, from, words, &interrupted, ui);
+    match outcome {
+        // A program that was ended by the same Ctrl-C is no failure.
+        Err(Failure::Failed(_))
+            if interrupted.load(Ordering::SeqCst) && !stack.journal().exists() =>
+        {
+            Err(Failure::Interrupted("nothing was touched".into()))
+        }
+        other => other,
+    }
+}
+
+impl Stack {
+    /// Reads the topology, and looks at all machines at once.
+    fn of(file: Option<&Path>, args: &WayArgs, ui: &mut Ui) -> Result<Self, Failure> {
+        let (source, topology) = source::load(file, ui)?;
+        let rendered = generate::rendered(&topology)?;
+        let mut ssh = way(&topology, args)?;
+        let survey = survey(&mut ssh, &topology, &paths(&rendered))
+            .map_err(|problems| untouched(&problems))?;
+        Ok(Self {
+            source,
+            topology,
+            rendered,
+            ssh,
+            survey,
+        })
+    }
+
+    fn journal(&self) -> PathBuf {
+        self.source.base.join(".gen-topology/deploy.journal")
+    }
+
+    /// The plan before any system is built.
+    fn on_paper(&self, choice: &ChoiceArgs) -> Result<Plan, Failure> {
+        let old = &self.survey.old;
+        let planned = self.rendered.iter().map(|rendered| {
+            let planned = NodeState::of(rendered)?;
+            let now = old.node(planned.name());
+            Ok(on_paper(planned, now))
+        });
+        let new = Fleet::of(planned.collect::<anyhow::Result<_>>()?);
+        let now = self.roles(&Closures::new(), &Unfinished::default());
+        Ok(deploy::plan(old, &new, &now, &chosen(choice, old, &new)?))
+    }
+
+    fn roll_out(
+        &self,
+        args: &ChangeArgs,
+        from: &Origin,
+        words: &Words,
+        interrupted: &AtomicBool,
+        ui: &mut Ui,
+    ) -> Outcome {
+        let _locks = self.lock()?;
+        let journal_path = self.journal();
+        let unfinished = journal::unfinished(&journal_path)?.unwrap_or_default();
+        rollout::resumable(&unfinished, args.resume, words, ui)?;
+        let wanted = self.closures(args.choice.on.as_ref(), from, ui)?;
+        let old = self.survey.without(&unfinished);
+        let new = self.planned(&wanted, &old, matches!(from, Origin::Before))?;
+        let now = self.roles(&wanted, &unfinished);
+        let plan = deploy::plan(&old, &new, &now, &chosen(&args.choice, &old, &new)?);
+        if args.dry_run {
+            return plan_command::show(&plan, args.format, ui);
+        }
+        if plan.is_empty() && plan.obstacles.is_empty() {
+            journal::forget(&journal_path)?;
+            ui.say("nothing to do: everything is as the topology says");
+            return Ok(());
+        }
+        ui.say(plan_command::text(&plan).trim_end());
+        if plan.obstacles.is_empty() && !args.yes {
+            ask(interrupted, ui)?;
+        }
+        let room = journal_path.parent().unwrap_or(&journal_path);
+        fs::create_dir_all(room).with_context(|| format!("creating {}", room.display()))?;
+        let host = MachineHost {
+            ssh: &self.ssh,
+            wanted: &wanted,
+            old: &old,
+            new: &new,
+            gone: &self.survey.gone,
+            unfinished: &now.unfinished,
+            confirm_within: Duration::from_millis(args.confirm_within.get()),
+            added: Mutex::default(),
+        };
+        let engine = Engine {
+            host: &host,
+            old: &old,
+            new: &new,
+            plan: &plan,
+            options: Options {
+                canary: args.choice.canary,
+                bake: Duration::from_millis(args.bake.get()),
+            },
+            interrupted: &|| interrupted.load(Ordering::SeqCst),
+        };
+        let json = args.format == Format::Json;
+        rollout::carry_out(&engine, &journal_path, &unfinished, json, words, ui)
+    }
+
+    /// One roll-out at a time, on every machine that can be reached.
+    fn lock(&self) -> Result<machines::Lock, Failure> {
+        let who = exec::me();
+        machines::lock(&self.ssh, &self.survey.reached, &who)
+            .map_err(|problems| untouched(&texts(&problems)))
+    }
+
+    /// The systems, in the machines' stores.
+    fn closures(
+        &self,
+        on: Option<&Selector>,
+        from: &Origin,
+        ui: &mut Ui,
+    ) -> Result<Closures, Failure> {
+        let nodes = super::machines::chosen(&self.topology, on)?;
+        let nodes: Vec<String> = nodes.iter().map(|node| node.name.to_string()).collect();
+        let mut closures = match from {
+            Origin::Before => return Ok(self.survey.before(&nodes)?),
+            Origin::Given(place) => closures::given(place)?,
+            Origin::Flake(flake) => {
+                self.is_fresh()?;
+                ui.say(&format!("building {} systems", nodes.len()));
+                closures::build(flake, &nodes)?
+            }
+        };
+        closures.retain(|node, _| nodes.contains(node));
+        if let Some(missing) = nodes.iter().find(|node| !closures.contains_key(*node)) {
+            return Err(anyhow!("there is no system for {missing}").into());
+        }
+        self.fits(&closures)?;
+        ui.say(&format!("copying {} systems", closures.len()));
+        closures::copy(&self.ssh, &closures).map_err(|problems| untouched(&texts(&problems)))?;
+        Ok(closures)
+    }
+
+    /// The flake builds from what is committed in hosts/.
+    fn is_fresh(&self) -> anyhow::Result<()> {
+        let directory = generate::beside(&self.source);
+        let changes = hosts::diff(&directory, &self.rendered)?;
+        ensure!(
+            changes.is_empty(),
+            "{} is not what the topology says, and systems are built from it: run `gen-topology generate` and `git add` it",
+            directory.display()
+        );
+        Ok(())
+    }
+
+    /// Whether every machine's disk has room for its system.
+    fn fits(&self, closures: &Closures) -> Result<(), Failure> {
+        let all: Vec<(&String, &String)> = closures.iter().collect();
+        let problems = in_parallel(&all, AT_ONCE, |(node, system)| {
+            let missing = closures::missing_bytes(&self.ssh, node, system)?;
+            let free = self.survey.free.get(*node).copied().unwrap_or_default();
+            ensure!(
+                missing == 0 || missing + MARGIN <= free,
+                "{node} has {} MiB free for /nix, and its system needs {} MiB and {} MiB to spare: \
+                 `gen-topology ssh {node} -- nix-collect-garbage --delete-older-than 30d` makes room",
+                free >> 20,
+                missing.div_ceil(1 << 20),
+                MARGIN >> 20
+            );
+            Ok(())
+        });
+        let problems: Vec<anyhow::Error> = problems.into_iter().filter_map(Result::err).collect();
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(untouched(&texts(&problems)))
+        }
+    }
+
+    /// What the machines will run, by the systems themselves; they have to be made from this topology.
+    fn planned(&self, wanted: &Closures, old: &Fleet, before: bool) -> Result<Fleet, Failure> {
+        let files = paths(&self.rendered);
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let look = |rendered: &Rendered| -> anyhow::Result<NodeState> {
+            let planned = NodeState::of(rendered)?;
+            let node = planned.name().to_owned();
+            let Some(path) = wanted.get(&node) else {
+                // `--on` leaves it as it is.
+                return Ok(old.node(&node).cloned().unwrap_or(planned));
+            };
+            let system = machines::system(&self.ssh, &node, path, &files)?;
+            let state = state(&system)?
+                .with_context(|| format!("{path} is no system of a node of ours"))?;
+            ensure!(
+                state.name() == node,
+                "{path} is a system of {}, not of {node}",
+                state.name()
+            );
+            let same = serde_json::to_value(&state.facts)? == serde_json::to_value(&planned.facts)?;
+            ensure!(
+                before || same,
+                "the system of {node} was not built from what the topology says now: run `gen-topology generate`, and build it again"
+            );
+            Ok(state)
+        };
+        let states = in_parallel(&self.rendered, AT_ONCE, look);
+        let (states, problems): (Vec<_>, Vec<_>) = states.into_iter().partition(Result::is_ok);
+        let problems: Vec<anyhow::Error> = problems.into_iter().filter_map(Result::err).collect();
+        if !problems.is_empty() {
+            return Err(untouched(&texts(&problems)));
+        }
+        Ok(Fleet::of(states.into_iter().flatten().collect()))
+    }
+
+    /// Who has which part at the moment; nobody where nobody says so.
+    fn roles(&self, wanted: &Closures, unfinished: &Unfinished) -> Now {
+        let nodes: Vec<&NodeState> = self
+            .survey
+            .old
+            .nodes()
+            .iter()
+            .filter(|node| node.tier() != Tier::App)
+            .collect();
+        let reports = in_parallel(&nodes, AT_ONCE, |node| {
+            let system = wanted.get(node.name()).map_or("", String::as_str);
+            let argv = [&format!("{system}{PROGRAM}"), "node", "report"];
+            let text = self.ssh.run(node.name(), &argv, None).ok()?;
+            Some((node.name(), serde_json::from_str::<Report>(&text).ok()?))
+        });
+        let reports: Vec<(&str, Report)> = reports.into_iter().flatten().collect();
+        let who = |is: fn(&Report) -> bool| {
+            let found = reports.iter().find(|(_, report)| is(report));
+            found.map(|(name, _)| (*name).to_owned())
+        };
+        Now {
+            owner: who(|report| {
+                report
+                    .load_balancer
+                    .as_ref()
+                    .is_some_and(|it| it.has_virtual_ip)
+            }),
+            primary: who(|report| {
+                report
+                    .database
+                    .as_ref()
+                    .is_some_and(|it| it.role == Role::Primary)
+            }),
+            unfinished: unfinished.nodes.keys().cloned().collect(),
+            down: BTreeSet::new(),
+        }
+    }
+}
+
+fn chosen(choice: &ChoiceArgs, old: &Fleet, new: &Fleet) -> Result<Choice, Failure> {
+    let on = choice.on.as_ref().map(Selector::to_string);
+    Ok(Choice {
+        max_unavailable: choice.max_unavailable,
+        canary: choice.canary,
+        on: on.map(|on| rollout::chosen(&on, old, new)).transpose()?,
+    })
+}
+
+fn texts(problems: &[anyhow::Error]) -> Vec<String> {
+    problems.iter().map(|error| format!("{error:#}")).collect()
+}
+
+fn untouched(problems: &[String]) -> Failure {
+    anyhow!("nothing was touched:\n  {}", problems.join("\n  ")).into()
+}
+
+/// Asks whether to go on; whoever can't be asked has to have said so before.
+fn ask(interrupted: &AtomicBool, ui: &mut Ui) -> Outcome {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::Usage(
+            "nobody is here to be asked; say `--yes` to have it done".into(),
+        ));
+    }
+    ui.say(&format!("{} [y/N]", paint(Tone::Strong, "do it?")));
+    let mut answer = String::new();
+    stdin
+        .lock()
+        .read_line(&mut answer)
+        .context("reading the answer")?;
+    let agreed = matches!(answer.trim(), "y" | "Y" | "yes");
+    if agreed && !interrupted.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    Err(Failure::Interrupted("nothing was touched".into()))
+}

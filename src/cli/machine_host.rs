@@ -1,0 +1,324 @@
+//! Machines over ssh as a place to roll a change out in: where `deploy` and `machines`,
+//! which don't know each other, meet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::machines::units;
+use crate::config::{Action, PROGRAM};
+use crate::deploy::{FACTS_FILE, Fleet, Host, NodeState};
+use crate::health::http::Answer;
+use crate::machines::closures::Closures;
+use crate::machines::{Ssh, System, Unreachable};
+use crate::topology::Tier;
+
+/// How long a machine that went back by itself may take to be reached again.
+const RETURN: Duration = Duration::from_secs(60);
+/// Where a machine records the system of before the last switch.
+const PREVIOUS: &str = "/nix/var/nix/gcroots/gen-topology-previous";
+/// Marks a machine whose daemons were stopped because it left the stack.
+const AWAY: &str = "/var/lib/gen-topology/away";
+
+/// Machines that are to get the systems that were copied to them.
+pub(super) struct MachineHost<'h> {
+    pub ssh: &'h Ssh,
+    /// The system that each node shall have, in its store already.
+    pub wanted: &'h Closures,
+    pub old: &'h Fleet,
+    pub new: &'h Fleet,
+    /// Nodes that leave and can't be reached: taken as gone.
+    pub gone: &'h BTreeSet<String>,
+    /// Nodes at which the last roll-out was interrupted.
+    pub unfinished: &'h BTreeSet<String>,
+    /// How long a changed machine waits for a new connection.
+    pub confirm_within: Duration,
+    /// Nodes that this roll-out has added.
+    pub added: Mutex<BTreeSet<String>>,
+}
+
+impl MachineHost<'_> {
+    /// Our program on a node: that of its new system, which is as new as this one.
+    fn program(&self, node: &str) -> String {
+        let system = self.wanted.get(node).map_or("", String::as_str);
+        format!("{system}{PROGRAM}")
+    }
+
+    fn tier(&self, node: &str) -> anyhow::Result<Tier> {
+        let state = self.new.node(node).or_else(|| self.old.node(node));
+        Ok(state
+            .with_context(|| format!("there is no node {node}"))?
+            .tier())
+    }
+
+    /// What has to end in order before the system changes, as its daemons would otherwise
+    /// be restarted in any order, or only reloaded.
+    fn stopped_before(&self, node: &str, how: &[Action]) -> anyhow::Result<Vec<&'static str>> {
+        Ok(match self.tier(node)? {
+            Tier::LoadBalancer
+                if how
+                    .iter()
+                    .any(|it| matches!(it, Action::Boot | Action::RestartLoadBalancer)) =>
+            {
+                units(Tier::LoadBalancer).to_vec()
+            }
+            Tier::LoadBalancer if how.contains(&Action::RestartKeepalived) => vec!["keepalived"],
+            _ => Vec::new(),
+        })
+    }
+
+    /// Switches a node to a system, and confirms it over a new connection.
+    fn switch(&self, node: &str, system: &str, stop: &[&str], resume: bool) -> anyhow::Result<()> {
+        let program = self.program(node);
+        let patience = format!("{}ms", self.confirm_within.as_millis());
+        let mut argv = vec![
+            program.as_str(),
+            "node",
+            "switch",
+            system,
+            "--confirm-within",
+            &patience,
+        ];
+        argv.extend(stop.iter().flat_map(|unit| ["--stop", *unit]));
+        if resume {
+            argv.push("--resume");
+        }
+        match self.ssh.run(node, &argv, None) {
+            // The connection may end with the change; the machine goes on.
+            Err(error) if !error.is::<Unreachable>() => return Err(error),
+            _ => {}
+        }
+        self.confirm(node, &program, system)
+    }
+
+    fn confirm(&self, node: &str, program: &str, system: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + self.confirm_within;
+        loop {
+            match self
+                .ssh
+                .run_fresh(node, &[program, "node", "confirm", system])
+            {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is::<Unreachable>() && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+                Err(error) if error.is::<Unreachable>() => {
+                    let why = "it was changed and can't be reached over a new connection, so it goes back by itself";
+                    return Err(error.context(why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn systemctl(&self, node: &str, what: &str) -> anyhow::Result<()> {
+        let mut units: Vec<&str> = units(self.tier(node)?).to_vec();
+        if what == "start" {
+            units.reverse();
+        }
+        for unit in units {
+            self.ssh.run(node, &["systemctl", what, unit], None)?;
+        }
+        Ok(())
+    }
+
+    fn mark(&self, node: &str, away: bool) -> anyhow::Result<()> {
+        let script = if away {
+            format!(
+                "mkdir -p {} && : > {AWAY}",
+                AWAY.rsplit_once('/').map_or("/", |(parent, _)| parent)
+            )
+        } else {
+            format!("rm -f {AWAY}")
+        };
+        self.ssh.run(node, &["sh", "-c", &script], None).map(drop)
+    }
+
+    fn was_added(&self, node: &str) -> bool {
+        let added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
+        added.contains(node)
+    }
+
+    /// Puts the system of before in place again, unless the machine has done so by itself.
+    fn go_back(&self, node: &str, stop: &[&str]) -> anyhow::Result<()> {
+        let script = format!("readlink {PREVIOUS}; readlink /run/current-system");
+        let deadline = Instant::now() + self.confirm_within + RETURN;
+        loop {
+            let seen = self.ssh.run_fresh(node, &["sh", "-c", &script]);
+            let back = match seen.as_deref().map(|text| text.lines().collect::<Vec<_>>()) {
+                Ok(links) => match links.as_slice() {
+                    [previous, current] if previous == current => return Ok(()),
+                    [previous, _] => self.switch(node, previous, stop, true),
+                    _ => bail!("{node} had no system before; it stays as it is"),
+                },
+                Err(_) => seen.map(drop),
+            };
+            match back {
+                Ok(()) => return Ok(()),
+                // It is out of reach, or about to go back.
+                Err(_) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Host for MachineHost<'_> {
+    fn reachable(&self, node: &str) -> anyhow::Result<()> {
+        ensure!(!self.gone.contains(node), "{node} is gone");
+        self.ssh.run(node, &["true"], None).map(drop)
+    }
+
+    fn run(&self, node: &str, argv: &[&str], input: Option<&str>) -> anyhow::Result<String> {
+        let program = self.program(node);
+        let argv: Vec<&str> = argv
+            .iter()
+            .map(|word| {
+                if *word == PROGRAM {
+                    program.as_str()
+                } else {
+                    word
+                }
+            })
+            .collect();
+        self.ssh.run(node, &argv, input)
+    }
+
+    fn haproxy(&self, node: &str, command: &str) -> anyhow::Result<String> {
+        if self.gone.contains(node) {
+            // Nobody has to be told, and nothing comes from there.
+            return Ok(String::new());
+        }
+        self.run(node, &[PROGRAM, "node", "haproxy", command], None)
+    }
+
+    /// From another node, as the stack's daemons accept connections from its subnet only.
+    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
+        let [balancers, apps, databases] =
+            [Tier::LoadBalancer, Tier::App, Tier::Database].map(|tier| self.new.tier(tier));
+        let port = port.to_string();
+        let address = address.to_string();
+        let mut last = None;
+        for place in databases
+            .chain(apps)
+            .chain(balancers)
+            .filter(|node| node.facts.address.to_string() != address)
+        {
+            let argv = [PROGRAM, "node", "get", &address, &port, path];
+            match self.run(place.name(), &argv, None) {
+                Ok(text) => return serde_json::from_str(&text).context("reading an answer"),
+                Err(error) if error.is::<Unreachable>() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.with_context(|| format!("no node is there to ask {address}"))?)
+    }
+
+    /// NixOS has given the files to the daemons' own checks when the systems were built, and each
+    /// system was compared with the topology.
+    fn validate(&self, _nodes: &[&str]) -> anyhow::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn add(&self, node: &str) -> anyhow::Result<()> {
+        let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
+        added.insert(node.to_owned());
+        drop(added);
+        let system = self.wanted.get(node);
+        let system = system.with_context(|| format!("there is no system for {node}"))?;
+        self.switch(node, system, &[], self.unfinished.contains(node))?;
+        self.systemctl(node, "start")?;
+        self.mark(node, false)
+    }
+
+    fn change(&self, node: &str, how: &[Action]) -> anyhow::Result<()> {
+        let system = self.wanted.get(node);
+        let system = system.with_context(|| format!("there is no system for {node}"))?;
+        self.switch(
+            node,
+            system,
+            &self.stopped_before(node, how)?,
+            self.unfinished.contains(node),
+        )
+    }
+
+    fn revert(&self, node: &str, how: &[Action]) -> anyhow::Result<()> {
+        self.go_back(node, &self.stopped_before(node, how)?)
+    }
+
+    fn remove(&self, node: &str) -> anyhow::Result<()> {
+        if self.gone.contains(node) {
+            return Ok(());
+        }
+        self.systemctl(node, "stop")?;
+        if self.was_added(node) {
+            // Whatever it was before, it was no part of the stack.
+            self.go_back(node, &[])?;
+            self.systemctl(node, "stop")?;
+        }
+        self.mark(node, true)
+    }
+
+    fn restore(&self, node: &str) -> anyhow::Result<()> {
+        self.systemctl(node, "start")?;
+        self.mark(node, false)
+    }
+
+    fn settle(&self, node: &str) -> anyhow::Result<()> {
+        if self.gone.contains(node) {
+            return Ok(());
+        }
+        self.run(node, &[PROGRAM, "node", "settle"], None).map(drop)
+    }
+
+    fn forget(&self, _node: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a system makes of its node; none where it is nothing of ours.
+pub(super) fn state(system: &System) -> anyhow::Result<Option<NodeState>> {
+    let Some(text) = &system.facts else {
+        return Ok(None);
+    };
+    let mut state = NodeState::of_facts(text)?;
+    for (path, sum) in state
+        .files
+        .iter_mut()
+        .filter(|(path, _)| *path != FACTS_FILE)
+    {
+        *sum = system.files.get(path).cloned().unwrap_or_default();
+    }
+    if state.tier() == Tier::App {
+        state
+            .files
+            .insert(APP_FILE.into(), system.app.clone().unwrap_or_default());
+    }
+    state
+        .files
+        .insert(SYSTEM_FILE.into(), system.path.clone().unwrap_or_default());
+    state.shell.push_str(&format!("\n{}", system.shell));
+    Ok(Some(state))
+}
+
+/// The app's code among the files of a node.
+const APP_FILE: &str = "gen-topology/app";
+/// The system among the files of a node: whatever else it changes.
+const SYSTEM_FILE: &str = "system";
+
+/// What the topology makes of a node before its system is built: what only that would tell stays.
+pub(super) fn on_paper(mut planned: NodeState, now: Option<&NodeState>) -> NodeState {
+    if let Some(now) = now {
+        let mut kept: BTreeMap<String, String> = now.files.clone();
+        kept.retain(|path, _| [APP_FILE, SYSTEM_FILE].contains(&path.as_str()));
+        planned.files.extend(kept);
+        let of_system = now.shell.split_once('\n').map_or("", |(_, rest)| rest);
+        planned.shell.push_str(&format!("\n{of_system}"));
+    }
+    planned
+}

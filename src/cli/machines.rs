@@ -1,0 +1,329 @@
+//! The stack's machines, as they are: `ssh`, `exec`, `logs` and `drift`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Output, Stdio};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
+
+use anyhow::{Context as _, anyhow};
+use serde::Serialize;
+
+use super::args::{DriftArgs, ExecArgs, Format, LogsArgs, SshArgs, WayArgs};
+use super::lab::listen_for_interrupts;
+use super::ui::{Tone, Ui, paint, table};
+use super::{Failure, Outcome, generate, source};
+use crate::deploy::{FACTS_FILE, NodeState};
+use crate::machines::{self, Machine, Settings, Ssh, Target};
+use crate::render::{FACTS, Rendered};
+use crate::topology::{Node, Selector, Tier, Topology};
+
+/// Machines that are asked at the same time.
+pub(super) const AT_ONCE: usize = 16;
+
+/// The way to all machines of a topology. From now on Ctrl-C lets the command in hand end
+/// (it ends `ssh`, too, where that is in the terminal's foreground), so that nothing stays behind.
+pub(super) fn way(topology: &Topology, args: &WayArgs) -> anyhow::Result<Ssh> {
+    listen_for_interrupts()?;
+    let targets: Vec<Target> = topology.nodes().iter().map(target).collect();
+    let settings = Settings {
+        user: args.user.clone(),
+        options: args.options.clone(),
+    };
+    Ssh::new(&targets, &settings)
+}
+
+fn target(node: &Node) -> Target {
+    Target {
+        name: node.name.to_string(),
+        address: node.address,
+    }
+}
+
+/// The nodes that are meant; all unless told.
+pub(super) fn chosen<'t>(
+    topology: &'t Topology,
+    on: Option<&Selector>,
+) -> anyhow::Result<Vec<&'t Node>> {
+    match on {
+        Some(selector) => Ok(selector.nodes(topology)?),
+        None => Ok(topology.nodes().iter().collect()),
+    }
+}
+
+fn named(name: &str) -> Result<Selector, Failure> {
+    name.parse().map_err(Failure::Usage)
+}
+
+/// `ssh NODE [-- COMMAND]`.
+pub(super) fn ssh(file: Option<&Path>, args: &SshArgs, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let nodes = chosen(&topology, Some(&named(&args.node)?))?;
+    let [node] = nodes.as_slice() else {
+        return Err(Failure::Usage(format!(
+            "`{}` means {} nodes; `gen-topology exec --on` runs a command on several",
+            args.node,
+            nodes.len()
+        )));
+    };
+    let ssh = way(&topology, &args.way)?;
+    let argv: Vec<&str> = args.command.iter().map(String::as_str).collect();
+    // Not `exec`: the file of options has to be there as long as ssh is, and to go afterwards.
+    let mut command = ssh.for_person(node.name.as_str(), &argv);
+    let status = command.status().context("starting ssh")?;
+    match status.code() {
+        Some(0) => Ok(()),
+        code => Err(Failure::Status(
+            code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
+        )),
+    }
+}
+
+/// `exec --on NODES -- COMMAND`.
+pub(super) fn exec(file: Option<&Path>, args: &ExecArgs, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let nodes = chosen(&topology, args.on.as_ref())?;
+    let ssh = way(&topology, &args.way)?;
+    let argv: Vec<&str> = args.command.iter().map(String::as_str).collect();
+    let commands: Vec<(&Node, Vec<&str>)> =
+        nodes.iter().map(|node| (*node, argv.clone())).collect();
+    everywhere(&ssh, &commands, ui)
+}
+
+/// `logs [NODES]`.
+pub(super) fn logs(file: Option<&Path>, args: &LogsArgs, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let nodes = chosen(&topology, args.nodes.as_ref())?;
+    let ssh = way(&topology, &args.way)?;
+    let lines = args.lines.to_string();
+    let journal = |node: &Node| {
+        let mut argv = vec![
+            "journalctl",
+            "--no-pager",
+            "--quiet",
+            "--output=short-iso",
+            "--lines",
+            &lines,
+        ];
+        if args.follow {
+            argv.push("--follow");
+        }
+        argv.extend(units(node.tier).iter().flat_map(|unit| ["--unit", *unit]));
+        argv
+    };
+    let commands: Vec<(&Node, Vec<&str>)> =
+        nodes.iter().map(|node| (*node, journal(node))).collect();
+    everywhere(&ssh, &commands, ui)
+}
+
+/// The services of a tier, in the order in which they are stopped.
+pub(super) fn units(tier: Tier) -> &'static [&'static str] {
+    match tier {
+        Tier::LoadBalancer => &["keepalived", "haproxy"],
+        Tier::App => &["supervisord", "nginx"],
+        Tier::Database => &["reconcile-database", "mongod"],
+    }
+}
+
+/// A line of a command's output on one node.
+struct Line {
+    node: usize,
+    is_error: bool,
+    text: String,
+}
+
+/// Runs a command on each node at the same time, prints what they say as they say it, and
+/// ends with the worst exit code.
+fn everywhere(ssh: &Ssh, commands: &[(&Node, Vec<&str>)], ui: &mut Ui) -> Outcome {
+    let interrupted = listen_for_interrupts()?;
+    let width = commands
+        .iter()
+        .map(|(node, _)| node.name.as_str().len())
+        .max()
+        .unwrap_or(0);
+    let prefix = |node: usize| match commands {
+        [_] => String::new(),
+        many => paint(
+            Tone::Quiet,
+            &format!("{:width$} | ", many[node].0.name.as_str()),
+        ),
+    };
+    let mut children: Vec<(usize, Child)> = Vec::new();
+    let (sender, lines) = channel::<Line>();
+    for (index, (node, argv)) in commands.iter().enumerate() {
+        let mut command = ssh.command(node.name.as_str(), argv);
+        let command = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("starting ssh")?;
+        forward(index, false, child.stdout.take(), &sender);
+        forward(index, true, child.stderr.take(), &sender);
+        children.push((index, child));
+    }
+    drop(sender);
+    // What ssh itself says is told as a sentence, behind what the commands say.
+    let mut errors: BTreeMap<usize, String> = BTreeMap::new();
+    for line in lines {
+        if line.is_error {
+            errors
+                .entry(line.node)
+                .or_default()
+                .push_str(&format!("{}\n", line.text));
+            ui.warn(&format!("{}{}", prefix(line.node), line.text));
+        } else {
+            ui.data(&format!("{}{}", prefix(line.node), line.text))?;
+        }
+    }
+    if interrupted.load(Ordering::SeqCst) {
+        for (_, mut child) in children {
+            // Gone already, unless only this process was told.
+            let _ = child.kill().and_then(|()| child.wait());
+        }
+        return Err(Failure::Interrupted("the commands were ended".into()));
+    }
+    let mut worst = 0;
+    for (index, mut child) in children {
+        let status = child.wait().context("waiting for ssh")?;
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+            .unwrap_or(1);
+        worst = worst.max(code);
+        let output = Output {
+            status,
+            stdout: Vec::new(),
+            stderr: errors.remove(&index).unwrap_or_default().into_bytes(),
+        };
+        if let Some(error) = ssh.refusal(commands[index].0.name.as_str(), &output) {
+            ui.error(&error.into());
+        }
+    }
+    match worst {
+        0 => Ok(()),
+        code => Err(Failure::Status(u8::try_from(code).unwrap_or(1))),
+    }
+}
+
+fn forward(
+    node: usize,
+    is_error: bool,
+    from: Option<impl Read + Send + 'static>,
+    to: &Sender<Line>,
+) {
+    let to = to.clone();
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from?);
+        let mut bytes = Vec::new();
+        while from
+            .read_until(b'\n', &mut bytes)
+            .is_ok_and(|read| read > 0)
+        {
+            let text = String::from_utf8_lossy(&bytes)
+                .trim_end_matches(['\n', '\r'])
+                .to_owned();
+            to.send(Line {
+                node,
+                is_error,
+                text,
+            })
+            .ok()?;
+            bytes.clear();
+        }
+        Some(())
+    });
+}
+
+/// A file of a node that is not what the topology says.
+#[derive(Debug, Serialize)]
+struct Difference {
+    node: String,
+    file: String,
+    /// `changed` or `missing`.
+    what: &'static str,
+}
+
+/// `drift`.
+pub(super) fn drift(file: Option<&Path>, args: &DriftArgs, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let rendered = generate::rendered(&topology)?;
+    let nodes = chosen(&topology, args.on.as_ref())?;
+    let ssh = way(&topology, &args.way)?;
+    let files = paths(&rendered);
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let looks = machines::in_parallel(&nodes, AT_ONCE, |node| {
+        machines::look(&ssh, node.name.as_str(), &files)
+    });
+    let mut differences = Vec::new();
+    let mut unreachable = 0;
+    for (node, machine) in nodes.iter().zip(looks) {
+        let wanted = rendered
+            .iter()
+            .find(|rendered| rendered.node == node.name.as_str());
+        match (machine, wanted) {
+            (Ok(machine), Some(wanted)) => differences.extend(difference(wanted, &machine)?),
+            (Err(error), _) => {
+                unreachable += 1;
+                ui.error(&error);
+            }
+            (Ok(_), None) => {}
+        }
+    }
+    if args.format == Format::Json {
+        ui.json(&differences)?;
+    } else if !differences.is_empty() {
+        let row = |it: &Difference| vec![it.node.clone(), it.what.to_owned(), it.file.clone()];
+        let rows: Vec<Vec<String>> = differences.iter().map(row).collect();
+        ui.data(&table(&["NODE", "WHAT", "FILE"], &rows))?;
+    }
+    if unreachable > 0 {
+        return Err(anyhow!("{unreachable} of {} nodes could not be asked", nodes.len()).into());
+    }
+    if differences.is_empty() {
+        ui.say(&format!(
+            "{} nodes have what the topology says",
+            nodes.len()
+        ));
+        return Ok(());
+    }
+    ui.say("`gen-topology plan --against machines` tells what bringing them back would do");
+    Err(Failure::Differs)
+}
+
+/// Every file below `/etc` that any node has rendered.
+pub(super) fn paths(rendered: &[Rendered]) -> BTreeSet<String> {
+    let files = rendered.iter().flat_map(|node| node.files.keys());
+    files
+        .filter_map(|path| Some(path.strip_prefix("etc/")?.to_owned()))
+        .collect()
+}
+
+fn difference(wanted: &Rendered, machine: &Machine) -> anyhow::Result<Vec<Difference>> {
+    let facts = wanted.files.get(FACTS).context("a node without facts")?;
+    let planned = NodeState::of_facts(facts)?;
+    let system = &machine.system;
+    let node = wanted.node.clone();
+    let one = |file: &str, what| Difference {
+        node: node.clone(),
+        file: format!("/etc/{file}"),
+        what,
+    };
+    let mut differences = Vec::new();
+    for (path, sum) in planned.files.iter().filter(|(path, _)| *path != FACTS_FILE) {
+        match system.files.get(path) {
+            Some(found) if found == sum => {}
+            Some(_) => differences.push(one(path, "changed")),
+            None => differences.push(one(path, "missing")),
+        }
+    }
+    let has = system.facts.as_deref().map(NodeState::of_facts);
+    match has {
+        Some(Ok(has))
+            if serde_json::to_value(&has.facts)? == serde_json::to_value(&planned.facts)? => {}
+        Some(_) => differences.push(one(FACTS_FILE, "changed")),
+        None => differences.push(one(FACTS_FILE, "missing")),
+    }
+    Ok(differences)
+}

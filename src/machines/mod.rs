@@ -1,0 +1,13 @@
+//! The stack's machines, reached by the user's own `ssh`: commands on them ([`Ssh`]),
+//! what they run ([`look()`]), and systems for them ([`closures`]).
+//!
+//! It knows no plan and no engine. `cli/machine_host.rs` makes a `deploy::Host` of it.
+
+pub mod closures;
+mod lock;
+mod look;
+mod ssh;
+
+pub use lock::{Lock, lock};
+pub use look::{Machine, System, in_parallel, look, system};
+pub use ssh::{Settings, Ssh, Target, Unreachable};
