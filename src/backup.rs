@@ -28,6 +28,10 @@ const MANIFEST: &str = "backup.json";
 /// Documents written at the same time.
 const BATCH: usize = 500;
 
+/// What is said where the data are spread over several replica sets.
+pub const SHARDED: &str = "the data are spread over several shards, and this copies one replica set: take a copy of a sharded \
+     stack through mongos, with the balancer stopped; see \"Backups\" in docs/database.md";
+
 /// What a backup holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {

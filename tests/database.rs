@@ -7,6 +7,9 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 #![expect(clippy::print_stdout, reason = "shown when a test fails")]
 
+mod router;
+mod sharding;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -151,6 +154,8 @@ impl Cluster {
         };
         let set = ReplicaSet {
             name: "rs0".into(),
+            role: None,
+            cluster: None,
             application_database: "web".into(),
             election_timeout_ms: 2000,
             heartbeat_interval_ms: 500,

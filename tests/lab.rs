@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use std::time::{Duration, Instant};
 
+use gen_topology::exec;
 use serde_json::Value;
 
 use crate::common::lab::{Bench, cache, processes};
@@ -652,4 +653,124 @@ fn the_demonstration_keeps_its_promises() {
 fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id");
     id.stdout == b"0\n"
+}
+
+/// A sharded stack small enough for two processors: one database in each shard.
+fn small_shards(bench: &Bench) {
+    let text = fs::read_to_string(bench.topology()).expect("a topology");
+    fs::write(
+        bench.topology(),
+        text.replace("\"name\": \"sharded\"", "\"name\": \"shards\""),
+    )
+    .expect("a topology");
+    bench.expect(&["scale", "shards=2", "members=1", "config-servers=3"], 0);
+}
+
+#[test]
+fn databases_of_a_sharded_stack_run_in_their_roles() {
+    let test = "databases_of_a_sharded_stack_run_in_their_roles";
+    let Some(bench) = Bench::new(test, "examples/sharded.json") else {
+        return;
+    };
+    small_shards(&bench);
+    if exec::find("mongos").is_none() {
+        let said = bench.expect(&["lab", "up"], 1);
+        assert!(said.contains("mongos is missing here"), "{said}");
+        assert!(said.contains("lab up --databases"), "{said}");
+        assert!(bench.anchor("shards").is_none());
+    }
+    let said = bench.expect(&["lab", "up", "--databases"], 0);
+    assert!(
+        said.contains("each replica set has a primary and its users"),
+        "{said}"
+    );
+    let status = bench.status();
+    let nodes = status["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 5);
+    let mut primaries = Vec::new();
+    for node in nodes {
+        let notes: Vec<&str> = node["notes"]
+            .as_array()
+            .expect("notes")
+            .iter()
+            .filter_map(|note| note.as_str())
+            .collect();
+        assert_eq!(node["ready"], true, "{node}");
+        if notes.contains(&"primary") {
+            primaries.push(notes[0].to_owned());
+        }
+        // mongod itself was told its role.
+        let role = if node["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("config"))
+        {
+            "configsvr"
+        } else {
+            "shardsvr"
+        };
+        let name = node["name"].as_str().expect("a name");
+        let said = bench.expect(
+            &["lab", "exec", name, "cat", "/var/log/mongodb/mongod.log"],
+            0,
+        );
+        assert!(
+            said.contains(&format!("\"clusterRole\":\"{role}\"")),
+            "{name} is no {role}"
+        );
+    }
+    primaries.sort();
+    assert_eq!(primaries, ["config", "shard-1", "shard-2"]);
+    // The config servers have done what is possible without a router, and say what they wait for.
+    let argv = [
+        "lab",
+        "exec",
+        "config-1",
+        "/etc/gen-topology/gen-topology",
+        "node",
+        "reconcile-database",
+        "--patience",
+        "0",
+    ];
+    let said = bench.expect(&argv, 75);
+    assert!(said.contains("waiting for mongos of app-"), "{said}");
+    let said = bench.expect(&["lab", "backup", "copy"], 1);
+    assert!(said.contains("through mongos"), "{said}");
+    // A shard more; then it may go again, as it is none of the cluster's yet.
+    bench.expect(&["scale", "shards=3"], 0);
+    bench.expect(&["lab", "up", "--databases"], 0);
+    assert_eq!(bench.status()["nodes"].as_array().expect("nodes").len(), 6);
+    bench.expect(&["scale", "shards=2"], 0);
+    bench.expect(&["lab", "up", "--databases"], 0);
+    assert_eq!(bench.status()["nodes"].as_array().expect("nodes").len(), 5);
+    bench.expect(&["lab", "down"], 0);
+}
+
+#[test]
+fn a_sharded_stack_answers() {
+    let test = "a_sharded_stack_answers";
+    if exec::find("mongos").is_none() {
+        return not_run(&format!(
+            "{test}: no mongos on PATH, and no registry has one to fetch"
+        ));
+    }
+    let Some(bench) = Bench::new(test, "examples/sharded.json") else {
+        return;
+    };
+    small_shards(&bench);
+    bench.expect(&["lab", "up", "--wait"], 0);
+    let argv = [
+        "lab",
+        "exec",
+        "config-1",
+        "/etc/gen-topology/gen-topology",
+        "node",
+        "reconcile-database",
+    ];
+    let said = bench.expect(&argv, 0);
+    assert!(
+        said.contains("the cluster is as it should be: 2 shards"),
+        "{said}"
+    );
+    bench.expect(&["lab", "load", "--rate", "50", "--requests", "500"], 0);
+    bench.expect(&["lab", "down"], 0);
 }

@@ -57,7 +57,11 @@ pub fn put_back(
 
 fn set_of(facts: &NodeFacts) -> anyhow::Result<&ReplicaSet> {
     let set = facts.database.as_deref();
-    set.with_context(|| format!("{} is no database", facts.name))
+    let set = set.with_context(|| format!("{} is no database", facts.name))?;
+    if set.role.is_some() {
+        bail!("{}", backup::SHARDED);
+    }
+    Ok(set)
 }
 
 fn own(facts: &NodeFacts, set: &ReplicaSet) -> anyhow::Result<String> {

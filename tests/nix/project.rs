@@ -52,7 +52,7 @@ fn the_template_is_a_whole_project() {
 /// The topologies that we ship and that no other test evaluates.
 #[test]
 fn every_example_is_a_whole_project() {
-    for name in ["large", "single"] {
+    for name in ["large", "sharded", "single"] {
         let topology = read(&format!("examples/{name}.json"));
         let project = project(&topology.replace("\"../app\"", "\"./app\""));
         let Some(output) = evaluate_project(&project) else {
@@ -62,6 +62,40 @@ fn every_example_is_a_whole_project() {
         let seen = json(&output);
         assert_eq!(keys(&seen["toplevels"]), keys(&wanted["nodes"]), "{name}");
     }
+}
+
+/// Each app server of a sharded stack has a router, with the key that only it may read, and
+/// the databases are as they always are.
+#[test]
+fn app_servers_of_a_sharded_stack_route() {
+    let topology = read("examples/sharded.json");
+    let project = project(&topology.replace("\"../app\"", "\"./app\""));
+    let Some(output) = evaluate_project(&project) else {
+        return;
+    };
+    let hosts = &json(&output)["hosts"];
+    for node in ["app-1", "app-2"] {
+        let host = &hosts[node];
+        let source = host["etc"]["mongos.conf"].as_str().unwrap_or_default();
+        assert!(source.ends_with(&format!("hosts/{node}/etc/mongos.conf")));
+        let unit = &host["units"]["mongos"];
+        let said = unit.to_string();
+        for words in [
+            "/bin/mongos --config /etc/mongos.conf",
+            "/var/lib/gen-topology/secrets/database-key",
+            "supervisord.service",
+        ] {
+            assert!(said.contains(words), "{node}: no {words} in {said}");
+        }
+        let rules = host["firewall"].as_str().unwrap_or_default();
+        assert!(rules.contains("--dport 27017 "), "{node}: {rules}");
+        let app = host["units"]["supervisord"].to_string();
+        assert!(!app.contains("database-key"), "{node}: {app}");
+    }
+    for node in ["lb-1", "db-1", "config-1"] {
+        assert!(hosts[node]["units"]["mongos"].is_null(), "{node}");
+    }
+    assert!(!hosts["config-1"]["units"]["reconcile-database"].is_null());
 }
 
 /// What is done to a project.

@@ -7,7 +7,7 @@
 use anyhow::Context as _;
 use mongodb::bson::{Bson, Document, doc};
 
-use crate::config::{Member, ReplicaSet};
+use crate::config::{Member, ReplicaSet, SetRole};
 use crate::health::mongo::number;
 
 /// `MongoDB` takes no more voting members, and no more members.
@@ -186,7 +186,12 @@ pub(super) fn hindrance(change: &Change, wanted: &ReplicaSet, seen: &[Seen]) -> 
 pub(super) fn initial(wanted: &ReplicaSet) -> Document {
     let members = wanted.members.iter().zip(0..);
     let members = members.map(|(member, id)| entry(id, member)).collect();
-    doc! { "_id": &wanted.name, "members": array(members), "settings": settings(wanted) }
+    let mut config =
+        doc! { "_id": &wanted.name, "members": array(members), "settings": settings(wanted) };
+    if wanted.role == Some(SetRole::Config) {
+        config.insert("configsvr", true);
+    }
+    config
 }
 
 /// The configuration that is left of one when only `survivors` are.
@@ -261,6 +266,8 @@ mod tests {
         });
         ReplicaSet {
             name: "rs0".into(),
+            role: None,
+            cluster: None,
             application_database: "web".into(),
             election_timeout_ms: 2000,
             heartbeat_interval_ms: 500,
