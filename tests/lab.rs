@@ -679,7 +679,7 @@ fn databases_of_a_sharded_stack_run_in_their_roles() {
         assert!(said.contains("lab up --databases"), "{said}");
         assert!(bench.anchor("shards").is_none());
     }
-    let said = bench.expect(&["lab", "up", "--databases"], 0);
+    let said = bench.expect(&["lab", "up", "--databases", "--wait"], 0);
     assert!(
         said.contains("each replica set has a primary and its users"),
         "{said}"
@@ -737,10 +737,10 @@ fn databases_of_a_sharded_stack_run_in_their_roles() {
     assert!(said.contains("through mongos"), "{said}");
     // A shard more; then it may go again, as it is none of the cluster's yet.
     bench.expect(&["scale", "shards=3"], 0);
-    bench.expect(&["lab", "up", "--databases"], 0);
+    bench.expect(&["lab", "up", "--databases", "--wait"], 0);
     assert_eq!(bench.status()["nodes"].as_array().expect("nodes").len(), 6);
     bench.expect(&["scale", "shards=2"], 0);
-    bench.expect(&["lab", "up", "--databases"], 0);
+    bench.expect(&["lab", "up", "--databases", "--wait"], 0);
     assert_eq!(bench.status()["nodes"].as_array().expect("nodes").len(), 5);
     bench.expect(&["lab", "down"], 0);
 }
