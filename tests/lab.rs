@@ -650,7 +650,7 @@ fn the_demonstration_keeps_its_promises() {
     Leftovers::none_since(&before, &bench);
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id");
     id.stdout == b"0\n"
 }
@@ -771,6 +771,81 @@ fn a_sharded_stack_answers() {
         said.contains("the cluster is as it should be: 2 shards"),
         "{said}"
     );
-    bench.expect(&["lab", "load", "--rate", "50", "--requests", "500"], 0);
+    add_entries(&bench, "app-1", 40);
     bench.expect(&["lab", "down"], 0);
+}
+
+#[test]
+fn a_backup_of_a_lab_brings_back_what_was_there() {
+    let test = "a_backup_of_a_lab_brings_back_what_was_there";
+    let Some(bench) = Bench::new(test, "topology.json") else {
+        return;
+    };
+    bench.expect(&["lab", "up", "--wait"], 0);
+    // Entries to be copied, and some that come later.
+    add_entries(&bench, "node-2", 40);
+    let said = bench.expect(&["lab", "backup", "monday"], 0);
+    assert!(
+        said.contains("put back into a scratch mongod and counted"),
+        "{said}"
+    );
+    let count = |said: &str| -> u64 {
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let at = words
+            .iter()
+            .position(|word| *word == "documents")
+            .expect("a count");
+        words[at - 1].parse().expect("a number")
+    };
+    let copied = count(&said);
+    assert!(copied > 0, "{said}");
+    let manifest = fs::read_to_string(bench.directory.path().join("monday/backup.json"));
+    assert!(manifest.expect("a manifest").contains("\"entries\""));
+    let said = bench.expect(&["lab", "backup", "monday"], 1);
+    assert!(said.contains("is there already"), "{said}");
+    add_entries(&bench, "node-2", 5);
+    let said = bench.expect(&["lab", "restore", "monday"], 1);
+    assert!(
+        said.contains("holds something; nothing was changed"),
+        "{said}"
+    );
+    let said = bench.expect(&["lab", "restore", "monday", "--overwrite"], 0);
+    assert_eq!(count(&said), copied, "{said}");
+    let said = bench.expect(&["lab", "backup", "tuesday"], 0);
+    assert_eq!(count(&said), copied, "{said}");
+    // As a machine would do it, in a node of the lab.
+    let node = [
+        "lab",
+        "exec",
+        "node-3",
+        "/etc/gen-topology/gen-topology",
+        "node",
+    ];
+    let said = bench.expect(
+        &[&node[..], &["backup", "/var/lib/mongodb/copy"]].concat(),
+        0,
+    );
+    assert_eq!(count(&said), copied, "{said}");
+    let restore = ["restore", "/var/lib/mongodb/copy", "--overwrite"];
+    let said = bench.expect(&[&node[..], &restore].concat(), 0);
+    assert!(
+        said.contains(&format!("put back {copied} documents")),
+        "{said}"
+    );
+    bench.expect(&["lab", "down"], 0);
+}
+
+/// Stores so many entries through the virtual IP, from a node that has Python.
+#[track_caller]
+fn add_entries(bench: &Bench, node: &str, count: u32) {
+    let script = format!(
+        "import json, urllib.request as r\n\
+         for n in range({count}):\n    \
+             data = json.dumps({{'text': 'entry %d' % n}}).encode()\n    \
+             headers = {{'Content-Type': 'application/json'}}\n    \
+             question = r.Request('http://10.20.0.10/api/entries', data, headers)\n    \
+             assert r.urlopen(question, timeout=20).status == 201\n"
+    );
+    let python = "/etc/gen-topology/python/bin/python";
+    bench.expect(&["lab", "exec", node, python, "-c", &script], 0);
 }

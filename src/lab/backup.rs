@@ -28,8 +28,8 @@ impl Lab {
             .or_else(|| self.database_that_is(Role::Primary))
             .context("no database can be read")?;
         let member = self.mongod_as(node, Kind::Application)?;
-        backup::take(&member, &application_database(node)?, directory)?;
-        let manifest = backup::verify(&mongod, directory).context("trying the copy")?;
+        let database = application_database(node)?;
+        let manifest = backup::take(&member, &database, directory, Some(&mongod))?;
         Ok((manifest, node.name.clone()))
     }
 

@@ -26,11 +26,7 @@ pub fn take(
 ) -> anyhow::Result<Manifest> {
     let set = set_of(facts)?;
     let member = login(secrets, &own(facts, set)?)?;
-    let manifest = backup::take(&member, &set.application_database, directory)?;
-    match mongod {
-        Some(mongod) => backup::verify(mongod, directory).context("trying the copy"),
-        None => Ok(manifest),
-    }
+    backup::take(&member, &set.application_database, directory, mongod)
 }
 
 /// Writes a copy back into the database that it is of.

@@ -312,6 +312,16 @@ mod tests {
     }
 
     #[test]
+    fn config_servers_are_marked_as_such() {
+        let mut servers = voters("abc");
+        assert!(!initial(&servers).contains_key("configsvr"));
+        servers.role = Some(SetRole::Shard);
+        assert!(!initial(&servers).contains_key("configsvr"));
+        servers.role = Some(SetRole::Config);
+        assert!(initial(&servers).get_bool("configsvr").unwrap());
+    }
+
+    #[test]
     fn grows_and_shrinks_one_member_at_a_time() {
         assert_eq!(way(&voters("a"), &voters("abc")), ["add b", "add c"]);
         assert_eq!(
