@@ -57,9 +57,16 @@ let
 
   app = lib.types.submodule {
     freeformType = json.type;
-    options.port = lib.mkOption {
-      type = lib.types.port;
-      description = "Port of nginx.";
+    options = {
+      port = lib.mkOption {
+        type = lib.types.port;
+        description = "Port of nginx.";
+      };
+      router_port = lib.mkOption {
+        type = lib.types.nullOr lib.types.port;
+        default = null;
+        description = "Port of mongos; sharded stacks only.";
+      };
     };
   };
 

@@ -16,6 +16,7 @@
     ./haproxy.nix
     ./keepalived.nix
     ./mongodb.nix
+    ./mongos.nix
     ./network.nix
     ./nginx.nix
     ./secrets.nix

@@ -19,6 +19,26 @@ let
   members = lib.filter (member: member.name == top.facts.name) (database.members or [ ]);
   port = lib.toInt (lib.last (lib.splitString ":" (lib.head members).host));
 
+  # A copy that fails or is not tried leaves nothing, so whatever is there is whole.
+  copy = pkgs.writeShellApplication {
+    name = "gen-topology-backup-database";
+    runtimeInputs = [
+      top.package
+      pkgs.coreutils
+    ];
+    text = ''
+      cd ${lib.escapeShellArg cfg.backup.directory}
+      gen-topology node backup "$(date --utc +%Y-%m-%dT%H-%M-%SZ)" \
+        --secrets "$CREDENTIALS_DIRECTORY" --mongod ${lib.getExe' cfg.package "mongod"}
+      # Only what such a copy looks like: its name, and the file that says what it holds.
+      for manifest in 20??-??-??T??-??-??Z/backup.json; do
+        dirname "$manifest"
+      done | head --lines=-${toString cfg.backup.keep} | while read -r old; do
+        rm --recursive "$old"
+      done
+    '';
+  };
+
   hardening = import ./hardening.nix // {
     CapabilityBoundingSet = "";
     RestrictAddressFamilies = [
@@ -54,6 +74,31 @@ in
         `gen-topology node reconcile-database`. Safe on every member at once and again and again.
       '';
     };
+
+    backup = {
+      schedule = lib.mkOption {
+        type = lib.types.nullOr lib.types.str;
+        default = null;
+        example = "03:00";
+        description = ''
+          When this node copies the application's data, as {manpage}`systemd.time(7)` has it; never if
+          null. One node of the replica set is enough, better not the one that is mostly primary. A
+          sharded stack is not copied by this.
+        '';
+      };
+
+      directory = lib.mkOption {
+        type = lib.types.str;
+        default = "/var/backup/gen-topology";
+        description = "Where the copies are, each in a directory with its time for a name. They are as secret as the data.";
+      };
+
+      keep = lib.mkOption {
+        type = lib.types.ints.positive;
+        default = 14;
+        description = "How many copies stay; older ones are removed after a new one has been made and tried.";
+      };
+    };
   };
 
   config = lib.mkIf (top.enable && cfg.enable) {
@@ -61,6 +106,10 @@ in
       {
         assertion = members != [ ];
         message = "services.gen-topology.mongodb: ${top.facts.name} is no member of `database.members` in its facts; is it a database in the topology file?";
+      }
+      {
+        assertion = cfg.backup.schedule == null || (database.role or null) == null;
+        message = "services.gen-topology.mongodb.backup: the data of a sharded stack are on several replica sets, which this does not copy; see \"Backups\" in docs/database.md.";
       }
       {
         assertion = !config.services.mongodb.enable;
@@ -176,6 +225,35 @@ in
           "@system-service"
           "~@privileged"
         ];
+      };
+    };
+
+    systemd.services.backup-database = lib.mkIf (cfg.backup.schedule != null) {
+      description = "Copy of the application's data";
+      startAt = cfg.backup.schedule;
+      wants = [ "network-online.target" ];
+      after = [
+        "mongod.service"
+        "network-online.target"
+      ];
+
+      serviceConfig = hardening // {
+        Type = "oneshot";
+        ExecStart = lib.getExe copy;
+        LoadCredential = [ "application:${top.secrets.application}" ];
+        # Root: the copies are nobody else's.
+        ReadWritePaths = [ cfg.backup.directory ];
+        SystemCallFilter = [
+          "~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap"
+        ];
+      };
+    };
+
+    systemd.tmpfiles.settings."10-gen-topology" = lib.mkIf (cfg.backup.schedule != null) {
+      ${cfg.backup.directory}.d = {
+        mode = "0700";
+        user = "root";
+        group = "root";
       };
     };
 

@@ -31,7 +31,7 @@ in
         `gen-topology secrets list` shows.
       '';
     };
-    databaseKey = file "database-key" "Key that the members of the replica set know each other by. Databases only.";
+    databaseKey = file "database-key" "Key that the members of the replica set know each other by. Databases, and app servers of a sharded stack.";
     application = file "application" "User and password of the application, `user:password`. App servers and databases.";
     monitoring = file "monitoring" "User and password that see the state of the replica set. Databases only.";
     administration = file "administration" "User and password that change members and users. Databases only.";

@@ -28,6 +28,10 @@ const MANIFEST: &str = "backup.json";
 /// Documents written at the same time.
 const BATCH: usize = 500;
 
+/// What is said where the data are spread over several replica sets.
+pub const SHARDED: &str = "the data are spread over several shards, and this copies one replica set: take a copy of a sharded \
+     stack through mongos, with the balancer stopped; see \"Backups\" in docs/database.md";
+
 /// What a backup holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -77,21 +81,49 @@ impl Manifest {
     }
 }
 
-/// Copies a database from `member` into a new directory.
+/// Copies a database from `member` into a new directory. With a `mongod` the copy is restored
+/// into one of its own, and counted. Of a copy that fails nothing is left.
 ///
 /// # Errors
-/// If the directory is there already, the member can't be read, or it takes so long that
-/// the member does not remember the moment any more (five minutes, unless it was told otherwise).
-pub fn take(member: &Member, database: &str, directory: &Path) -> anyhow::Result<Manifest> {
-    if directory.exists() {
-        bail!("{} is there already; choose another", directory.display());
+/// If the directory is there already, the member can't be read, the count differs, or it takes
+/// so long that the member does not remember the moment any more (five minutes, unless it was
+/// told otherwise).
+pub fn take(
+    member: &Member,
+    database: &str,
+    directory: &Path,
+    mongod: Option<&Path>,
+) -> anyhow::Result<Manifest> {
+    make_new(directory)?;
+    let taken = copy(member, database, directory).and_then(|manifest| match mongod {
+        Some(mongod) => verify(mongod, directory).context("trying the copy"),
+        None => Ok(manifest),
+    });
+    if taken.is_err() {
+        // Without its manifest, which comes last, what can't be removed is no backup either.
+        let _ = fs::remove_file(directory.join(MANIFEST));
+        let _ = fs::remove_dir_all(directory);
     }
+    taken
+}
+
+/// Makes a directory that was not there.
+fn make_new(directory: &Path) -> anyhow::Result<()> {
+    let creating = || format!("creating {}", directory.display());
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent).with_context(creating)?;
+    }
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            bail!("{} is there already; choose another", directory.display())
+        }
+        made => made.with_context(creating),
+    }
+}
+
+fn copy(member: &Member, database: &str, directory: &Path) -> anyhow::Result<Manifest> {
     let files = directory.join(database);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&files)
-        .with_context(|| format!("creating {}", files.display()))?;
+    fs::create_dir(&files).with_context(|| format!("creating {}", files.display()))?;
     let source = member.client().database(database);
     let mut manifest = Manifest {
         version: 1,
@@ -130,9 +162,18 @@ pub fn take(member: &Member, database: &str, directory: &Path) -> anyhow::Result
         .and_then(|time| time.get_timestamp("clusterTime").ok())
         .map_or(0, |at| at.time);
     let text = serde_json::to_string_pretty(&manifest)? + "\n";
-    fs::write(directory.join(MANIFEST), text)
-        .with_context(|| format!("writing to {}", directory.display()))?;
+    write(&directory.join(MANIFEST), &text)?;
     Ok(manifest)
+}
+
+/// Writes a file down to the disk.
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    File::create(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// Collections that hold something of the application's; views and mongod's own do not.
@@ -176,8 +217,7 @@ fn describe(database: &Database, name: &str, files: &Path) -> anyhow::Result<()>
         "type": "collection",
     });
     let text = metadata.into_canonical_extjson().to_string();
-    let path = files.join(format!("{name}.metadata.json"));
-    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    write(&files.join(format!("{name}.metadata.json")), &text)
 }
 
 fn first_batch(answer: &Document) -> Vec<Document> {
@@ -318,10 +358,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 /// Restores a backup into a mongod of its own, which nobody else reaches, and counts.
-///
-/// # Errors
-/// If mongod does not start, or what it holds then is not what was copied.
-pub fn verify(mongod: &Path, directory: &Path) -> anyhow::Result<Manifest> {
+fn verify(mongod: &Path, directory: &Path) -> anyhow::Result<Manifest> {
     let scratch = Scratch::start(mongod)?;
     let member = scratch.member()?;
     let manifest = put_back(&member, directory, false)?;

@@ -70,10 +70,12 @@ impl Kind {
         }
     }
 
-    /// What nodes of a tier have to know.
-    pub fn of(tier: Tier) -> &'static [Kind] {
+    /// What nodes of a tier have to know. A node that runs mongos, the router of a sharded
+    /// stack, is known to the databases by their key.
+    pub fn of(tier: Tier, routes: bool) -> &'static [Kind] {
         match tier {
             Tier::LoadBalancer => &[],
+            Tier::App if routes => &[Kind::DatabaseKey, Kind::Application],
             Tier::App => &[Kind::Application],
             Tier::Database => &Self::ALL,
         }
@@ -259,15 +261,15 @@ impl Secrets {
         Ok(entries.into_iter().map(|entry| entry.secret).collect())
     }
 
-    /// Gives a node of `tier` its part: the files that its tier needs, and no others.
+    /// Gives a node its part: the files of these kinds, and no others.
     ///
     /// # Errors
     /// If one is missing, or can't be written.
-    pub fn give(&self, tier: Tier, node: &Self) -> anyhow::Result<()> {
+    pub fn give(&self, kinds: &[Kind], node: &Self) -> anyhow::Result<()> {
         node.make_directory()?;
         for kind in Kind::ALL {
             let target = node.path(kind);
-            if !Kind::of(tier).contains(&kind) {
+            if !kinds.contains(&kind) {
                 if target.exists() {
                     fs::remove_file(&target)
                         .with_context(|| format!("removing {}", target.display()))?;
@@ -485,12 +487,16 @@ mod tests {
         let (guard, secrets) = secrets();
         secrets.init().unwrap();
         let node = Secrets::at(guard.path().join("node"));
-        secrets.give(Tier::Database, &node).unwrap();
+        secrets
+            .give(Kind::of(Tier::Database, false), &node)
+            .unwrap();
         assert_eq!(fs::read_dir(node.directory()).unwrap().count(), 4);
-        secrets.give(Tier::App, &node).unwrap();
+        secrets.give(Kind::of(Tier::App, false), &node).unwrap();
         let left: Vec<_> = fs::read_dir(node.directory()).unwrap().flatten().collect();
         assert!(left.len() == 1 && left[0].file_name() == "application");
-        secrets.give(Tier::LoadBalancer, &node).unwrap();
+        secrets
+            .give(Kind::of(Tier::LoadBalancer, false), &node)
+            .unwrap();
         assert_eq!(fs::read_dir(node.directory()).unwrap().count(), 0);
     }
 

@@ -4,13 +4,15 @@
 //! Everything follows from [`Requirement`]s: "writing needs 2 of these 3 nodes". A
 //! service survives while each of its requirements is met. Nodes that stand in the
 //! same requirements are alike, so that one failure of each kind, and one pair of
-//! each two kinds, speaks for all of them. Another kind of database only adds requirements.
+//! each two kinds, speaks for all of them. A sharded cluster has the requirements of each of
+//! its replica sets, the config servers' among them: without a majority of those, routers go on
+//! for a while, but none can start and no data can move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
-use crate::topology::{Name, Node, Tier, Topology};
+use crate::topology::{CONFIG_SET, DatabaseName, Name, Node, ReplicaSet, SetRole, Tier, Topology};
 
 /// What visitors want of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -46,7 +48,7 @@ struct Requirement {
     nodes: Vec<usize>,
     least: usize,
     /// One of the nodes, and several of them, in a sentence.
-    noun: [&'static str; 2],
+    noun: [String; 2],
 }
 
 /// What a topology's services require of its nodes.
@@ -62,20 +64,41 @@ fn requirements(topology: &Topology) -> Vec<Requirement> {
         services,
         nodes: places(&|node| node.tier == tier),
         least: 1,
-        noun: [tier.noun(1), tier.noun(2)],
+        noun: [tier.noun(1).into(), tier.noun(2).into()],
     };
-    let voters = places(&|node| node.voting == Some(true));
-    vec![
+    let mut all = vec![
         any(Tier::LoadBalancer, &Service::ALL),
         any(Tier::App, &Service::ALL),
-        any(Tier::Database, &[Service::Reading, Service::Writing]),
-        Requirement {
+    ];
+    for set in topology.replica_sets() {
+        let is_in = |node: &Node| set.nodes.iter().any(|member| member.name == node.name);
+        let voters = places(&|node| is_in(node) && node.voting == Some(true));
+        let noun = |count| noun(set.role, &set.name, count);
+        all.push(Requirement {
+            services: &[Service::Reading, Service::Writing],
+            nodes: places(&is_in),
+            least: 1,
+            noun: [1, 2].map(noun),
+        });
+        all.push(Requirement {
             services: &[Service::Writing],
             least: voters.len() / 2 + 1,
             nodes: voters,
-            noun: ["voting database", "voting databases"],
-        },
-    ]
+            noun: [1, 2].map(|count| format!("voting {}", noun(count))),
+        });
+    }
+    all
+}
+
+/// What databases of a set are called.
+fn noun(role: Option<SetRole>, set: &str, count: usize) -> String {
+    let database = Tier::Database.noun(count);
+    match (role, count) {
+        (None, _) => database.to_owned(),
+        (Some(SetRole::Shard), _) => format!("{database} of {set}"),
+        (Some(SetRole::Config), 1) => "config server".to_owned(),
+        (Some(SetRole::Config), _) => "config servers".to_owned(),
+    }
 }
 
 /// How much of a tier is left.
@@ -128,6 +151,9 @@ pub struct Kind {
     /// Databases only: whether they vote.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voting: Option<bool>,
+    /// Databases of a sharded stack only: the set that they are members of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_set: Option<DatabaseName>,
     /// The nodes, in file order.
     pub nodes: Vec<Name>,
     #[serde(skip)]
@@ -136,11 +162,15 @@ pub struct Kind {
 
 impl Kind {
     /// What `count` of them are called.
-    pub fn noun(&self, count: usize) -> &'static str {
-        match (self.voting, count) {
-            (Some(false), 1) => "non-voting database",
-            (Some(false), _) => "non-voting databases",
-            _ => self.tier.noun(count),
+    pub fn noun(&self, count: usize) -> String {
+        let noun = match self.replica_set.as_ref().map(DatabaseName::as_str) {
+            None => self.tier.noun(count).to_owned(),
+            Some(CONFIG_SET) => noun(Some(SetRole::Config), CONFIG_SET, count),
+            Some(set) => noun(Some(SetRole::Shard), set, count),
+        };
+        match self.voting {
+            Some(false) => format!("non-voting {noun}"),
+            _ => noun,
         }
     }
 }
@@ -189,6 +219,7 @@ impl<'t> Survival<'t> {
                 let kind = Kind {
                     tier,
                     voting,
+                    replica_set: node.replica_set.clone(),
                     nodes: Vec::new(),
                     places: Vec::new(),
                 };
@@ -314,24 +345,27 @@ impl<'t> Survival<'t> {
         }
     }
 
-    /// Sizes of tiers that would let every service survive the failure of any `count` nodes.
-    pub fn advice(&self, count: usize) -> Vec<(Tier, usize)> {
-        let size = |tier: Tier| self.topology.tier(tier).count();
-        let voters = self
-            .topology
-            .nodes()
-            .iter()
-            .filter(|node| node.voting == Some(true))
-            .count();
-        // A majority outlives `count` failures in 2 × count + 1; copies without a vote come on top.
-        let wanted = Tier::ALL.map(|tier| match tier {
-            Tier::Database => size(tier) + (2 * count + 1).saturating_sub(voters),
-            _ => size(tier).max(count + 1),
-        });
-        let pairs = Tier::ALL.into_iter().zip(wanted);
-        pairs
-            .filter(|(tier, wanted)| *wanted > size(*tier))
-            .collect()
+    /// Sizes, as `scale` takes them, that would let every service survive the failure of any
+    /// `count` nodes.
+    pub fn advice(&self, count: usize) -> Vec<(&'static str, usize)> {
+        let mut advice = Vec::new();
+        for tier in [Tier::LoadBalancer, Tier::App] {
+            if self.topology.tier(tier).count() <= count {
+                advice.push((tier.name(), count + 1));
+            }
+        }
+        let mut sizes: BTreeMap<Option<SetRole>, usize> = BTreeMap::new();
+        for set in self.topology.replica_sets() {
+            let largest = sizes.entry(set.role).or_default();
+            *largest = (*largest).max(missing_voters(&set, count));
+        }
+        let sizes = sizes.into_iter().filter(|(_, wanted)| *wanted > 0);
+        advice.extend(sizes.map(|(role, wanted)| match role {
+            None => (Tier::Database.name(), wanted),
+            Some(SetRole::Shard) => ("members", wanted),
+            Some(SetRole::Config) => ("config-servers", wanted),
+        }));
+        advice
     }
 
     fn case(&self, kinds: Vec<usize>) -> Case {
@@ -416,9 +450,19 @@ impl<'t> Survival<'t> {
     }
 }
 
+/// How many databases a set needs so that a majority outlives `count` failures; 0 if it has
+/// them. That takes 2 × count + 1 votes; copies without a vote come on top.
+fn missing_voters(set: &ReplicaSet<'_>, count: usize) -> usize {
+    let voters = set.nodes.iter().filter(|node| node.voting == Some(true));
+    match (2 * count + 1).saturating_sub(voters.count()) {
+        0 => 0,
+        more => set.nodes.len() + more,
+    }
+}
+
 impl Requirement {
     fn why(&self, left: usize) -> String {
-        let [one, several] = self.noun;
+        let [one, several] = &self.noun;
         match left {
             0 => format!("no {one} is left"),
             _ => format!(

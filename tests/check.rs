@@ -164,7 +164,12 @@ fn json_tells_places() {
 fn a_sound_file_has_no_problems() {
     let output = check(TOPOLOGY).exits(0);
     insta::assert_snapshot!(output.text());
-    for path in ["topology.json", "examples/ha.json", "examples/large.json"] {
+    for path in [
+        "topology.json",
+        "examples/ha.json",
+        "examples/large.json",
+        "examples/sharded.json",
+    ] {
         let environment = TestEnvironment::new();
         environment
             .run(&["check", "-f", &format!("{REPOSITORY}/{path}")])

@@ -7,6 +7,9 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 #![expect(clippy::print_stdout, reason = "shown when a test fails")]
 
+mod router;
+mod sharding;
+
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -24,6 +27,7 @@ use gen_topology::topology::Tier;
 use mongodb::bson::{Bson, Document, doc};
 
 use crate::common::not_run;
+use crate::lab::is_root;
 
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -151,6 +155,8 @@ impl Cluster {
         };
         let set = ReplicaSet {
             name: "rs0".into(),
+            role: None,
+            cluster: None,
             application_database: "web".into(),
             election_timeout_ms: 2000,
             heartbeat_interval_ms: 500,
@@ -919,4 +925,67 @@ fn a_backup_is_of_one_moment_and_restores_only_where_it_may() {
     fs::remove_file(directory.join("backup.json")).expect("a file");
     let refused = format!("{:#}", put_back(true).expect_err("a refusal"));
     assert!(refused.contains("no complete backup"), "{refused}");
+}
+
+/// What a backup leaves in a directory that is a disk of its own with so much room; and what it said.
+fn backup_on_a_disk_of(cluster: &Cluster, size: &str) -> Option<(Vec<String>, bool, String)> {
+    let root = cluster.directory.path();
+    let disk = root.join("disk");
+    fs::create_dir_all(&disk).expect("a directory");
+    let facts = serde_json::to_string(&cluster.facts(0, &[0])).expect("JSON");
+    fs::write(root.join("node.json"), facts).expect("a file");
+    let script = "mount -t tmpfs -o size=$0 tmpfs \"$1\" || exit 77; shift
+        \"$@\"; code=$?; find \"$DISK\" -mindepth 1; exit $code";
+    let mut command = Command::new("unshare");
+    if !is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .args(["--mount", "sh", "-c", script, size])
+        .arg(&disk);
+    command
+        .arg(crate::common::PROGRAM)
+        .args(["node", "--facts"]);
+    command
+        .arg(root.join("node.json"))
+        .arg("backup")
+        .arg(disk.join("copy"));
+    command.arg("--secrets").arg(cluster.secrets.directory());
+    let output = command.env("DISK", &disk).output().expect("unshare");
+    if output.status.code() == Some(77) {
+        not_run("no disk of its own can be mounted here");
+        return None;
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let left = text(&output.stdout).lines().map(str::to_owned).collect();
+    Some((left, output.status.success(), text(&output.stderr)))
+}
+
+#[test]
+fn a_backup_on_a_full_disk_leaves_nothing_that_looks_like_one() {
+    let Some(cluster) = Cluster::of(1) else {
+        return;
+    };
+    let client = cluster.client(&[0]);
+    let entries = client.database("web").collection::<Document>("entries");
+    let text = "x".repeat(100_000);
+    let documents = (0..30).map(|id| doc! { "_id": id, "text": &text });
+    entries.insert_many(documents).run().expect("a write");
+    for size in ["16k", "1m", "2m"] {
+        let Some((left, is_done, said)) = backup_on_a_disk_of(&cluster, size) else {
+            return;
+        };
+        assert!(
+            !is_done && said.contains("No space left on device"),
+            "{size}: {said}"
+        );
+        assert!(left.is_empty(), "{size}: {left:?}");
+    }
+    let Some((left, is_done, said)) = backup_on_a_disk_of(&cluster, "8m") else {
+        return;
+    };
+    assert!(
+        is_done && left.iter().any(|path| path.ends_with("/backup.json")),
+        "{said}"
+    );
 }

@@ -544,3 +544,91 @@ proptest! {
         }
     }
 }
+
+/// The databases of a topology, each with its address and its set.
+fn databases(text: &str) -> BTreeMap<String, (Ipv4Addr, String)> {
+    let environment = TestEnvironment::with(text);
+    let shown = environment.run(&["show", "--format", "json"]).exits(0);
+    let topology: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let nodes = topology["nodes"].as_array().unwrap().iter();
+    nodes
+        .filter(|node| node["tier"] == "database")
+        .map(|node| {
+            let text = |key: &str| node[key].as_str().unwrap_or_default().to_owned();
+            let address = text("address").parse().unwrap();
+            (text("name"), (address, text("replica_set")))
+        })
+        .collect()
+}
+
+#[test]
+fn shards_come_and_go_and_no_database_changes_its_set() {
+    let (output, sharded) = edited(TOPOLOGY, &["scale", "shards=1"]);
+    insta::assert_snapshot!(format!("{}\n{sharded}", output.text()));
+    let steps: [&[&str]; 6] = [
+        &["scale", "shards=3", "app=3"],
+        &["scale", "members=5"],
+        &["remove", "db-2", "db-3"],
+        &["add", "database", "--replica-set", "rs0", "--count", "2"],
+        &["scale", "config-servers=1", "members=3"],
+        &["scale", "shards=2"],
+    ];
+    let mut text = sharded;
+    for step in steps {
+        let before = databases(&text);
+        let (_, after) = edited(&text, step);
+        for (name, now) in databases(&after) {
+            let then = before.get(&name);
+            assert!(then.is_none_or(|then| *then == now), "{step:?}: {name}");
+        }
+        text = after;
+    }
+    let mut sizes: BTreeMap<String, usize> = BTreeMap::new();
+    for (_, (_, set)) in databases(&text) {
+        *sizes.entry(set).or_default() += 1;
+    }
+    let expected = [("config", 1), ("rs0", 3), ("shard-2", 3)];
+    assert_eq!(
+        sizes,
+        expected.map(|(set, size)| (set.to_owned(), size)).into()
+    );
+}
+
+#[test]
+fn databases_of_a_sharded_stack_say_their_set() {
+    let sharded = edited(TOPOLOGY, &["scale", "shards=2"]).1;
+    let said = refused(&sharded, &["add", "database"], 1);
+    assert!(
+        said.contains("say with `--replica-set` which set"),
+        "{said}"
+    );
+    let said = refused(&sharded, &["scale", "database=9"], 1);
+    assert!(said.contains("`scale` with shards, members"), "{said}");
+    let said = refused(
+        &sharded,
+        &["add", "database", "--replica-set", "shard-3"],
+        1,
+    );
+    assert!(said.contains("there are config, rs0, shard-2"), "{said}");
+    refused(&sharded, &["add", "app", "--replica-set", "rs0"], 64);
+    let said = refused(TOPOLOGY, &["scale", "members=5"], 1);
+    assert!(said.contains("this stack is not sharded"), "{said}");
+    refused(&sharded, &["scale", "shards=0"], 1);
+    refused(&sharded, &["scale", "members=2"], 3);
+    // A shard that has nobody left.
+    refused(&sharded, &["remove", "db-4", "db-5", "db-6"], 3);
+}
+
+#[test]
+fn a_sharded_stack_to_start_from() {
+    let environment = TestEnvironment::new();
+    environment
+        .run(&["init", "fresh", "--shards", "2"])
+        .exits(0);
+    let topology = environment.path("fresh/topology.json");
+    let file = topology.display().to_string();
+    let checked = environment
+        .run(&["-f", &file, "check", "--strict"])
+        .exits(0);
+    assert!(checked.stderr.contains("9 databases"), "{}", checked.text());
+}

@@ -270,3 +270,18 @@ fn a_rate_that_can_not_be_produced_is_not_blamed_on_the_stack() {
     );
     assert_eq!(output.status.code(), Some(6));
 }
+
+#[test]
+fn of_a_sharded_stack_nothing_is_predicted() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    environment.run(&["scale", "shards=2"]).exits(0);
+    let predicted = environment
+        .run(&["faults", "predict", "--format", "json"])
+        .exits(0);
+    let all: Vec<Value> = serde_json::from_str(&predicted.stdout).expect("JSON");
+    assert!(!all.is_empty());
+    for fault in all {
+        let why = fault["lacks"].as_str().unwrap_or_default();
+        assert!(why.contains("the databases are sharded"), "{fault}");
+    }
+}

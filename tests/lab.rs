@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use std::time::{Duration, Instant};
 
+use gen_topology::exec;
 use serde_json::Value;
 
 use crate::common::lab::{Bench, cache, processes};
@@ -649,7 +650,202 @@ fn the_demonstration_keeps_its_promises() {
     Leftovers::none_since(&before, &bench);
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let id = Command::new("id").arg("-u").output().expect("id");
     id.stdout == b"0\n"
+}
+
+/// A sharded stack small enough for two processors: one database in each shard.
+fn small_shards(bench: &Bench) {
+    let text = fs::read_to_string(bench.topology()).expect("a topology");
+    fs::write(
+        bench.topology(),
+        text.replace("\"name\": \"sharded\"", "\"name\": \"shards\""),
+    )
+    .expect("a topology");
+    bench.expect(&["scale", "shards=2", "members=1", "config-servers=3"], 0);
+}
+
+#[test]
+fn databases_of_a_sharded_stack_run_in_their_roles() {
+    let test = "databases_of_a_sharded_stack_run_in_their_roles";
+    let Some(bench) = Bench::new(test, "examples/sharded.json") else {
+        return;
+    };
+    small_shards(&bench);
+    if exec::find("mongos").is_none() {
+        let said = bench.expect(&["lab", "up"], 1);
+        assert!(said.contains("mongos is missing here"), "{said}");
+        assert!(said.contains("lab up --databases"), "{said}");
+        assert!(bench.anchor("shards").is_none());
+    }
+    let said = bench.expect(&["lab", "up", "--databases", "--wait"], 0);
+    assert!(
+        said.contains("each replica set has a primary and its users"),
+        "{said}"
+    );
+    let status = bench.status();
+    let nodes = status["nodes"].as_array().expect("nodes");
+    assert_eq!(nodes.len(), 5);
+    let mut primaries = Vec::new();
+    for node in nodes {
+        let notes: Vec<&str> = node["notes"]
+            .as_array()
+            .expect("notes")
+            .iter()
+            .filter_map(|note| note.as_str())
+            .collect();
+        assert_eq!(node["ready"], true, "{node}");
+        if notes.contains(&"primary") {
+            primaries.push(notes[0].to_owned());
+        }
+        // mongod itself was told its role.
+        let role = if node["name"]
+            .as_str()
+            .is_some_and(|name| name.starts_with("config"))
+        {
+            "configsvr"
+        } else {
+            "shardsvr"
+        };
+        let name = node["name"].as_str().expect("a name");
+        let said = bench.expect(
+            &["lab", "exec", name, "cat", "/var/log/mongodb/mongod.log"],
+            0,
+        );
+        assert!(
+            said.contains(&format!("\"clusterRole\":\"{role}\"")),
+            "{name} is no {role}"
+        );
+    }
+    primaries.sort();
+    assert_eq!(primaries, ["config", "shard-1", "shard-2"]);
+    // The config servers have done what is possible without a router, and say what they wait for.
+    let argv = [
+        "lab",
+        "exec",
+        "config-1",
+        "/etc/gen-topology/gen-topology",
+        "node",
+        "reconcile-database",
+        "--patience",
+        "0",
+    ];
+    let said = bench.expect(&argv, 75);
+    assert!(said.contains("waiting for mongos of app-"), "{said}");
+    let said = bench.expect(&["lab", "backup", "copy"], 1);
+    assert!(said.contains("through mongos"), "{said}");
+    // A shard more; then it may go again, as it is none of the cluster's yet.
+    bench.expect(&["scale", "shards=3"], 0);
+    bench.expect(&["lab", "up", "--databases", "--wait"], 0);
+    assert_eq!(bench.status()["nodes"].as_array().expect("nodes").len(), 6);
+    bench.expect(&["scale", "shards=2"], 0);
+    bench.expect(&["lab", "up", "--databases", "--wait"], 0);
+    assert_eq!(bench.status()["nodes"].as_array().expect("nodes").len(), 5);
+    bench.expect(&["lab", "down"], 0);
+}
+
+#[test]
+fn a_sharded_stack_answers() {
+    let test = "a_sharded_stack_answers";
+    if exec::find("mongos").is_none() {
+        return not_run(&format!(
+            "{test}: no mongos on PATH, and no registry has one to fetch"
+        ));
+    }
+    let Some(bench) = Bench::new(test, "examples/sharded.json") else {
+        return;
+    };
+    small_shards(&bench);
+    bench.expect(&["lab", "up", "--wait"], 0);
+    let argv = [
+        "lab",
+        "exec",
+        "config-1",
+        "/etc/gen-topology/gen-topology",
+        "node",
+        "reconcile-database",
+    ];
+    let said = bench.expect(&argv, 0);
+    assert!(
+        said.contains("the cluster is as it should be: 2 shards"),
+        "{said}"
+    );
+    add_entries(&bench, "app-1", 40);
+    bench.expect(&["lab", "down"], 0);
+}
+
+#[test]
+fn a_backup_of_a_lab_brings_back_what_was_there() {
+    let test = "a_backup_of_a_lab_brings_back_what_was_there";
+    let Some(bench) = Bench::new(test, "topology.json") else {
+        return;
+    };
+    bench.expect(&["lab", "up", "--wait"], 0);
+    // Entries to be copied, and some that come later.
+    add_entries(&bench, "node-2", 40);
+    let said = bench.expect(&["lab", "backup", "monday"], 0);
+    assert!(
+        said.contains("put back into a scratch mongod and counted"),
+        "{said}"
+    );
+    let count = |said: &str| -> u64 {
+        let words: Vec<&str> = said.split_whitespace().collect();
+        let at = words
+            .iter()
+            .position(|word| *word == "documents")
+            .expect("a count");
+        words[at - 1].parse().expect("a number")
+    };
+    let copied = count(&said);
+    assert!(copied > 0, "{said}");
+    let manifest = fs::read_to_string(bench.directory.path().join("monday/backup.json"));
+    assert!(manifest.expect("a manifest").contains("\"entries\""));
+    let said = bench.expect(&["lab", "backup", "monday"], 1);
+    assert!(said.contains("is there already"), "{said}");
+    add_entries(&bench, "node-2", 5);
+    let said = bench.expect(&["lab", "restore", "monday"], 1);
+    assert!(
+        said.contains("holds something; nothing was changed"),
+        "{said}"
+    );
+    let said = bench.expect(&["lab", "restore", "monday", "--overwrite"], 0);
+    assert_eq!(count(&said), copied, "{said}");
+    let said = bench.expect(&["lab", "backup", "tuesday"], 0);
+    assert_eq!(count(&said), copied, "{said}");
+    // As a machine would do it, in a node of the lab.
+    let node = [
+        "lab",
+        "exec",
+        "node-3",
+        "/etc/gen-topology/gen-topology",
+        "node",
+    ];
+    let said = bench.expect(
+        &[&node[..], &["backup", "/var/lib/mongodb/copy"]].concat(),
+        0,
+    );
+    assert_eq!(count(&said), copied, "{said}");
+    let restore = ["restore", "/var/lib/mongodb/copy", "--overwrite"];
+    let said = bench.expect(&[&node[..], &restore].concat(), 0);
+    assert!(
+        said.contains(&format!("put back {copied} documents")),
+        "{said}"
+    );
+    bench.expect(&["lab", "down"], 0);
+}
+
+/// Stores so many entries through the virtual IP, from a node that has Python.
+#[track_caller]
+fn add_entries(bench: &Bench, node: &str, count: u32) {
+    let script = format!(
+        "import json, urllib.request as r\n\
+         for n in range({count}):\n    \
+             data = json.dumps({{'text': 'entry %d' % n}}).encode()\n    \
+             headers = {{'Content-Type': 'application/json'}}\n    \
+             question = r.Request('http://10.20.0.10/api/entries', data, headers)\n    \
+             assert r.urlopen(question, timeout=20).status == 201\n"
+    );
+    let python = "/etc/gen-topology/python/bin/python";
+    bench.expect(&["lab", "exec", node, python, "-c", &script], 0);
 }

@@ -344,6 +344,7 @@ fn rendered() -> BTreeMap<String, String> {
         "topology.json",
         "examples/ha.json",
         "examples/large.json",
+        "examples/sharded.json",
         "examples/single.json",
     ] {
         let path = Path::new(REPOSITORY).join(example);
@@ -386,7 +387,7 @@ fn flat(blocks: &[keepalived::Block], found: &mut Vec<String>) {
 
 #[test]
 fn every_directive_of_our_own_files_is_seen() {
-    let (mut proxies, mut blocks, mut databases) = (0, 0, 0);
+    let (mut proxies, mut blocks, mut databases, mut routers) = (0, 0, 0, 0);
     for (name, text) in rendered() {
         if name.ends_with(render::HAPROXY) {
             let config = haproxy::Config::parse(&text).unwrap();
@@ -424,12 +425,28 @@ fn every_directive_of_our_own_files_is_seen() {
                 config.replica_set().is_some() && config.cache_size_gb().is_some(),
                 "{name}"
             );
+            let role = config.cluster_role();
+            let expected = match config.replica_set() {
+                Some("config") => Some("configsvr"),
+                Some(set) if set.starts_with("shard-") => Some("shardsvr"),
+                _ => None,
+            };
+            assert_eq!(role, expected, "{name}");
             databases += 1;
+        } else if name.ends_with(render::MONGOS) {
+            let config = mongod::Config::parse(&text).unwrap();
+            let servers = config.text("sharding.configDB").unwrap();
+            assert_eq!(
+                servers, "config/10.20.0.41:27017,10.20.0.42:27017,10.20.0.43:27017",
+                "{name}"
+            );
+            assert!(config.text("security.keyFile").is_some() && config.replica_set().is_none());
+            routers += 1;
         }
     }
     assert!(
-        proxies > 10 && blocks > 5 && databases > 5,
-        "{proxies} {blocks} {databases}"
+        proxies > 10 && blocks > 5 && databases > 5 && routers == 2,
+        "{proxies} {blocks} {databases} {routers}"
     );
 }
 

@@ -426,3 +426,19 @@ fn the_command_compares_with_hosts_and_writes_nothing() {
     work.write("topology.json", "{");
     work.run(&["plan"]).exits(3);
 }
+
+#[test]
+fn step_by_step_a_sharded_stack_is_refused() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    environment.run(&["generate"]).exits(0);
+    environment.run(&["scale", "shards=1"]).exits(0);
+    let said = environment.run(&["plan"]).exits(0);
+    assert!(
+        said.stdout
+            .contains("can't be applied: the databases are sharded"),
+        "{}",
+        said.text()
+    );
+    // New roles are a restart of each mongod, and of the app a new way to its database.
+    assert!(said.stdout.contains("restart mongod"), "{}", said.text());
+}

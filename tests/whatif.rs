@@ -119,7 +119,7 @@ proptest! {
         // What is advised for one failure, and for two, helps.
         for failures in [1, 2] {
             let advice = survival.advice(failures);
-            let size = |tier, now| advice.iter().find(|(of, _)| *of == tier).map_or(now, |(_, size)| *size);
+            let size = |tier: Tier, now| advice.iter().find(|(of, _)| *of == tier.name()).map_or(now, |(_, size)| *size);
             let databases = size(Tier::Database, 2 * half + 1 + copies);
             let larger = stack(size(Tier::LoadBalancer, balancers), size(Tier::App, apps), databases - copies, copies);
             let survival = Survival::of(&larger);
@@ -249,4 +249,36 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(output.stdout, "");
     }
     TestEnvironment::with("{").run(&["whatif"]).exits(3);
+}
+
+#[test]
+fn a_sharded_stack_needs_a_majority_of_each_of_its_sets() {
+    let environment = shipped("examples/sharded.json");
+    let output = environment.run(&["whatif", "--require", "n-2"]).exits(1);
+    insta::assert_snapshot!(output.text());
+    environment.run(&["whatif", "--require", "n-1"]).exits(0);
+    // One database of each set, and then a second one of the last shard.
+    let one_of_each = "db-1,db-4,db-7,config-1";
+    let whole = environment.run(&["whatif", "--fail", one_of_each]).exits(0);
+    assert!(!whole.stdout.contains("LOST"), "{}", whole.text());
+    let two = format!("{one_of_each},db-8");
+    let output = environment.run(&["whatif", "--fail", &two]).exits(0);
+    let lost = "writing  LOST: only 1 of 3 voting databases of shard-3 is left, and 2 are needed";
+    assert!(output.stdout.contains(lost), "{}", output.text());
+    let all = environment
+        .run(&["whatif", "--fail", "db-7,db-8,db-9"])
+        .exits(0);
+    let lost = "reading  LOST: no database of shard-3 is left";
+    assert!(all.stdout.contains(lost), "{}", all.text());
+    // What it says to do does it.
+    environment
+        .run(&[
+            "scale",
+            "load-balancer=3",
+            "app=3",
+            "config-servers=5",
+            "members=5",
+        ])
+        .exits(0);
+    environment.run(&["whatif", "--require", "n-2"]).exits(0);
 }

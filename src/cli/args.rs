@@ -168,6 +168,9 @@ pub(super) struct InitArgs {
     /// Name of the stack [default: the directory's name]
     #[arg(long)]
     pub name: Option<String>,
+    /// Spread the data over so many replica sets of three databases each
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=30))]
+    pub shards: Option<u16>,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -206,6 +209,9 @@ pub(super) struct AddArgs {
     /// How many nodes
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "name")]
     pub count: u16,
+    /// Databases of a sharded stack: the set that they become members of, `config` or a shard
+    #[arg(long, value_name = "SET")]
+    pub replica_set: Option<String>,
     #[command(flatten)]
     pub edit: EditArgs,
 }
@@ -221,9 +227,9 @@ pub(super) struct RemoveArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ScaleArgs {
-    /// Sizes, such as `app=6 database=3`
-    #[arg(required = true, value_name = "TIER=COUNT", value_parser = tier_count)]
-    pub sizes: Vec<(Tier, usize)>,
+    /// Sizes, such as `app=6 database=3`; of a sharded stack `shards=4`, `members=5` and `config-servers=3`
+    #[arg(required = true, value_name = "WHAT=COUNT", value_parser = size)]
+    pub sizes: Vec<(Sized, u16)>,
     #[command(flatten)]
     pub edit: EditArgs,
 }
@@ -294,14 +300,44 @@ pub(super) struct RenameArgs {
     pub edit: EditArgs,
 }
 
-fn tier_count(text: &str) -> Result<(Tier, usize), String> {
-    let (tier, count) = text
+/// What has a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sized {
+    /// Nodes of a tier.
+    Tier(Tier),
+    /// Shards of the databases.
+    Shards,
+    /// Databases of each shard.
+    Members,
+    /// Databases that know which shard has what.
+    ConfigServers,
+}
+
+impl std::fmt::Display for Sized {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Sized::Tier(tier) => tier.name(),
+            Sized::Shards => "shards",
+            Sized::Members => "members",
+            Sized::ConfigServers => "config-servers",
+        })
+    }
+}
+
+fn size(text: &str) -> Result<(Sized, u16), String> {
+    let (what, count) = text
         .split_once('=')
         .ok_or("write it as TIER=COUNT, such as app=6")?;
     let count = count
         .parse()
         .map_err(|_| format!("`{count}` is not a number of nodes"))?;
-    Ok((tier.parse()?, count))
+    let what = match what {
+        "shards" => Sized::Shards,
+        "members" => Sized::Members,
+        "config-servers" => Sized::ConfigServers,
+        tier => Sized::Tier(tier.parse()?),
+    };
+    Ok((what, count))
 }
 
 #[derive(Debug, ClapArgs)]
@@ -618,6 +654,9 @@ pub(super) enum LabCommand {
         /// Wait until every node is well, not only for the first answer
         #[arg(long)]
         wait: bool,
+        /// Only the databases, until each of their replica sets has a primary and its users
+        #[arg(long)]
+        databases: bool,
         /// Print what would be done and do nothing
         #[arg(long)]
         dry_run: bool,
@@ -963,6 +1002,21 @@ pub(super) enum NodeCommand {
         /// When the administration password is lost: make that user anew, with the members' key
         #[arg(long)]
         reset_administration: bool,
+    },
+    /// Move the data of a shard that the topology does not have any more to the others, and take
+    /// it out of the cluster; on a config server
+    RemoveShard {
+        /// Name of the shard
+        shard: String,
+        /// The shard that gets what is not spread; meanwhile that can't be written
+        #[arg(long, value_name = "SHARD")]
+        databases_to: Option<String>,
+        /// How long to wait for the data, in seconds
+        #[arg(long, default_value_t = 3600)]
+        patience: u64,
+        /// Directory of the node's secrets
+        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+        secrets: PathBuf,
     },
 }
 

@@ -22,6 +22,7 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
         command,
     };
     let up = LabCommand::Up {
+        databases: false,
         wait: true,
         dry_run: false,
     };

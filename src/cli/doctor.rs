@@ -40,6 +40,15 @@ pub(super) fn run(args: &FormatArgs, ui: &mut Ui) -> Outcome {
             |path| path.display().to_string(),
         );
         rows.push(vec!["mongod".into(), mongod, "the database".into()]);
+        let mongos = exec::find(supplies::MONGOS).map_or_else(
+            || "not here; only sharded stacks need it".to_owned(),
+            |path| path.display().to_string(),
+        );
+        rows.push(vec![
+            "mongos".into(),
+            mongos,
+            "the router of a sharded database".into(),
+        ]);
         let namespaces = match &namespaces {
             Ok(()) => "possible".into(),
             Err(why) => paint(Tone::Bad, why),

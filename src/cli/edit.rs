@@ -6,21 +6,24 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::args::{AddArgs, EditArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs};
+use super::args::{AddArgs, EditArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs, Sized};
 use super::ui::{Tone, Ui, paint};
 use super::{Failure, Outcome, diagnostics, generate, model, plan, source};
 use crate::deploy::Choice;
-use crate::topology::{self, Edit, EditError, Severity, Source, Topology};
+use crate::topology::{self, Edit, EditError, Severity, ShardSizes, Source, Tier, Topology};
 
 /// `add`.
 pub(super) fn add(file: Option<&Path>, args: &AddArgs, ui: &mut Ui) -> Outcome {
+    if args.replica_set.is_some() && args.tier != Tier::Database {
+        let message = "only databases are members of a replica set".to_owned();
+        return Err(Failure::Usage(message));
+    }
     edit(file, &args.edit, ui, |text| {
-        topology::add(
-            text,
-            args.tier,
-            args.name.as_deref(),
-            usize::from(args.count),
-        )
+        let (name, count) = (args.name.as_deref(), usize::from(args.count));
+        match &args.replica_set {
+            Some(set) => topology::add_to_set(text, set, name, count),
+            None => topology::add(text, args.tier, name, count),
+        }
     })
 }
 
@@ -34,15 +37,36 @@ pub(super) fn remove(file: Option<&Path>, args: &RemoveArgs, ui: &mut Ui) -> Out
 /// `scale`.
 pub(super) fn scale(file: Option<&Path>, args: &ScaleArgs, ui: &mut Ui) -> Outcome {
     let mut wanted = BTreeMap::new();
-    for (tier, size) in &args.sizes {
+    for (what, size) in &args.sizes {
         if wanted
-            .insert(*tier, *size)
+            .insert(*what, *size)
             .is_some_and(|other| other != *size)
         {
-            return Err(Failure::Usage(format!("`{tier}` is given two sizes")));
+            return Err(Failure::Usage(format!("`{what}` is given two sizes")));
         }
     }
-    edit(file, &args.edit, ui, |text| topology::scale(text, &wanted))
+    let tiers: BTreeMap<Tier, usize> = wanted
+        .iter()
+        .filter_map(|(what, size)| match what {
+            Sized::Tier(tier) => Some((*tier, usize::from(*size))),
+            _ => None,
+        })
+        .collect();
+    let shards = ShardSizes {
+        shards: wanted.get(&Sized::Shards).copied(),
+        members: wanted.get(&Sized::Members).copied(),
+        config_servers: wanted.get(&Sized::ConfigServers).copied(),
+    };
+    edit(file, &args.edit, ui, |text| {
+        let mut edit = topology::scale(text, &tiers)?;
+        if shards != ShardSizes::default() {
+            let more = topology::scale_shards(&edit.text, shards)?;
+            edit.text = more.text;
+            edit.added.extend(more.added);
+            edit.removed.extend(more.removed);
+        }
+        Ok(edit)
+    })
 }
 
 /// `set`.
@@ -95,12 +119,14 @@ fn edit(
         return Ok(());
     }
     for node in &edit.added {
+        let set = node.replica_set.as_ref();
         ui.say(&format!(
-            "{} {}  {}  {}",
+            "{} {}  {}  {}{}",
             paint(Tone::Good, "+"),
             node.name,
             node.tier,
-            node.address
+            node.address,
+            set.map(|set| format!("  {set}")).unwrap_or_default()
         ));
     }
     for (name, tier) in &edit.removed {

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use super::args::InitArgs;
 use super::ui::Ui;
 use super::{Failure, Outcome};
-use crate::topology::Name;
+use crate::topology::{self, Name, ShardSizes};
 
 /// The demo application, so that a new project runs before a line of it is written.
 const APP: [(&str, &str); 7] = [
@@ -46,6 +46,11 @@ pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
         .replacen("\"name\": \"ha\"", &format!("\"name\": \"{name}\""), 1)
         .replace("../topology.schema.json", "./topology.schema.json")
         .replace("../app", "./app");
+    let topology = match args.shards {
+        Some(shards) => sharded(&topology, shards)?,
+        None => topology,
+    };
+    let databases = topology.matches("\"tier\": \"database\"").count();
     let mut files = vec![
         ("topology.json".to_owned(), topology),
         ("topology.schema.json".to_owned(), SCHEMA.to_owned()),
@@ -71,11 +76,21 @@ pub(super) fn run(args: &InitArgs, ui: &mut Ui) -> Outcome {
             .with_context(|| format!("writing {}", path.display()))?;
     }
     ui.say(&format!(
-        "wrote {} with 2 load balancers, 2 app servers and 3 databases, and a demo app",
+        "wrote {} with 2 load balancers, 2 app servers and {databases} databases, and a demo app",
         directory.join("topology.json").display()
     ));
     ui.say("next: `gen-topology check`, then `gen-topology lab up`");
     Ok(())
+}
+
+/// The same with the data spread over `shards` replica sets.
+fn sharded(topology: &str, shards: u16) -> anyhow::Result<String> {
+    let named = topology::set(topology, "database.replica_set", Some("shard-1"))?;
+    let sizes = ShardSizes {
+        shards: Some(shards),
+        ..ShardSizes::default()
+    };
+    Ok(topology::scale_shards(&named.text, sizes)?.text)
 }
 
 fn refuse(taken: &[String]) -> anyhow::Error {

@@ -16,6 +16,7 @@ use super::node::copied;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, apply, demo, faults, load};
 use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
+use crate::topology::Tier;
 
 /// How long the first answer may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -128,7 +129,10 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
         let stop = || flag.load(Ordering::SeqCst) || given_up.load(Ordering::SeqCst);
         let lab = &lab;
         let waiting = scope.spawn(move || {
-            let waited = lab.wait_for_answer(PATIENCE, &stop);
+            let waited = match lab.plan().tier(Tier::LoadBalancer).next() {
+                Some(_) => lab.wait_for_answer(PATIENCE, &stop),
+                None => lab.wait_for_databases(PATIENCE, &stop),
+            };
             (waited, spent + begun.elapsed())
         });
         let started = lab.reconcile(&interrupted, &mut |event| progress.tell(&event, ui));
@@ -154,10 +158,13 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     ui.say(states_table(&states).trim_end());
     waited?;
     let address = format!("http://{}:{}/", lab.plan().virtual_ip, lab.plan().port);
+    let what = match lab.plan().tier(Tier::LoadBalancer).next() {
+        Some(_) => format!("first answer through {}", address.replace(":80/", "/")),
+        None => "each replica set has a primary and its users".to_owned(),
+    };
     ui.say(&format!(
-        "{}: first answer through {} in {}{}",
+        "{}: {what} in {}{}",
         paint(Tone::Strong, &lab.plan().name),
-        address.replace(":80/", "/"),
         paint(Tone::Good, &format!("{:.2} s", took.as_secs_f64())),
         if wait {
             format!(

@@ -72,7 +72,11 @@ const UNUSABLE: i32 = 70;
 pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
     let lab = args.lab.as_deref();
     match args.command {
-        LabCommand::Up { wait, dry_run } => up(file, lab, wait, dry_run, ui),
+        LabCommand::Up {
+            wait,
+            databases,
+            dry_run,
+        } => up(file, lab, [wait, databases, dry_run], ui),
         LabCommand::Apply(args) => apply::run(file, lab, &args, ui),
         LabCommand::Load { rate, requests } => load::run(&place(file, lab)?, rate, requests, ui),
         LabCommand::Down => down(file, lab, ui),
@@ -264,11 +268,19 @@ pub(super) fn with_request(
     Ok(())
 }
 
-fn up(file: Option<&Path>, lab: Option<&str>, wait: bool, dry_run: bool, ui: &mut Ui) -> Outcome {
+fn up(
+    file: Option<&Path>,
+    lab: Option<&str>,
+    [wait, databases, dry_run]: [bool; 3],
+    ui: &mut Ui,
+) -> Outcome {
     let begun = Instant::now();
     let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
-    let (place, supplies, plan) = planned(&source, &topology, lab, ui)?;
+    let (place, supplies, mut plan) = planned(&source, &topology, lab, ui)?;
+    if databases {
+        plan.keep_databases();
+    }
     if dry_run {
         return ui.json(&plan);
     }
@@ -306,6 +318,7 @@ pub(super) fn up_to(
     interrupted: &AtomicBool,
     ui: &mut Ui,
 ) -> Outcome {
+    goal.supplies.suffice(goal.plan)?;
     let _lock = place.lock()?;
     let fresh = place.anchor().is_none();
     let outcome = bring_up(place, goal, wait, begun, interrupted, ui);

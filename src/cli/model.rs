@@ -6,7 +6,7 @@ use super::args::{CheckArgs, ExplainArgs, Format, FormatArgs};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, diagnostics, source};
 use crate::lint;
-use crate::topology::{self, Code, Severity, Tier, Topology};
+use crate::topology::{self, Code, DatabaseName, Severity, Tier, Topology};
 
 /// `check`: every problem, and a line that sums up.
 pub(super) fn check(file: Option<&Path>, args: &CheckArgs, ui: &mut Ui) -> Outcome {
@@ -76,15 +76,14 @@ pub(super) fn show(file: Option<&Path>, args: &FormatArgs, ui: &mut Ui) -> Outco
         .nodes()
         .iter()
         .map(|node| {
-            let note = match node.voting {
-                Some(false) => "keeps a copy, does not vote",
-                _ => "",
-            };
+            let copy = (node.voting == Some(false)).then_some("keeps a copy, does not vote");
+            let set = node.replica_set.as_ref().map(DatabaseName::as_str);
+            let note: Vec<&str> = [set, copy].into_iter().flatten().collect();
             vec![
                 node.name.to_string(),
                 node.tier.to_string(),
                 node.address.to_string(),
-                note.into(),
+                note.join(", "),
             ]
         })
         .collect();

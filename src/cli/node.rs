@@ -121,13 +121,23 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
                 reset_administration,
                 stop_after: None,
             };
-            let verdict = database::reconcile(&facts, &options, &say)?;
-            say(verdict.words());
-            match verdict {
-                Verdict::Done(_) => Ok(()),
-                Verdict::NotYet(_) => Err(Failure::Status(NOT_YET)),
-                Verdict::NeedsPerson(_) => Err(Failure::Status(NEEDS_PERSON)),
-            }
+            conclude(&database::reconcile(&facts, &options, &say)?)
+        }
+        NodeCommand::RemoveShard {
+            shard,
+            databases_to,
+            patience,
+            secrets,
+        } => {
+            let options = database::Options {
+                patience: Duration::from_secs(patience),
+                secrets: Secrets::at(secrets),
+                force: false,
+                reset_administration: false,
+                stop_after: None,
+            };
+            let to = databases_to.as_deref();
+            conclude(&database::remove_shard(&facts, &options, &shard, to, &say)?)
         }
     }
 }
@@ -164,4 +174,14 @@ fn of_machine(command: NodeCommand, ui: &mut Ui) -> Result<Outcome, NodeCommand>
         other => return Err(other),
     };
     Ok(outcome)
+}
+
+/// Says how a run ended, and ends with the status that its supervisor understands.
+fn conclude(verdict: &Verdict) -> Outcome {
+    Ui::log(verdict.words());
+    match verdict {
+        Verdict::Done(_) => Ok(()),
+        Verdict::NotYet(_) => Err(Failure::Status(NOT_YET)),
+        Verdict::NeedsPerson(_) => Err(Failure::Status(NEEDS_PERSON)),
+    }
 }

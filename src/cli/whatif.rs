@@ -160,8 +160,8 @@ fn what(survival: &Survival<'_>, case: &Case) -> String {
         [one, other] if one == other => format!("2 {}{}", kind(0).noun(2), pairs(case)),
         _ => format!(
             "{} and {}{}",
-            article(kind(0).noun(1)),
-            article(kind(1).noun(1)),
+            article(&kind(0).noun(1)),
+            article(&kind(1).noun(1)),
             pairs(case)
         ),
     }
@@ -236,7 +236,7 @@ fn remedy(survival: &Survival<'_>, count: usize) -> String {
     let sizes: Vec<String> = survival
         .advice(count)
         .iter()
-        .map(|(tier, size)| format!("{tier}={size}"))
+        .map(|(what, size)| format!("{what}={size}"))
         .collect();
     format!("`gen-topology scale {}` makes it so", sizes.join(" "))
 }
@@ -277,7 +277,7 @@ fn report(topology: &Topology, survival: &Survival<'_>) -> serde_json::Value {
         let sizes = survival.advice(count);
         sizes
             .iter()
-            .map(|(tier, size)| (tier.name().to_owned(), json!(size)))
+            .map(|(what, size)| ((*what).to_owned(), json!(size)))
             .collect()
     };
     let one = survival.survives_any(1);

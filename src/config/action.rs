@@ -24,6 +24,8 @@ pub enum Action {
     UpdateSupervisor,
     /// gunicorn's instances end and start, one after the other.
     RestartApp,
+    /// mongos ends and starts.
+    RestartMongos,
     /// mongod ends and starts.
     RestartMongod,
     /// The replica set gets changed settings or votes, by its primary.
@@ -43,6 +45,7 @@ impl Action {
             Action::ReloadNginx => "reload nginx",
             Action::UpdateSupervisor => "update supervisord",
             Action::RestartApp => "restart the app",
+            Action::RestartMongos => "restart mongos",
             Action::RestartMongod => "restart mongod",
             Action::ConfigureSet => "configure the replica set",
             Action::Boot => "boot anew",
@@ -66,6 +69,11 @@ pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) ->
         Tier::App => vec![
             when(has("nginx/"), Action::ReloadNginx),
             when(has("supervisor/"), Action::UpdateSupervisor),
+            // One that is new is started by the line before.
+            when(
+                has("mongos.conf") && is_router(old) && is_router(new),
+                Action::RestartMongos,
+            ),
             when(
                 has("gunicorn/") || has("gen-topology/app"),
                 Action::RestartApp,
@@ -78,6 +86,11 @@ pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) ->
         ],
     };
     all.into_iter().flatten().collect()
+}
+
+fn is_router(facts: &NodeFacts) -> bool {
+    let app = facts.app.as_ref();
+    app.is_some_and(|app| app.router_port.is_some())
 }
 
 /// Whether something changed that `node run haproxy` and `node run keepalived` have

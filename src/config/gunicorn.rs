@@ -1,5 +1,7 @@
 //! gunicorn on an app node: runs the application.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, longest_election, secret};
@@ -22,11 +24,11 @@ pub struct Gunicorn {
 }
 
 impl Gunicorn {
-    pub(super) fn of(topology: &Topology, replica_set: &ReplicaSet) -> Self {
+    pub(super) fn of(topology: &Topology, sets: &[Arc<ReplicaSet>]) -> Self {
         let app = topology.app();
         let grace = longest_election(topology.database().election_timeout).seconds() + 2.0;
         let own = [
-            ("MONGODB_URI", uri(topology, replica_set)),
+            ("MONGODB_URI", uri(topology, sets)),
             ("MONGODB_CREDENTIALS_FILE", secret(Kind::Application)),
             ("MONGODB_DATABASE", topology.database().name.to_string()),
             ("DRAIN_FILE", DRAIN_FILE.to_owned()),
@@ -49,24 +51,25 @@ impl Gunicorn {
     }
 }
 
-/// How the app reaches the replica set. User and password are in a file, not here: this
+/// How the app reaches the replica set, or the router of its own node where there are
+/// several. User and password are in a file, not here: this
 /// text is in the environment and in a rendered file. Time-outs form a chain in which each layer
 /// gives up after the one below it: 5 s here, 9 s in the app, 12 s in nginx, 15 s
 /// in haproxy. `serverSelectionTimeoutMS` outlasts an election of the default
 /// 2 s time-out, so that a write waits for the new primary instead of failing.
-fn uri(topology: &Topology, replica_set: &ReplicaSet) -> String {
-    let hosts: Vec<&str> = replica_set
-        .members
-        .iter()
-        .map(|member| member.host.as_str())
-        .collect();
+fn uri(topology: &Topology, sets: &[Arc<ReplicaSet>]) -> String {
+    let place = match sets {
+        [only] => {
+            let hosts: Vec<&str> = only.members.iter().map(|m| m.host.as_str()).collect();
+            format!("{}/?replicaSet={}&", hosts.join(","), only.name)
+        }
+        _ => format!("127.0.0.1:{}/?", topology.database().port),
+    };
     let election = longest_election(topology.database().election_timeout).get();
     let selection = (election + 1000).clamp(5000, 8000);
     format!(
-        "mongodb://{}/?replicaSet={}&authSource=admin&authMechanism=SCRAM-SHA-256&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true\
+        "mongodb://{place}authSource=admin&authMechanism=SCRAM-SHA-256&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true\
          &readPreference=primaryPreferred&serverSelectionTimeoutMS={selection}&connectTimeoutMS=1000\
-         &socketTimeoutMS=5000&heartbeatFrequencyMS=1000&maxPoolSize=50&waitQueueTimeoutMS=2000",
-        hosts.join(","),
-        replica_set.name,
+         &socketTimeoutMS=5000&heartbeatFrequencyMS=1000&maxPoolSize=50&waitQueueTimeoutMS=2000"
     )
 }

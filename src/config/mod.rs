@@ -9,9 +9,11 @@ mod gunicorn;
 mod haproxy;
 mod keepalived;
 mod mongod;
+mod mongos;
 mod nginx;
 mod supervisor;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +27,11 @@ pub use gunicorn::Gunicorn;
 pub use haproxy::{Haproxy, Server};
 pub use keepalived::Keepalived;
 pub use mongod::Mongod;
+pub use mongos::Mongos;
 pub use nginx::Nginx;
 pub use supervisor::Supervisor;
+
+pub use crate::topology::SetRole;
 
 /// Beginning of the Unix sockets between nginx and gunicorn; the instance's number and `.sock` follow.
 pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn-";
@@ -76,7 +81,7 @@ pub enum Role {
     },
     /// nginx, gunicorn and supervisord; the same on each app node.
     App(Arc<AppServer>),
-    /// mongod; the same on each database node.
+    /// mongod; the same on each member of a replica set.
     Database(Arc<Mongod>),
 }
 
@@ -89,6 +94,8 @@ pub struct AppServer {
     pub gunicorn: Gunicorn,
     /// Keeps gunicorn and its socket up.
     pub supervisor: Supervisor,
+    /// Leads to the databases of a sharded stack.
+    pub mongos: Option<Mongos>,
 }
 
 /// What a node knows about itself: `node.json`, read by the NixOS modules and by
@@ -152,6 +159,9 @@ pub struct AppFacts {
     pub port: u16,
     /// Path that tells whether the app can serve.
     pub health_path: String,
+    /// Port of mongos; sharded stacks only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub router_port: Option<u16>,
 }
 
 /// The replica set as it should be; what `gen-topology node reconcile-database` works towards.
@@ -159,6 +169,12 @@ pub struct AppFacts {
 pub struct ReplicaSet {
     /// Its name.
     pub name: String,
+    /// What it is in a sharded cluster; none where it is no part of one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub role: Option<SetRole>,
+    /// The cluster as it should be; config servers only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cluster: Option<Cluster>,
     /// Database that the application's user may read and write.
     pub application_database: String,
     /// How long members wait for a silent primary.
@@ -167,6 +183,48 @@ pub struct ReplicaSet {
     pub heartbeat_interval_ms: u64,
     /// Its members, in file order.
     pub members: Vec<Member>,
+}
+
+impl ReplicaSet {
+    /// Name and members as the other parts of a cluster are told them: `NAME/HOST,HOST`.
+    pub fn address(&self) -> String {
+        let hosts: Vec<&str> = self.members.iter().map(|m| m.host.as_str()).collect();
+        format!("{}/{}", self.name, hosts.join(","))
+    }
+}
+
+/// A sharded cluster as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Cluster {
+    /// The routers, in file order of their app nodes.
+    pub routers: Vec<Router>,
+    /// The shards: name → `NAME/HOST,HOST`.
+    pub shards: BTreeMap<String, String>,
+    /// The shard that may have data already: the replica set that the stack had before.
+    pub first_shard: String,
+    /// Collections that are spread, each with the field by whose hash.
+    pub collections: BTreeMap<String, String>,
+    /// When data may move between shards, as `HH:MM`; always, if there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub balancer_window: Option<Window>,
+}
+
+/// The router on an app node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Router {
+    /// Name of the node.
+    pub name: String,
+    /// `address:port`.
+    pub host: String,
+}
+
+/// Hours of each day.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Window {
+    /// When they begin, `HH:MM`.
+    pub start: String,
+    /// When they end, `HH:MM`.
+    pub stop: String,
 }
 
 /// A member of the replica set.
@@ -186,32 +244,27 @@ pub fn resolve(topology: &Topology) -> Vec<NodeConfig> {
     topology
         .nodes()
         .iter()
-        .map(|node| shared.node(topology, node))
+        .filter_map(|node| shared.node(topology, node))
         .collect()
 }
 
 struct Shared {
     servers: Arc<Vec<Server>>,
     app: Arc<AppServer>,
-    mongod: Arc<Mongod>,
-    replica_set: Arc<ReplicaSet>,
+    /// By the name of the replica set.
+    databases: BTreeMap<String, (Arc<Mongod>, Arc<ReplicaSet>)>,
 }
 
 impl Shared {
     fn of(topology: &Topology) -> Self {
-        let database = topology.database();
-        let members = topology.tier(Tier::Database).map(|node| Member {
-            name: node.name.to_string(),
-            host: format!("{}:{}", node.address, database.port),
-            voting: node.voting.unwrap_or(true),
+        let sets = replica_sets(topology);
+        let mongod = topology.replica_sets();
+        let mongod = mongod.iter().map(|set| Mongod::of(topology, set));
+        let databases = sets.iter().zip(mongod).map(|(set, mongod)| {
+            let daemon = (Arc::new(mongod), Arc::clone(set));
+            (set.name.clone(), daemon)
         });
-        let replica_set = Arc::new(ReplicaSet {
-            name: database.replica_set.to_string(),
-            application_database: database.name.to_string(),
-            election_timeout_ms: database.election_timeout.get(),
-            heartbeat_interval_ms: database.heartbeat_interval.get(),
-            members: members.collect(),
-        });
+        let config_servers = sets.iter().find(|set| set.role == Some(SetRole::Config));
         let app = topology.app();
         let servers = topology.tier(Tier::App).map(|node| Server {
             name: node.name.to_string(),
@@ -222,15 +275,15 @@ impl Shared {
             servers: Arc::new(servers.collect()),
             app: Arc::new(AppServer {
                 nginx: Nginx::of(topology),
-                gunicorn: Gunicorn::of(topology, &replica_set),
+                gunicorn: Gunicorn::of(topology, &sets),
                 supervisor: Supervisor::of(topology),
+                mongos: config_servers.map(|servers| Mongos::of(topology, servers)),
             }),
-            mongod: Arc::new(Mongod::of(topology)),
-            replica_set,
+            databases: databases.collect(),
         }
     }
 
-    fn node(&self, topology: &Topology, node: &Node) -> NodeConfig {
+    fn node(&self, topology: &Topology, node: &Node) -> Option<NodeConfig> {
         let mut facts = NodeFacts {
             generated: "by gen-topology from the topology file; edit that, then run `gen-topology generate`".into(),
             stack: topology.name().to_string(),
@@ -257,16 +310,72 @@ impl Shared {
                 facts.app = Some(AppFacts {
                     port: topology.app().port,
                     health_path: topology.app().health_path.to_string(),
+                    router_port: self.app.mongos.as_ref().map(|_| topology.database().port),
                 });
                 Role::App(Arc::clone(&self.app))
             }
             Tier::Database => {
-                facts.database = Some(Arc::clone(&self.replica_set));
-                Role::Database(Arc::clone(&self.mongod))
+                let own = node.replica_set.as_ref();
+                let own = own.unwrap_or(&topology.database().replica_set);
+                // Each database of a valid topology is in one of its sets.
+                let (mongod, set) = self.databases.get(own.as_str())?;
+                facts.database = Some(Arc::clone(set));
+                Role::Database(Arc::clone(mongod))
             }
         };
-        NodeConfig { facts, role }
+        Some(NodeConfig { facts, role })
     }
+}
+
+/// The replica sets of a stack, each with what its members have to know.
+fn replica_sets(topology: &Topology) -> Vec<Arc<ReplicaSet>> {
+    let database = topology.database();
+    let member = |node: &&Node| Member {
+        name: node.name.to_string(),
+        host: format!("{}:{}", node.address, database.port),
+        voting: node.voting.unwrap_or(true),
+    };
+    let sets = topology.replica_sets().into_iter().map(|set| ReplicaSet {
+        name: set.name,
+        role: set.role,
+        cluster: None,
+        application_database: database.name.to_string(),
+        election_timeout_ms: database.election_timeout.get(),
+        heartbeat_interval_ms: database.heartbeat_interval.get(),
+        members: set.nodes.iter().map(member).collect(),
+    });
+    let mut sets: Vec<ReplicaSet> = sets.collect();
+    let cluster = cluster(topology, &sets);
+    for set in &mut sets {
+        if set.role == Some(SetRole::Config) {
+            set.cluster.clone_from(&cluster);
+        }
+    }
+    sets.into_iter().map(Arc::new).collect()
+}
+
+/// The cluster that these sets form, if the stack is sharded.
+fn cluster(topology: &Topology, sets: &[ReplicaSet]) -> Option<Cluster> {
+    let database = topology.database();
+    let sharding = database.sharding.as_ref()?;
+    let routers = topology.tier(Tier::App).map(|node| Router {
+        name: node.name.to_string(),
+        host: format!("{}:{}", node.address, database.port),
+    });
+    let shards = sets.iter().filter(|set| set.role == Some(SetRole::Shard));
+    let window = sharding.balancer_window.as_ref().map(|window| Window {
+        start: window.start().to_owned(),
+        stop: window.stop().to_owned(),
+    });
+    Some(Cluster {
+        routers: routers.collect(),
+        shards: shards
+            .map(|set| (set.name.clone(), set.address()))
+            .collect(),
+        first_shard: database.replica_set.to_string(),
+        collections: sharding.collections.clone(),
+        balancer_window: window,
+    })
 }
 
 fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::secret;
 use crate::secrets::Kind;
-use crate::topology::Topology;
+use crate::topology::{ReplicaSet, SetRole, Topology};
 
 /// mongod's configuration file.
 #[derive(Clone, Debug, Serialize)]
@@ -15,6 +15,8 @@ pub struct Mongod {
     net: Net,
     security: Security,
     replication: Replication,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sharding: Option<Sharding>,
     set_parameter: SetParameter,
 }
 
@@ -39,7 +41,7 @@ struct EngineConfig {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct SystemLog {
+pub(super) struct SystemLog {
     destination: &'static str,
     path: &'static str,
     log_append: bool,
@@ -48,7 +50,7 @@ struct SystemLog {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Net {
+pub(super) struct Net {
     port: u16,
     bind_ip: &'static str,
     unix_domain_socket: Enabled,
@@ -85,8 +87,39 @@ struct Replication {
     repl_set_name: String,
 }
 
+/// What the set is in a sharded cluster.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Sharding {
+    cluster_role: &'static str,
+}
+
+impl SystemLog {
+    /// A file that is opened anew when it was rotated.
+    pub(super) fn at(path: &'static str) -> Self {
+        Self {
+            destination: "file",
+            path,
+            log_append: true,
+            log_rotate: "reopen",
+        }
+    }
+}
+
+impl Net {
+    pub(super) fn on(port: u16) -> Self {
+        Self {
+            port,
+            // All addresses: one that is not up yet when mongod starts would end it.
+            // Who may connect is the firewall's matter, and who may do what the users'.
+            bind_ip: "0.0.0.0",
+            unix_domain_socket: Enabled { enabled: false },
+        }
+    }
+}
+
 impl Mongod {
-    pub(super) fn of(topology: &Topology) -> Self {
+    pub(super) fn of(topology: &Topology, set: &ReplicaSet<'_>) -> Self {
         let settings = topology.database();
         let mebibytes = u32::try_from(settings.cache_size.get() >> 20).unwrap_or(u32::MAX);
         Self {
@@ -98,26 +131,21 @@ impl Mongod {
                     },
                 },
             },
-            system_log: SystemLog {
-                destination: "file",
-                path: "/var/log/mongodb/mongod.log",
-                log_append: true,
-                log_rotate: "reopen",
-            },
-            net: Net {
-                port: settings.port,
-                // All addresses: one that is not up yet when mongod starts would end it.
-                // Who may connect is the firewall's matter, and who may do what the users'.
-                bind_ip: "0.0.0.0",
-                unix_domain_socket: Enabled { enabled: false },
-            },
+            system_log: SystemLog::at("/var/log/mongodb/mongod.log"),
+            net: Net::on(settings.port),
             security: Security {
                 authorization: "enabled",
                 key_file: secret(Kind::DatabaseKey),
             },
             replication: Replication {
-                repl_set_name: settings.replica_set.to_string(),
+                repl_set_name: set.name.clone(),
             },
+            sharding: set.role.map(|role| Sharding {
+                cluster_role: match role {
+                    SetRole::Config => "configsvr",
+                    SetRole::Shard => "shardsvr",
+                },
+            }),
             set_parameter: SetParameter {
                 oplog_network_timeout_buffer_seconds: 1,
                 oplog_fetcher_steady_state_max_fetcher_restarts: 0,

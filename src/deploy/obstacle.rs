@@ -12,6 +12,7 @@ pub(super) fn obstacles(steps: &[Step], old: &Fleet, new: &Fleet, choice: &Choic
             found.extend(moved(before, node));
         }
     }
+    found.extend(sharded(old, new));
     found.extend(whole_stack(old, new));
     found.extend(
         new.nodes()
@@ -31,6 +32,20 @@ pub(super) fn obstacles(steps: &[Step], old: &Fleet, new: &Fleet, choice: &Choic
         found.extend(left_out(steps, old, new));
     }
     found
+}
+
+/// Step by step only one replica set can be changed so far.
+fn sharded(old: &Fleet, new: &Fleet) -> Option<String> {
+    let is_part = |node: &NodeState| {
+        let set = node.facts.database.as_ref();
+        set.is_some_and(|set| set.role.is_some())
+    };
+    let mut databases = old.tier(Tier::Database).chain(new.tier(Tier::Database));
+    databases.any(is_part).then(|| {
+        "the databases are sharded, and step by step only one replica set can be changed: in the lab \
+         use `lab up`, on machines follow \"Growing\" in docs/database.md"
+            .to_owned()
+    })
 }
 
 /// A node that is another one than before under the same name.

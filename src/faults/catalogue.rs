@@ -488,6 +488,11 @@ impl Fault {
 
     /// Why a stack of these sizes can't have this fault; none if it can.
     pub fn lacks(&self, timing: &Timing) -> Option<String> {
+        if timing.sharded {
+            let why =
+                "the databases are sharded, and what a fault costs there is not predicted yet";
+            return Some(why.to_owned());
+        }
         let needs = |has: usize, least: usize, what: &str| {
             (has < least).then(|| format!("needs {least} {what}, the stack has {has}"))
         };

@@ -56,6 +56,8 @@ pub struct Timing {
     pub apps: usize,
     /// Members that vote.
     pub voters: usize,
+    /// Whether the data are spread over several replica sets.
+    pub sharded: bool,
     /// Requests a second of the load.
     pub rate: u32,
 }
@@ -132,6 +134,7 @@ impl Timing {
             in_hand: python(gunicorn, "workers") * python(gunicorn, "threads") * instances,
             load_balancers: vrrp.len(),
             apps: tier(Tier::App).count(),
+            sharded: set.role.is_some(),
             voters: set.members.iter().filter(|member| member.voting).count(),
             rate,
         })

@@ -75,6 +75,7 @@ impl<'u> User<'u> {
 #[derive(Debug)]
 pub struct Member {
     client: Client,
+    host: String,
 }
 
 impl Member {
@@ -123,7 +124,8 @@ impl Member {
         }
         let client = Client::with_options(options(host, patience, user)?)
             .with_context(|| format!("connecting to {host}"))?;
-        Ok(Self { client })
+        let host = host.to_owned();
+        Ok(Self { client, host })
     }
 
     /// Connects to a mongod by its socket, as nobody.
@@ -140,7 +142,13 @@ impl Member {
             .build();
         let client = Client::with_options(options)
             .with_context(|| format!("connecting to {}", socket.display()))?;
-        Ok(Self { client })
+        let host = socket.display().to_string();
+        Ok(Self { client, host })
+    }
+
+    /// Where it is: `address:port`, or the path of its socket.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     /// The driver's own, for what is more than a command.
@@ -327,6 +335,18 @@ fn vitals(status: &Document, config: &Document, server: &Document) -> Option<Vit
         lag_seconds: behind.map(|millis| f64::from(millis) / 1000.0),
         oplog_seconds: end("latestOptime")? - end("earliestOptime")?,
     })
+}
+
+/// Whether a connection is that of one of these users; `operations` is an answer to `currentOp`
+/// with `$all`.
+pub fn uses(operations: &Document, users: &[String]) -> bool {
+    let operations = operations.get_array("inprog").ok().into_iter().flatten();
+    let effective = operations
+        .filter_map(|operation| operation.as_document()?.get_array("effectiveUsers").ok());
+    effective
+        .flatten()
+        .filter_map(|user| user.as_document()?.get_str("user").ok())
+        .any(|name| users.iter().any(|user| user == name))
 }
 
 /// Whether the member does not believe that we are who we say.

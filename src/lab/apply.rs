@@ -176,7 +176,7 @@ impl Lab {
         let directory = stage.path().join(name);
         write_files(&directory, None, node)?;
         self.secrets()
-            .give(node.tier, &Secrets::at(directory.join(SECRETS)))?;
+            .give(node.secrets(), &Secrets::at(directory.join(SECRETS)))?;
         let output = exec::output(
             Command::new(exec::find("unshare").context("unshare is missing")?)
                 .args([

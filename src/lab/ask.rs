@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
+use mongodb::bson::{Document, doc};
 use serde::Serialize;
 
 use super::net;
@@ -18,7 +19,7 @@ use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
 use crate::secrets::{Kind, Login};
-use crate::topology::Tier;
+use crate::topology::{CONFIG_SET, Tier};
 
 /// How long one question to a node may take.
 const QUESTION: Duration = Duration::from_millis(500);
@@ -163,6 +164,40 @@ impl Lab {
         })
     }
 
+    /// Waits until each replica set has a primary that knows its users. Returns how long it took.
+    ///
+    /// # Errors
+    /// If it takes longer than `patience`, with the sets that have not.
+    pub fn wait_for_databases(
+        &self,
+        patience: Duration,
+        interrupted: &dyn Fn() -> bool,
+    ) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let is_ready = |members: &[&NodePlan]| {
+            let primary = self.primary_of(members);
+            primary.is_some_and(|node| self.mongod_as(node, Kind::Monitoring).is_ok())
+        };
+        loop {
+            let sets = self.plan.replica_sets();
+            let mut missing = sets.iter().filter(|(_, members)| !is_ready(members));
+            let Some((name, _)) = missing.next() else {
+                return Ok(begun.elapsed());
+            };
+            if interrupted() {
+                bail!("interrupted");
+            }
+            if begun.elapsed() > patience {
+                bail!(
+                    "the replica set {name} has no primary with users within {} s; see `gen-topology lab \
+                     status` and `gen-topology lab logs`",
+                    patience.as_secs()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits until every node is ready, apps in the eyes of each haproxy too, and tells
     /// of each as it becomes so.
     ///
@@ -232,14 +267,22 @@ impl Lab {
         (!self.has_primary()).then(|| "no database is primary".into())
     }
 
+    /// Whether each replica set has a primary.
     pub(super) fn has_primary(&self) -> bool {
-        self.primary().is_some()
+        let sets = self.plan.replica_sets();
+        !sets.is_empty() && sets.values().all(|set| self.primary_of(set).is_some())
     }
 
-    /// The database that takes writes.
+    /// The member of a replica set that takes writes.
+    pub(super) fn primary_of<'n>(&self, members: &[&'n NodePlan]) -> Option<&'n NodePlan> {
+        let is_primary = |node: &&&NodePlan| self.role(node) == Some(mongo::Role::Primary);
+        members.iter().find(is_primary).copied()
+    }
+
+    /// The database that takes writes; of several replica sets, one of those.
     pub fn primary(&self) -> Option<&str> {
-        let is_primary = |node: &&NodePlan| self.role(node) == Some(mongo::Role::Primary);
-        let primary = self.plan.tier(Tier::Database).find(is_primary);
+        let sets = self.plan.replica_sets();
+        let primary = sets.values().find_map(|set| self.primary_of(set));
         primary.map(|node| node.name.as_str())
     }
 
@@ -248,14 +291,44 @@ impl Lab {
         self.hello(node).ok().map(|hello| hello.role)
     }
 
-    /// Whether the set has this member, by what its primary says. Without a primary nobody leaves.
-    pub(super) fn is_member(&self, host: &str) -> bool {
-        let primary = self
-            .plan
-            .tier(Tier::Database)
-            .filter_map(|node| self.hello(node).ok())
-            .find(|hello| hello.role == mongo::Role::Primary);
-        primary.is_none_or(|hello| hello.members.iter().any(|member| member == host))
+    /// Whether a database that is to go is still needed: as a member of its set, by what that
+    /// set's primary says (without a primary nobody leaves), or, where the whole set goes,
+    /// because it is a shard of the cluster.
+    pub(super) fn is_needed(&self, old: &NodePlan) -> bool {
+        let sets = self.plan.replica_sets();
+        if let Some(set) = self.leaves_whole(old) {
+            return self.is_shard(&set).unwrap_or(true);
+        }
+        // Labs that were brought up long ago do not say it, and had only one.
+        let own = old.replica_set.as_deref().and_then(|set| sets.get(set));
+        let Some(members) = own.or_else(|| sets.values().next()) else {
+            return true;
+        };
+        let primary = self.primary_of(members);
+        let hello = primary.and_then(|node| self.hello(node).ok());
+        let host = self.mongod_of(old);
+        hello.is_none_or(|hello| hello.members.contains(&host))
+    }
+
+    /// The replica set of a node, if the lab is to have none of that name any more.
+    pub(super) fn leaves_whole(&self, old: &NodePlan) -> Option<String> {
+        let set = old.replica_set.clone()?;
+        let stays = self.plan.replica_sets().contains_key(set.as_str());
+        (!stays).then_some(set)
+    }
+
+    /// Whether the config servers know a replica set as a shard.
+    fn is_shard(&self, set: &str) -> anyhow::Result<bool> {
+        let sets = self.plan.replica_sets();
+        let servers = sets
+            .get(CONFIG_SET)
+            .context("there are no config servers")?;
+        let primary = self.primary_of(servers);
+        let primary = primary.context("no config server is primary")?;
+        let admin = self.mongod_as(primary, Kind::Administration)?;
+        let shards = admin.client().database("config").collection("shards");
+        let found: Option<Document> = shards.find_one(doc! { "_id": set }).run()?;
+        Ok(found.is_some())
     }
 
     pub(super) fn hello(&self, node: &NodePlan) -> anyhow::Result<mongo::Hello> {
@@ -301,6 +374,9 @@ impl Lab {
             }
             Tier::Database => match self.hello(node).map(|hello| hello.role) {
                 Ok(role) => {
+                    if self.plan.is_sharded() {
+                        notes.extend(node.replica_set.clone());
+                    }
                     notes.push(role_words(role).to_owned());
                     let member = self.mongod_as(node, Kind::Monitoring);
                     database = member.and_then(|member| member.vitals()).ok();

@@ -21,14 +21,15 @@ impl Lab {
     /// # Errors
     /// If no member can be read, the directory is there already, or the count differs.
     pub fn back_up(&self, directory: &Path) -> anyhow::Result<(Manifest, String)> {
+        self.refuse_shards()?;
         let mongod = supplies::mongod()?.context("there is no mongod to try the copy with")?;
         let node = self
             .database_that_is(Role::Secondary)
             .or_else(|| self.database_that_is(Role::Primary))
             .context("no database can be read")?;
         let member = self.mongod_as(node, Kind::Application)?;
-        backup::take(&member, &application_database(node)?, directory)?;
-        let manifest = backup::verify(&mongod, directory).context("trying the copy")?;
+        let database = application_database(node)?;
+        let manifest = backup::take(&member, &database, directory, Some(&mongod))?;
         Ok((manifest, node.name.clone()))
     }
 
@@ -38,6 +39,7 @@ impl Lab {
     /// If there is no primary, the copy is of another database or damaged, or something is
     /// there already and may not be overwritten.
     pub fn put_back(&self, directory: &Path, overwrite: bool) -> anyhow::Result<Manifest> {
+        self.refuse_shards()?;
         let node = self
             .database_that_is(Role::Primary)
             .context("no database is primary")?;
@@ -50,6 +52,13 @@ impl Lab {
         }
         let member = self.mongod_as(node, Kind::Application)?;
         backup::put_back(&member, directory, overwrite)
+    }
+
+    fn refuse_shards(&self) -> anyhow::Result<()> {
+        if self.plan.is_sharded() {
+            bail!("{}", backup::SHARDED);
+        }
+        Ok(())
     }
 
     fn database_that_is(&self, role: Role) -> Option<&NodePlan> {

@@ -49,6 +49,9 @@ pub struct NodePlan {
     pub name: String,
     /// What it does.
     pub tier: Tier,
+    /// The replica set that it is a member of; databases only.
+    #[serde(default)]
+    pub replica_set: Option<String>,
     /// Its address.
     pub address: Ipv4Addr,
     /// Length of the subnet's prefix, in bits.
@@ -119,6 +122,26 @@ impl LabPlan {
         }
     }
 
+    /// Leaves the databases only: a part of the stack that can be tried without the others.
+    pub fn keep_databases(&mut self) {
+        self.nodes.retain(|node| node.tier == Tier::Database);
+    }
+
+    /// The replica sets, each with its members, by name.
+    pub fn replica_sets(&self) -> BTreeMap<&str, Vec<&NodePlan>> {
+        let mut sets: BTreeMap<&str, Vec<&NodePlan>> = BTreeMap::new();
+        for node in self.tier(Tier::Database) {
+            let set = node.replica_set.as_deref().unwrap_or_default();
+            sets.entry(set).or_default().push(node);
+        }
+        sets
+    }
+
+    /// Whether the data are spread over several replica sets.
+    pub fn is_sharded(&self) -> bool {
+        self.replica_sets().len() > 1
+    }
+
     /// The nodes of one tier.
     pub fn tier(&self, tier: Tier) -> impl Iterator<Item = &NodePlan> {
         self.nodes.iter().filter(move |node| node.tier == tier)
@@ -129,6 +152,21 @@ impl LabPlan {
         self.nodes.iter().find(|node| node.name == name)
     }
 }
+
+impl NodePlan {
+    /// What it has to know of the database's secrets.
+    pub fn secrets(&self) -> &'static [Kind] {
+        Kind::of(self.tier, self.is_router())
+    }
+
+    /// Whether it leads to the databases of a sharded stack.
+    pub fn is_router(&self) -> bool {
+        self.etc.contains_key(MONGOS)
+    }
+}
+
+/// mongos's file, below `/etc`.
+const MONGOS: &str = "mongos.conf";
 
 /// The highest address of the subnet that nobody has. The topology's check has left room for it.
 fn client_address(topology: &Topology) -> Ipv4Addr {
@@ -175,7 +213,7 @@ fn node_plan(
             format!("{PROGRAMS}/{}", program.display()),
         );
     }
-    if !Kind::of(node.tier).is_empty() {
+    if !Kind::of(node.tier, etc.contains_key(MONGOS)).is_empty() {
         binds.insert(PathBuf::from(SECRETS), PathBuf::from(secrets::DIRECTORY));
     }
     match node.tier {
@@ -192,6 +230,12 @@ fn node_plan(
                 "supervisor/conf.d/nginx.conf".into(),
                 nginx_program(supplies),
             );
+            if etc.contains_key(MONGOS) {
+                etc.insert(
+                    "supervisor/conf.d/mongos.conf".into(),
+                    mongos_program(supplies),
+                );
+            }
             binds.insert(
                 supplies.python.clone(),
                 PathBuf::from("/etc/gen-topology/python"),
@@ -212,6 +256,7 @@ fn node_plan(
     NodePlan {
         name: node.name.to_string(),
         tier: node.tier,
+        replica_set: replica_set(topology, node),
         address: node.address,
         prefix: topology.network().subnet.prefix_len(),
         interface: topology.network().interface.to_string(),
@@ -225,6 +270,12 @@ fn node_plan(
             "--pidfile=/run/supervisor/supervisord.pid".into(),
         ],
     }
+}
+
+fn replica_set(topology: &Topology, node: &Node) -> Option<String> {
+    let first = &topology.database().replica_set;
+    let set = node.replica_set.as_ref().unwrap_or(first);
+    (node.tier == Tier::Database).then(|| set.to_string())
 }
 
 /// Where nodes see the directory of our program.
@@ -349,6 +400,21 @@ fn nginx_program(supplies: &Supplies) -> String {
     )
 }
 
+/// Starts before the application and stops after it.
+fn mongos_program(supplies: &Supplies) -> String {
+    let mongos = Program {
+        name: "mongos",
+        command: format!("{} --config /etc/mongos.conf", supplies.tool("mongos")),
+        priority: 10,
+        stop_signal: "TERM",
+        stop_seconds: 15,
+    };
+    format!(
+        "; The lab's own: on NixOS systemd runs mongos.\n{}",
+        mongos.text()
+    )
+}
+
 fn database_programs(supplies: &Supplies) -> String {
     let mongod = Program {
         name: "mongod",
@@ -392,6 +458,7 @@ pub fn needs_reboot(old: &NodePlan, new: &NodePlan) -> bool {
     let shell = |plan: &NodePlan| NodePlan {
         etc: BTreeMap::new(),
         links: BTreeMap::new(),
+        replica_set: None,
         ..plan.clone()
     };
     shell(old) != shell(new)

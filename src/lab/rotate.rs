@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::doc;
 
 use super::plan::NodePlan;
 use super::run::Lab;
 use crate::exec;
-use crate::health::mongo::Role;
+use crate::health::mongo::{self, Role};
 use crate::secrets::{Kind, Login, Rotation};
 use crate::topology::Tier;
 
@@ -26,7 +26,7 @@ impl Lab {
     /// If a node is not there or does not become well; the old secrets are valid then.
     pub fn rotate(&self, rotation: Rotation, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
         for node in &self.plan.nodes {
-            if !Kind::of(node.tier).is_empty() && self.pid(&node.name).is_none() {
+            if !node.secrets().is_empty() && self.pid(&node.name).is_none() {
                 bail!("{} is not running, and would miss it", node.name);
             }
         }
@@ -41,12 +41,16 @@ impl Lab {
     /// forgets the old one. mongod reads its key when it starts.
     fn rotate_key(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
         self.give_tier(Tier::Database)?;
+        self.give_tier(Tier::App)?;
         say("every member learns the new key beside the old one");
         self.restart_members(say)?;
+        self.restart_routers(say)?;
         self.secrets().finish(Rotation::Key)?;
         self.give_tier(Tier::Database)?;
+        self.give_tier(Tier::App)?;
         say("every member forgets the old key");
-        self.restart_members(say)
+        self.restart_members(say)?;
+        self.restart_routers(say)
     }
 
     /// First the set gets users with the new passwords, then the application changes to
@@ -86,31 +90,37 @@ impl Lab {
             .try_for_each(|node| self.give_secrets(node))
     }
 
-    /// Brings users and members to what the files say; any member can do it.
+    /// Brings users and members of each set to what the files say; any member can do it.
     fn reconcile_database(&self) -> anyhow::Result<()> {
-        let node = self.plan.tier(Tier::Database).next();
-        let node = node.context("there is no database")?;
         let argv = [crate::config::PROGRAM, "node", "reconcile-database"];
         let argv: Vec<String> = argv.map(str::to_owned).to_vec();
-        exec::run(&mut self.command(&node.name, &argv)?, None).map(drop)
+        for members in self.plan.replica_sets().values() {
+            let node = members.first().context("there is no database")?;
+            exec::run(&mut self.command(&node.name, &argv)?, None)?;
+        }
+        Ok(())
+    }
+
+    /// Restarts each router, which reads its key when it starts; one app server after the other.
+    fn restart_routers(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        for node in self.plan.nodes.iter().filter(|node| node.is_router()) {
+            self.supervise(&node.name, &["restart", "mongos"])?;
+            if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
+                bail!("{} did not become ready with the new key", node.name);
+            }
+            say(&format!("{}: restarted mongos", node.name));
+        }
+        Ok(())
     }
 
     /// Whether no connection of any member is that of one of these users.
     fn nobody_is(&self, users: &[Login]) -> bool {
-        let uses = |answer: &Document| {
-            let operations = answer.get_array("inprog").ok().into_iter().flatten();
-            let effective = operations
-                .filter_map(|operation| operation.as_document()?.get_array("effectiveUsers").ok());
-            effective
-                .flatten()
-                .filter_map(|user| user.as_document()?.get_str("user").ok())
-                .any(|name| users.iter().any(|user| user.user == name))
-        };
+        let names: Vec<String> = users.iter().map(|user| user.user.clone()).collect();
         self.plan.tier(Tier::Database).all(|node| {
             let answer = self
                 .mongod_as(node, Kind::Monitoring)
                 .and_then(|member| Ok(member.command(doc! { "currentOp": 1, "$all": true })?));
-            answer.is_ok_and(|answer| !uses(&answer))
+            answer.is_ok_and(|answer| !mongo::uses(&answer, &names))
         })
     }
 
@@ -122,9 +132,13 @@ impl Lab {
         };
         let (primary, others): (Vec<&NodePlan>, Vec<&NodePlan>) =
             self.plan.tier(Tier::Database).partition(is_primary);
-        let alone = others.is_empty();
+        let sets = self.plan.replica_sets();
+        let alone = |node: &NodePlan| {
+            let set = sets.get(node.replica_set.as_deref().unwrap_or_default());
+            set.is_none_or(|members| members.len() == 1)
+        };
         for node in others.into_iter().chain(primary.iter().copied()) {
-            if !alone && is_primary(&node) {
+            if !alone(node) && is_primary(&node) {
                 let admin = self.mongod_as(node, Kind::Administration)?;
                 admin.command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 10 })?;
             }

@@ -132,8 +132,8 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits until a database that is to be removed is no member any more: without its vote
-    /// the others could lose their majority.
+    /// Waits until a database that is to be removed is no member any more, without whose vote
+    /// the others could lose their majority, and until a shard has no data any more.
     fn wait_for_leave(&self, name: &str) -> anyhow::Result<()> {
         let Some(old) = self.old_plan(name) else {
             return Ok(());
@@ -141,8 +141,14 @@ impl Lab {
         if old.tier != Tier::Database || self.pid(name).is_none() {
             return Ok(());
         }
-        let host = format!("{}:{}", old.address, self.plan.database_port);
-        if exec::wait_until(Duration::from_secs(60), || !self.is_member(&host)) {
+        // A whole set leaves by a command of its own: there is nothing to wait for.
+        if let Some(set) = self.leaves_whole(&old).filter(|_| self.is_needed(&old)) {
+            bail!(
+                "{name} was not removed: {set} still is a part of the cluster, and would be lost with its data; \
+                 see \"Taking a shard away\" in docs/database.md"
+            );
+        }
+        if exec::wait_until(Duration::from_secs(60), || !self.is_needed(&old)) {
             return Ok(());
         }
         bail!(
@@ -524,7 +530,7 @@ impl Lab {
     /// Gives a node its part of the secrets; a running node sees it at once.
     pub(super) fn give_secrets(&self, node: &NodePlan) -> anyhow::Result<()> {
         let own = Secrets::at(self.place.node(&node.name).join(SECRETS));
-        self.secrets().give(node.tier, &own)
+        self.secrets().give(node.secrets(), &own)
     }
 
     /// Tells daemons of a running node that their files changed.
@@ -561,6 +567,7 @@ impl Lab {
             Action::ReloadNginx => &[&["signal", "HUP", "nginx"]],
             Action::UpdateSupervisor => &[&["update"]],
             Action::RestartApp => return self.restart_app(name),
+            Action::RestartMongos => &[&["restart", "mongos"]],
             Action::RestartMongod => &[&["restart", "mongod"]],
             // One that still runs knows the old facts.
             Action::ConfigureSet => &[&["restart", "reconcile-database"]],

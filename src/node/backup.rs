@@ -26,11 +26,7 @@ pub fn take(
 ) -> anyhow::Result<Manifest> {
     let set = set_of(facts)?;
     let member = login(secrets, &own(facts, set)?)?;
-    let manifest = backup::take(&member, &set.application_database, directory)?;
-    match mongod {
-        Some(mongod) => backup::verify(mongod, directory).context("trying the copy"),
-        None => Ok(manifest),
-    }
+    backup::take(&member, &set.application_database, directory, mongod)
 }
 
 /// Writes a copy back into the database that it is of.
@@ -57,7 +53,11 @@ pub fn put_back(
 
 fn set_of(facts: &NodeFacts) -> anyhow::Result<&ReplicaSet> {
     let set = facts.database.as_deref();
-    set.with_context(|| format!("{} is no database", facts.name))
+    let set = set.with_context(|| format!("{} is no database", facts.name))?;
+    if set.role.is_some() {
+        bail!("{}", backup::SHARDED);
+    }
+    Ok(set)
 }
 
 fn own(facts: &NodeFacts, set: &ReplicaSet) -> anyhow::Result<String> {

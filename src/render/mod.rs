@@ -2,7 +2,7 @@
 //!
 //! Daemon files come from templates in which every value passes the escape filter
 //! of its syntax (a test reads the templates and holds them to it). Data files,
-//! `node.json` and `mongod.conf`, come from serializers. Nix is hardly written at
+//! `node.json`, `mongod.conf` and `mongos.conf`, come from serializers. Nix is hardly written at
 //! all: a host's `default.nix` reads `node.json` ([`nix`]).
 
 pub mod escape;
@@ -47,6 +47,9 @@ pub const GUNICORN: &str = "etc/gunicorn/gunicorn.conf.py";
 pub const SUPERVISOR: &str = "etc/supervisor/supervisord.conf";
 /// mongod's configuration.
 pub const MONGOD: &str = "etc/mongod.conf";
+
+/// mongos's configuration.
+pub const MONGOS: &str = "etc/mongos.conf";
 
 /// Turns any text into one word of a syntax.
 type Escape = fn(&str) -> String;
@@ -172,11 +175,14 @@ impl Renderer {
         if let Some(files) = self.shared.get(&key) {
             return Ok(files.clone());
         }
-        let files = BTreeMap::from([
+        let mut files = BTreeMap::from([
             self.file(NGINX, &server.nginx)?,
             self.file(GUNICORN, &server.gunicorn)?,
             self.file(SUPERVISOR, &server.supervisor)?,
         ]);
+        if let Some(mongos) = &server.mongos {
+            files.insert(MONGOS, to_yaml(mongos)?);
+        }
         self.shared.insert(key, files.clone());
         Ok(files)
     }
@@ -189,8 +195,7 @@ impl Renderer {
         if let Some(files) = self.shared.get(&key) {
             return Ok(files.clone());
         }
-        let yaml = serde_yaml_ng::to_string(mongod.as_ref()).context("writing mongod.conf")?;
-        let files = BTreeMap::from([(MONGOD, format!("# {MARK}\n{yaml}").into())]);
+        let files = BTreeMap::from([(MONGOD, to_yaml(mongod.as_ref())?)]);
         self.shared.insert(key, files.clone());
         Ok(files)
     }
@@ -209,6 +214,11 @@ impl Renderer {
             .map_err(|error| anyhow!("{name}: {error}"))?;
         Ok((name, text.into()))
     }
+}
+
+fn to_yaml(file: &impl Serialize) -> anyhow::Result<Arc<str>> {
+    let yaml = serde_yaml_ng::to_string(file).context("writing YAML")?;
+    Ok(format!("# {MARK}\n{yaml}").into())
 }
 
 fn to_json(facts: &NodeFacts) -> anyhow::Result<String> {

@@ -13,8 +13,10 @@ use crate::topology::Tier;
 /// # Errors
 /// Only when what was made is not Nix, which is a bug of this program.
 pub fn host(facts: &NodeFacts) -> anyhow::Result<String> {
+    let is_router = facts.app.as_ref().and_then(|app| app.router_port).is_some();
     let (what, services) = match facts.tier {
         Tier::LoadBalancer => ("a load balancer", ["haproxy", "keepalived"].as_slice()),
+        Tier::App if is_router => ("an app server", ["nginx", "app", "mongos"].as_slice()),
         Tier::App => ("an app server", ["nginx", "app"].as_slice()),
         Tier::Database => ("a database", ["mongodb"].as_slice()),
     };

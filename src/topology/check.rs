@@ -10,12 +10,10 @@ use super::diagnostic::{Diagnostic, Place, step};
 use super::document::quoted;
 use super::raw::{RawNode, RawTopology};
 use super::values::{Millis, Name};
-use super::{App, Code, Database, LoadBalancer, Network, Node, Slo, Tier, Topology};
+use super::{
+    App, Code, Database, LoadBalancer, Network, Node, Sharding, Slo, Tier, Topology, replica_sets,
+};
 
-/// Voting members that a replica set may have.
-const MAX_VOTERS: usize = 7;
-/// Members that a replica set may have.
-const MAX_MEMBERS: usize = 50;
 /// Different VRRP priorities that a load balancer may have.
 const MAX_LOAD_BALANCERS: usize = 254;
 /// Environment variables that the rendered gunicorn configuration sets.
@@ -42,9 +40,10 @@ pub(super) fn meaning(
     check.subnet();
     check.addresses();
     check.tiers();
-    check.voters();
+    check.replica_sets();
     check.load_balancer();
     check.database();
+    check.sharding();
     check.app(base, exists);
     if problems.iter().any(Diagnostic::is_error) {
         return None;
@@ -52,20 +51,25 @@ pub(super) fn meaning(
     build(raw)
 }
 
-struct Check<'c> {
-    raw: &'c RawTopology,
+pub(super) struct Check<'c> {
+    pub(super) raw: &'c RawTopology,
     problems: &'c mut Vec<Diagnostic>,
 }
 
-impl Check<'_> {
-    fn add(&mut self, code: Code, at: Place, message: impl Into<String>) -> &mut Diagnostic {
+impl<'c> Check<'c> {
+    pub(super) fn add(
+        &mut self,
+        code: Code,
+        at: Place,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.problems.push(Diagnostic::new(code, at, message));
         self.problems
             .last_mut()
             .unwrap_or_else(|| unreachable!("just pushed"))
     }
 
-    fn tier(&self, tier: Tier) -> impl Iterator<Item = (&String, &RawNode)> {
+    pub(super) fn tier(&self, tier: Tier) -> impl Iterator<Item = (&'c String, &'c RawNode)> {
         self.raw
             .nodes
             .iter()
@@ -179,14 +183,10 @@ impl Check<'_> {
                 }
                 _ => {}
             }
-            let (limit, code) = match tier {
-                Tier::LoadBalancer => (MAX_LOAD_BALANCERS, Code::TooManyLoadBalancers),
-                Tier::Database => (MAX_MEMBERS, Code::TooManyDatabases),
-                Tier::App => continue,
-            };
-            if count > limit {
-                let message = format!("{count} {}, {limit} are possible", tier.noun(count));
-                self.add(code, Place::key("/nodes"), message);
+            if tier == Tier::LoadBalancer && count > MAX_LOAD_BALANCERS {
+                let noun = tier.noun(count);
+                let message = format!("{count} {noun}, {MAX_LOAD_BALANCERS} are possible");
+                self.add(Code::TooManyLoadBalancers, Place::key("/nodes"), message);
             }
         }
     }
@@ -198,59 +198,6 @@ impl Check<'_> {
         );
         self.add(code, Place::key(format!("/nodes/{}", step(name))), message)
             .hint = Some(format!("`gen-topology add {tier}` adds a second"));
-    }
-
-    fn voters(&mut self) {
-        let misplaced: Vec<String> = self
-            .raw
-            .nodes
-            .iter()
-            .filter(|(_, node)| node.tier != Tier::Database && node.voting.is_some())
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in misplaced {
-            let place = Place::key(format!("/nodes/{}/voting", step(&name)));
-            self.add(
-                Code::MisplacedKey,
-                place,
-                format!("{name} is no database, so it can't vote"),
-            );
-        }
-        let members: Vec<(&String, &RawNode)> = self.tier(Tier::Database).collect();
-        let asked = members
-            .iter()
-            .filter(|(_, node)| node.voting == Some(true))
-            .count();
-        let voters = voting(members.iter().map(|(_, node)| node.voting));
-        let count = voters.iter().filter(|votes| **votes).count();
-        let first = members.first().map(|(name, _)| (*name).clone());
-        let last = members.iter().zip(&voters).rev().find(|(_, votes)| **votes);
-        let last = last.map(|((name, _), _)| (*name).clone());
-        let Some(first) = first else { return };
-        let key = |name: &str| Place::key(format!("/nodes/{}", step(name)));
-        if asked > MAX_VOTERS {
-            let message = format!("{asked} databases ask to vote, {MAX_VOTERS} can");
-            self.add(Code::TooManyVoters, key(&first), message);
-        } else if count == 0 {
-            let message = "no database votes, so there can be no primary";
-            self.add(Code::EmptyTier, key(&first), message);
-        } else if count % 2 == 0 {
-            let place = key(&last.unwrap_or(first));
-            let message = format!(
-                "{count} databases vote: they survive the loss of {}, no more than {} would",
-                count / 2 - 1,
-                count - 1
-            );
-            self.add(Code::EvenVoters, place, message).hint = Some(
-                "add a database, remove one, or give one `\"voting\": false` so that it only keeps a copy".into(),
-            );
-        } else if count == 1 {
-            let name = last.unwrap_or(first);
-            let message =
-                format!("{name} is the only database that votes: without it nothing can be stored");
-            self.add(Code::NoSpareDatabase, key(&name), message).hint =
-                Some("`gen-topology scale database=3` survives the loss of any one".into());
-        }
     }
 
     fn load_balancer(&mut self) {
@@ -336,6 +283,36 @@ impl Check<'_> {
         }
     }
 
+    /// What a sharded cluster needs beyond its sets: a port for the router on each app node, and
+    /// collections that can be there.
+    fn sharding(&mut self) {
+        let raw = self.raw;
+        let Some(sharding) = &raw.database.sharding else {
+            return;
+        };
+        if raw.app.port == raw.database.port {
+            let message = format!(
+                "port {} of each app node is the databases' router's",
+                raw.app.port
+            );
+            let problem = self.add(Code::PortClash, Place::value("/app/port"), message);
+            let port = Place::value("/database/port");
+            problem.related.push((port, "used here".into()));
+        }
+        for (collection, field) in &sharding.collections {
+            let place = format!("/database/sharding/collections/{}", step(collection));
+            // Limits of MongoDB's names; the field is one of the document's own.
+            let is_name = |name: &str| !name.is_empty() && !name.contains(['$', '\0']);
+            if !is_name(collection) || collection.starts_with("system.") || collection.len() > 120 {
+                let message = format!("{} can't be a collection's name", quoted(collection));
+                self.add(Code::BadValue, Place::key(place), message);
+            } else if !is_name(field) {
+                let message = format!("{} can't be a field's name", quoted(field));
+                self.add(Code::BadValue, Place::value(place), message);
+            }
+        }
+    }
+
     fn app(&mut self, base: &Path, exists: &dyn Fn(&Path) -> bool) {
         let raw = self.raw;
         let source = base.join(&raw.app.source);
@@ -397,28 +374,10 @@ fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Which members vote: those that ask to, and else the first ones, up to seven.
-fn voting(asked: impl Iterator<Item = Option<bool>> + Clone) -> Vec<bool> {
-    let mut left = MAX_VOTERS.saturating_sub(asked.clone().filter(|a| *a == Some(true)).count());
-    asked
-        .map(|asked| {
-            asked.unwrap_or_else(|| {
-                let votes = left > 0;
-                left = left.saturating_sub(1);
-                votes
-            })
-        })
-        .collect()
-}
-
 fn build(raw: RawTopology) -> Option<Topology> {
-    let voters = voting(
-        raw.nodes
-            .values()
-            .filter(|n| n.tier == Tier::Database)
-            .map(|n| n.voting),
-    );
-    let mut voters = voters.into_iter();
+    let votes = replica_sets::votes(&raw);
+    let is_sharded = raw.database.sharding.is_some();
+    let first = raw.database.replica_set.clone();
     let nodes: Option<Vec<Node>> = raw
         .nodes
         .iter()
@@ -427,11 +386,9 @@ fn build(raw: RawTopology) -> Option<Topology> {
                 name: name.parse::<Name>().ok()?,
                 tier: node.tier,
                 address: node.address,
-                voting: if node.tier == Tier::Database {
-                    voters.next()
-                } else {
-                    None
-                },
+                voting: votes.get(name).copied(),
+                replica_set: (is_sharded && node.tier == Tier::Database)
+                    .then(|| node.replica_set.clone().unwrap_or_else(|| first.clone())),
             })
         })
         .collect();
@@ -471,6 +428,13 @@ fn build(raw: RawTopology) -> Option<Topology> {
             election_timeout: raw.database.election_timeout,
             heartbeat_interval: raw.database.heartbeat_interval,
             cache_size: raw.database.cache_size,
+            sharding: raw.database.sharding.map(|sharding| Sharding {
+                shards: sharding.shards,
+                members: sharding.members,
+                config_servers: sharding.config_servers,
+                collections: sharding.collections,
+                balancer_window: sharding.balancer_window,
+            }),
         },
         slo: Slo {
             longest_gap: raw.slo.longest_gap,

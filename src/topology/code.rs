@@ -100,12 +100,20 @@ codes! {
         "VRRP priorities are one byte, 0 and 255 have a meaning of their own, and each load balancer needs its own: 254 at most (RFC 9568)."
     TooManyDatabases "too-many-databases" Error
         "A replica set has at most 50 members, 7 of them voting (MongoDB limit)."
+    UnknownReplicaSet "unknown-replica-set" Error
+        "A database says that it is in a replica set which the stack does not have. Without `database.sharding` there is one, `database.replica_set`. With it there are `config`, the first shard, which is called `database.replica_set`, and `shard-2`, `shard-3` … up to `sharding.shards`."
+    EmptyReplicaSet "empty-replica-set" Error
+        "A shard, or the set of config servers, has no database. Each database says with `replica_set` where it belongs; one that says nothing is in the first shard. A shard is taken away with `gen-topology scale shards=…`, after its data have been moved."
+    ReplicaSetSize "replica-set-size" Warning
+        "A set does not have as many databases as `database.sharding` says. That is how it is for a while when a dead database is replaced by another; at the end `gen-topology scale` makes them agree."
+    SameReplicaSet "same-replica-set" Error
+        "`database.replica_set` is the name of the first shard, and that of another set, too. Replica sets know each other by their names. Choose one that is neither `config` nor `shard-2`, `shard-3` …"
     TooManyVoters "too-many-voters" Error
         "A replica set has at most 7 voting members (MongoDB limit). Leave `voting` out and the first seven database nodes vote; the others keep copies."
     EvenVoters "even-voters" Error
         "An even number of voting members survives no more failures than one fewer, and has one more that can fail: 4 members survive 1, like 3. Two are worse than one: the loss of either stops writes. Use an odd number, or give one node `\"voting\": false` so that it only keeps a copy."
     MisplacedKey "misplaced-key" Error
-        "The key belongs to nodes of another tier: `voting` is for databases, the only nodes that elect one of themselves."
+        "The key belongs to nodes of another tier: `voting` and `replica_set` are for databases, the only nodes that elect one of themselves."
     PortClash "port-clash" Error
         "Two listeners of one node would need the same port."
     BadAdvertInterval "bad-advert-interval" Error

@@ -11,9 +11,9 @@ use jsonc_parser::common::Ranged as _;
 use jsonc_parser::cst::CstRootNode;
 
 use super::allocate::Allocator;
-use super::raw::RawTopology;
+use super::raw::{RawNode, RawTopology};
 use super::values::Name;
-use super::{Tier, did_you_mean, document};
+use super::{Tier, did_you_mean, document, replica_sets};
 
 /// A changed text and what was changed in it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Addition {
     pub tier: Tier,
     /// The address it was given.
     pub address: Ipv4Addr,
+    /// The replica set that it says to be in; only a database of a sharded stack says one.
+    pub replica_set: Option<String>,
 }
 
 /// Why an edit can't be made; the text is left as it was.
@@ -92,6 +94,25 @@ pub enum EditError {
         /// The tier that should have grown.
         tier: Tier,
     },
+    /// Databases of a sharded stack belong to a certain set.
+    #[error("{}", of_which_set(sets))]
+    Sharded {
+        /// The sets that there are.
+        sets: Vec<String>,
+    },
+    /// There is no set of that name.
+    #[error("there is no replica set `{name}`; {}", of_sets(sets))]
+    NoSuchSet {
+        /// What was asked for.
+        name: String,
+        /// The sets that there are.
+        sets: Vec<String>,
+    },
+    /// Sizes of shards for a stack that has none.
+    #[error(
+        "this stack is not sharded: `gen-topology scale shards=1` makes its replica set the first shard"
+    )]
+    NotSharded,
     /// A tier would have no node left.
     #[error("this would leave no {}; a stack needs at least one", .0.noun(1))]
     WouldEmptyTier(Tier),
@@ -111,12 +132,68 @@ fn no_such_key(at: &str, key: &str, meant: Option<&str>, keys: &[String]) -> Str
     format!("{place} has no key `{key}`{help}")
 }
 
+fn of_which_set(sets: &[String]) -> String {
+    format!(
+        "this stack is sharded: say with `--replica-set` which set a database is for, or use \
+         `scale` with shards, members or config-servers; {}",
+        of_sets(sets)
+    )
+}
+
+fn of_sets(sets: &[String]) -> String {
+    match sets {
+        [first, second, .., last] if sets.len() > 8 => {
+            format!("there are {first}, {second}, … {last}")
+        }
+        _ => format!("there are {}", sets.join(", ")),
+    }
+}
+
 /// Adds `count` nodes of `tier`, the first of them called `name` if one is given.
 pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<Edit, EditError> {
     let (raw, _) = read(text)?;
+    if tier == Tier::Database && raw.database.sharding.is_some() {
+        return Err(EditError::Sharded { sets: sets(&raw) });
+    }
+    add_nodes(text, tier, None, name, count)
+}
+
+/// Adds `count` databases to a replica set of a sharded stack, the first of them called
+/// `name` if one is given.
+pub fn add_to_set(
+    text: &str,
+    set: &str,
+    name: Option<&str>,
+    count: usize,
+) -> Result<Edit, EditError> {
+    let (raw, _) = read(text)?;
+    let sets = sets(&raw);
+    if sets.iter().all(|known| known != set) {
+        let name = set.to_owned();
+        return Err(EditError::NoSuchSet { name, sets });
+    }
+    add_nodes(text, Tier::Database, Some(set), name, count)
+}
+
+/// Names of the replica sets.
+fn sets(raw: &RawTopology) -> Vec<String> {
+    let shards = raw.database.sharding.as_ref();
+    let shards = shards.map(|sharding| sharding.shards);
+    let names = replica_sets::names(raw.database.replica_set.as_str(), shards);
+    names.into_iter().map(|(name, _)| name).collect()
+}
+
+fn add_nodes(
+    text: &str,
+    tier: Tier,
+    set: Option<&str>,
+    name: Option<&str>,
+    count: usize,
+) -> Result<Edit, EditError> {
+    let (raw, _) = read(text)?;
     let mut names: HashSet<String> = raw.nodes.keys().cloned().collect();
     let mut addresses = Allocator::new(&raw, &[]);
-    let mut numbers = Names::after(&raw, tier);
+    let mut numbers = Names::after(&raw, tier, set);
     let mut added = Vec::with_capacity(count);
     for index in 0..count {
         let name = match name.filter(|_| index == 0) {
@@ -146,6 +223,7 @@ pub fn add(text: &str, tier: Tier, name: Option<&str>, count: usize) -> Result<E
             name,
             tier,
             address,
+            replica_set: set.map(str::to_owned),
         });
     }
     Ok(Edit {
@@ -216,6 +294,9 @@ pub fn scale(text: &str, wanted: &BTreeMap<Tier, usize>) -> Result<Edit, EditErr
         if *wanted == 0 {
             return Err(EditError::WouldEmptyTier(*tier));
         }
+        if *tier == Tier::Database && raw.database.sharding.is_some() {
+            return Err(EditError::Sharded { sets: sets(&raw) });
+        }
         if *wanted > members.len() {
             let step = add(&edit.text, *tier, None, wanted - members.len())?;
             edit.text = step.text;
@@ -251,11 +332,27 @@ struct Names {
 }
 
 impl Names {
-    fn after(raw: &RawTopology, tier: Tier) -> Self {
-        let last = raw.nodes.iter().rev().find(|(_, node)| node.tier == tier);
-        let model = last.and_then(|(name, _)| numbered(name));
+    /// In a sharded stack the fashion is that of the set, else of another shard.
+    fn after(raw: &RawTopology, tier: Tier, set: Option<&str>) -> Self {
+        let is_config = |set: &str| set == replica_sets::CONFIG_SET;
+        let rank = |node: &RawNode| match (set, replica_sets::set_of(raw, node)) {
+            _ if node.tier != tier => None,
+            (None, _) => Some(0),
+            (Some(set), own) if set == own => Some(0),
+            (Some(set), own) if !is_config(set) && !is_config(own) => Some(1),
+            _ => None,
+        };
+        let nodes = raw.nodes.iter().rev();
+        let last = nodes
+            .filter_map(|(name, node)| Some((rank(node)?, name)))
+            .min_by_key(|(rank, _)| *rank);
+        let model = last.and_then(|(_, name)| numbered(name));
+        let stem = match set {
+            Some(set) if is_config(set) => "config",
+            _ => tier.stem(),
+        };
         let (stem, digits) = model.map_or_else(
-            || (format!("{}-", tier.stem()), ""),
+            || (format!("{stem}-"), ""),
             |(stem, digits, _)| (stem.to_owned(), digits),
         );
         let width = if digits.starts_with('0') {
@@ -301,7 +398,11 @@ fn insert(text: &str, raw: &RawTopology, added: &[Addition]) -> Option<String> {
     };
     let tree = document::parse(text).ok()?;
     let nodes = tree.as_object()?.get_object("nodes")?;
-    let neighbour = raw.nodes.values().rposition(|node| node.tier == first.tier);
+    let set = first.replica_set.as_deref();
+    let in_set = |node: &RawNode| set.is_none_or(|set| replica_sets::set_of(raw, node) == set);
+    let nodes_of = |wanted: &dyn Fn(&RawNode) -> bool| raw.nodes.values().rposition(wanted);
+    let neighbour = nodes_of(&|node| node.tier == first.tier && in_set(node))
+        .or_else(|| nodes_of(&|node| node.tier == first.tier));
     let Some(neighbour) = nodes
         .properties
         .get(neighbour.unwrap_or(raw.nodes.len().saturating_sub(1)))
@@ -313,7 +414,7 @@ fn insert(text: &str, raw: &RawTopology, added: &[Addition]) -> Option<String> {
     let separator = separator(text, nodes)?;
     let model = std::iter::once(neighbour)
         .chain(&nodes.properties)
-        .find_map(|property| Model::of(text, property));
+        .find_map(|property| Model::of(text, property, set.is_some()));
     let (before, after) = text.split_at(neighbour.range.end);
     let mut changed = before.to_owned();
     for node in added {
@@ -343,9 +444,14 @@ fn separator(text: &str, nodes: &Object<'_>) -> Option<String> {
 }
 
 fn one_line(node: &Addition) -> String {
+    let set = node.replica_set.as_ref();
+    let set = set.map(|set| format!(", \"replica_set\": \"{set}\""));
     format!(
-        "\"{}\": {{ \"tier\": \"{}\", \"address\": \"{}\" }}",
-        node.name, node.tier, node.address
+        "\"{}\": {{ \"tier\": \"{}\", \"address\": \"{}\"{} }}",
+        node.name,
+        node.tier,
+        node.address,
+        set.unwrap_or_default()
     )
 }
 
@@ -361,11 +467,13 @@ enum Word {
     Name,
     Tier,
     Address,
+    Set,
 }
 
 impl<'t> Model<'t> {
-    /// Only of a node that has nothing but a tier and an address.
-    fn of(text: &'t str, property: &ObjectProp<'_>) -> Option<Self> {
+    /// Only of a node that has nothing but a tier and an address, and its replica set if the
+    /// new one has one.
+    fn of(text: &'t str, property: &ObjectProp<'_>, with_set: bool) -> Option<Self> {
         let start = property.range.start;
         let within = |range: jsonc_parser::common::Range| range.start - start..range.end - start;
         let mut words = vec![(within(property.name.range()), Word::Name)];
@@ -373,9 +481,14 @@ impl<'t> Model<'t> {
             let word = match member.name.as_str() {
                 "tier" => Word::Tier,
                 "address" => Word::Address,
+                "replica_set" => Word::Set,
                 _ => return None,
             };
             words.push((within(member.value.range()), word));
+        }
+        let has_set = words.iter().any(|(_, word)| matches!(word, Word::Set));
+        if has_set != with_set {
+            return None;
         }
         Some(Self {
             text: &text[start..property.range.end],
@@ -390,6 +503,7 @@ impl<'t> Model<'t> {
                 Word::Name => node.name.clone(),
                 Word::Tier => node.tier.to_string(),
                 Word::Address => node.address.to_string(),
+                Word::Set => node.replica_set.clone().unwrap_or_default(),
             };
             text.replace_range(range.clone(), &format!("\"{word}\""));
         }

@@ -12,9 +12,11 @@ mod diagnostic;
 mod document;
 mod edit;
 mod raw;
+mod replica_sets;
 mod select;
 mod set;
 mod shape;
+mod shards;
 mod values;
 
 use std::collections::BTreeMap;
@@ -29,10 +31,12 @@ pub use allocate::block;
 pub use code::Code;
 pub(crate) use code::codes;
 pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
-pub use edit::{Addition, Edit, EditError, add, remove, scale};
+pub use edit::{Addition, Edit, EditError, add, add_to_set, remove, scale};
+pub use replica_sets::{CONFIG_SET, ReplicaSet, SetRole};
 pub use select::{SelectError, Selector};
 pub use set::{rename, set};
-pub use values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
+pub use shards::{ShardSizes, scale_shards};
+pub use values::{Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 
 /// The text of a topology file and where it came from.
 #[derive(Clone, Debug)]
@@ -127,6 +131,9 @@ pub struct Node {
     /// Database nodes: whether it votes in elections and may become primary.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub voting: Option<bool>,
+    /// Database nodes of a sharded stack: the set that it is a member of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replica_set: Option<DatabaseName>,
 }
 
 /// The network that all nodes share.
@@ -187,7 +194,7 @@ pub struct App {
 /// Settings of the databases.
 #[derive(Clone, Debug, Serialize)]
 pub struct Database {
-    /// Name of the replica set.
+    /// Name of the replica set; of the first shard, where there are several.
     pub replica_set: DatabaseName,
     /// Name of the database that the application uses.
     pub name: DatabaseName,
@@ -199,6 +206,25 @@ pub struct Database {
     pub heartbeat_interval: Millis,
     /// Memory of the storage engine's cache.
     pub cache_size: Bytes,
+    /// How data are spread over several replica sets, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharding: Option<Sharding>,
+}
+
+/// Data spread over several replica sets, the shards, behind a router on each app node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sharding {
+    /// How many shards there are.
+    pub shards: u16,
+    /// Databases that each shard should have.
+    pub members: u16,
+    /// Databases that the set of config servers should have.
+    pub config_servers: u16,
+    /// Collections that are spread, each with the field by whose hash.
+    pub collections: BTreeMap<String, String>,
+    /// Hours in which data may move between shards; always, if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balancer_window: Option<DailyWindow>,
 }
 
 /// What the failure of a node or a daemon may cost at most.

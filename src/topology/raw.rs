@@ -12,7 +12,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::Tier;
-use super::values::{Bytes, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
+use super::values::{Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -35,7 +35,7 @@ pub(super) struct RawTopology {
     pub load_balancer: RawLoadBalancer,
     /// The application that is served.
     pub app: RawApp,
-    /// Settings of the databases: a `MongoDB` replica set.
+    /// Settings of the databases: a `MongoDB` replica set, or a sharded cluster of several.
     #[serde(default)]
     pub database: RawDatabase,
     /// What an outage may cost at most; `gen-topology faults` holds the stack to it.
@@ -137,12 +137,12 @@ pub(super) struct RawApp {
     pub threads: u16,
 }
 
-/// Settings of the databases: a `MongoDB` replica set.
+/// Settings of the databases: a `MongoDB` replica set, or a sharded cluster of several.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct RawDatabase {
-    /// Name of the replica set; it can't be changed later.
+    /// Name of the replica set, of the first shard where there are several; it can't be changed later.
     pub replica_set: DatabaseName,
     /// Name of the database that the application uses.
     pub name: DatabaseName,
@@ -155,6 +155,31 @@ pub(super) struct RawDatabase {
     pub heartbeat_interval: Millis,
     /// Memory of the storage engine's cache on each node.
     pub cache_size: Bytes,
+    /// Data spread over several replica sets. Default: one replica set has all of it.
+    pub sharding: Option<RawSharding>,
+}
+
+/// Data spread over several replica sets, the shards, behind a router on each app node.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawSharding {
+    /// How many shards there are.
+    #[schemars(range(min = 1, max = 1000))]
+    pub shards: u16,
+    /// Databases of each shard.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 50))]
+    pub members: u16,
+    /// Databases of the set that knows which shard has what.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 50))]
+    pub config_servers: u16,
+    /// Collections of the application that are spread, each with the field by whose hash. Default: `entries` by `_id`.
+    #[serde(default = "collections")]
+    pub collections: BTreeMap<String, String>,
+    /// Hours in which data may move between shards. Default: always.
+    #[serde(default)]
+    pub balancer_window: Option<DailyWindow>,
 }
 
 impl Default for RawDatabase {
@@ -167,6 +192,7 @@ impl Default for RawDatabase {
             election_timeout: Millis::new(2000),
             heartbeat_interval: Millis::new(500),
             cache_size: Bytes::mebibytes(256),
+            sharding: None,
         }
     }
 }
@@ -193,6 +219,9 @@ pub(super) struct RawNode {
     /// Database nodes only: false keeps a copy without a vote and without ever becoming primary.
     #[serde(default)]
     pub voting: Option<bool>,
+    /// Database nodes of a sharded stack only: the set that it is a member of, `config` or a shard. Default: the first shard.
+    #[serde(default)]
+    pub replica_set: Option<DatabaseName>,
 }
 
 fn ipv4_subnet(_: &mut SchemaGenerator) -> Schema {
@@ -219,6 +248,12 @@ fn instances() -> u16 {
 }
 fn workers() -> u16 {
     1
+}
+fn three() -> u16 {
+    3
+}
+fn collections() -> BTreeMap<String, String> {
+    BTreeMap::from([("entries".into(), "_id".into())])
 }
 fn threads() -> u16 {
     32

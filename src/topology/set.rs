@@ -182,6 +182,7 @@ fn parsed(value: &str, known: &Value, path: &str) -> Result<Value, EditError> {
 /// Whether only a text can stand there: the tiers, which are choices, too.
 fn wants_text(known: &Value) -> bool {
     known["type"] == "string"
+        || known["type"] == serde_json::json!(["string", "null"])
         || known["oneOf"]
             .as_array()
             .is_some_and(|choices| choices.iter().all(|one| one["type"] == "string"))

@@ -150,6 +150,69 @@ impl fmt::Display for DatabaseName {
     }
 }
 
+impl DatabaseName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Hours of each day, as `MongoDB`'s balancer takes them: "02:00-06:00", by the clock of the
+/// config servers. It may pass midnight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DailyWindow {
+    start: String,
+    stop: String,
+}
+
+text_value!(
+    DailyWindow,
+    "daily-window",
+    "hours of each day, such as \"02:00-06:00\""
+);
+
+impl DailyWindow {
+    /// When it begins, as `HH:MM`.
+    pub fn start(&self) -> &str {
+        &self.start
+    }
+
+    /// When it ends, as `HH:MM`.
+    pub fn stop(&self) -> &str {
+        &self.stop
+    }
+}
+
+impl FromStr for DailyWindow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_number = |digits: &str, below: u8| {
+            digits.len() == 2
+                && digits.bytes().all(|c| c.is_ascii_digit())
+                && digits.parse::<u8>().is_ok_and(|number| number < below)
+        };
+        let is_time = |text: &str| {
+            text.split_once(':')
+                .is_some_and(|(hours, minutes)| is_number(hours, 24) && is_number(minutes, 60))
+        };
+        match text.split_once('-') {
+            Some((start, stop)) if is_time(start) && is_time(stop) && start != stop => Ok(Self {
+                start: start.to_owned(),
+                stop: stop.to_owned(),
+            }),
+            _ => Err("write two times of day, such as \"02:00-06:00\"".into()),
+        }
+    }
+}
+
+impl fmt::Display for DailyWindow {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}-{}", self.start, self.stop)
+    }
+}
+
 /// Where the application's WSGI callable is: `module:callable`, as gunicorn takes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -342,6 +405,7 @@ pub(super) fn refuse(format: &str, text: &str) -> Option<String> {
         "database-name" => text.parse::<DatabaseName>().err(),
         "wsgi-entry" => text.parse::<Entry>().err(),
         "url-path" => text.parse::<UrlPath>().err(),
+        "daily-window" => text.parse::<DailyWindow>().err(),
         "duration" => text.parse::<Millis>().err(),
         "size" => text.parse::<Bytes>().err(),
         "ipv4" => {
@@ -368,6 +432,7 @@ pub(super) const FORMATS: &[&str] = &[
     "database-name",
     "wsgi-entry",
     "url-path",
+    "daily-window",
     "duration",
     "size",
     "ipv4",

@@ -19,5 +19,6 @@ in
 {
   name = machine.config.system.build.toplevel.name;
   units = lib.attrNames machine.config.systemd.services;
+  startAt = lib.mapAttrs (_: unit: unit.startAt) machine.config.systemd.services;
   firewall = machine.config.networking.firewall;
 }

@@ -38,6 +38,7 @@ let
       path = option (types.listOf (types.either types.package types.str)) [ ];
       reloadTriggers = option (types.listOf unitOption) [ ];
       restartTriggers = option (types.listOf types.unspecified) [ ];
+      startAt = option (types.either types.str (types.listOf types.str)) [ ];
       serviceConfig = option (types.addCheck (types.attrsOf unitOption) (
         config:
         lib.elem (config.Type or "simple") [

@@ -16,5 +16,12 @@ in
   apps = lib.attrNames project.apps.x86_64-linux;
   checks = lib.mapAttrs (_: check: check.name) project.checks.x86_64-linux;
   images = lib.mapAttrs (_: lib.attrNames) project.legacyPackages.x86_64-linux.images;
+  hosts = lib.mapAttrs (_: machine: {
+    etc = lib.mapAttrs (_: file: toString file.source) machine.config.environment.etc;
+    firewall = machine.config.networking.firewall.extraCommands;
+    units = lib.mapAttrs (_: unit: {
+      inherit (unit) before serviceConfig;
+    }) machine.config.systemd.services;
+  }) project.nixosConfigurations;
   shell = project.devShells.x86_64-linux.default.name;
 }

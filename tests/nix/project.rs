@@ -52,7 +52,7 @@ fn the_template_is_a_whole_project() {
 /// The topologies that we ship and that no other test evaluates.
 #[test]
 fn every_example_is_a_whole_project() {
-    for name in ["large", "single"] {
+    for name in ["large", "sharded", "single"] {
         let topology = read(&format!("examples/{name}.json"));
         let project = project(&topology.replace("\"../app\"", "\"./app\""));
         let Some(output) = evaluate_project(&project) else {
@@ -62,6 +62,40 @@ fn every_example_is_a_whole_project() {
         let seen = json(&output);
         assert_eq!(keys(&seen["toplevels"]), keys(&wanted["nodes"]), "{name}");
     }
+}
+
+/// Each app server of a sharded stack has a router, with the key that only it may read, and
+/// the databases are as they always are.
+#[test]
+fn app_servers_of_a_sharded_stack_route() {
+    let topology = read("examples/sharded.json");
+    let project = project(&topology.replace("\"../app\"", "\"./app\""));
+    let Some(output) = evaluate_project(&project) else {
+        return;
+    };
+    let hosts = &json(&output)["hosts"];
+    for node in ["app-1", "app-2"] {
+        let host = &hosts[node];
+        let source = host["etc"]["mongos.conf"].as_str().unwrap_or_default();
+        assert!(source.ends_with(&format!("hosts/{node}/etc/mongos.conf")));
+        let unit = &host["units"]["mongos"];
+        let said = unit.to_string();
+        for words in [
+            "/bin/mongos --config /etc/mongos.conf",
+            "/var/lib/gen-topology/secrets/database-key",
+            "supervisord.service",
+        ] {
+            assert!(said.contains(words), "{node}: no {words} in {said}");
+        }
+        let rules = host["firewall"].as_str().unwrap_or_default();
+        assert!(rules.contains("--dport 27017 "), "{node}: {rules}");
+        let app = host["units"]["supervisord"].to_string();
+        assert!(!app.contains("database-key"), "{node}: {app}");
+    }
+    for node in ["lb-1", "db-1", "config-1"] {
+        assert!(hosts[node]["units"]["mongos"].is_null(), "{node}");
+    }
+    assert!(!hosts["config-1"]["units"]["reconcile-database"].is_null());
 }
 
 /// What is done to a project.
@@ -175,33 +209,64 @@ fn what_does_not_fit_is_said_in_one_sentence() {
     }
 }
 
-/// The example of using our modules without the generator.
-#[test]
-fn the_example_of_the_documentation_evaluates() {
-    let page = fs::read_to_string(repository("docs/nixos.md")).expect("docs/nixos.md");
-    let blocks = page
-        .split("```nix\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next());
-    let example = blocks
-        .into_iter()
-        .find(|block| block.contains("facts = {"))
-        .expect("an example with facts");
-    let work = TestEnvironment::new();
-    work.write("module.nix", example);
+/// The first example of a page that holds `words`.
+fn example(page: &str, words: &str) -> String {
+    let page = read(page);
+    let blocks = page.split("```nix\n").skip(1);
+    let mut blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let found = blocks.find(|block| block.contains(words));
+    found.expect("an example").to_owned()
+}
+
+/// A machine of the module in `work`.
+fn evaluate_module(work: &TestEnvironment) -> Option<Output> {
     work.write("mongod.conf", "net:\n  port: 27017\n");
-    let Some(mut command) = evaluation() else {
-        return;
-    };
     let module = work.path("module.nix").display().to_string();
-    let output = command
+    let output = evaluation()?
         .arg(repository("tests/nix/module.nix"))
         .args(["--arg", "module", &module])
         .output();
-    let seen = json(&output.expect("Nix starts"));
+    Some(output.expect("Nix starts"))
+}
+
+/// The example of using our modules without the generator.
+#[test]
+fn the_example_of_the_documentation_evaluates() {
+    let work = TestEnvironment::new();
+    work.write("module.nix", example("docs/nixos.md", "facts = {"));
+    let Some(output) = evaluate_module(&work) else {
+        return;
+    };
+    let seen = json(&output);
     assert_eq!(seen["name"], "nixos-system-db");
     assert_eq!(
         seen["units"],
         serde_json::json!(["mongod", "reconcile-database"])
     );
+}
+
+/// The example of copies by a timer; and that they are refused where they would hold a part only.
+#[test]
+fn copies_are_made_by_a_timer_of_whole_data_only() {
+    let work = TestEnvironment::new();
+    let plain = example("docs/nixos.md", "facts = {");
+    work.write("plain.nix", &plain);
+    let backup = example("docs/database.md", "mongodb.backup");
+    let module = format!("{{ imports = [ ./plain.nix {{ {backup} }} ]; }}");
+    work.write("module.nix", &module);
+    let Some(output) = evaluate_module(&work) else {
+        return;
+    };
+    assert_eq!(json(&output)["startAt"]["backup-database"], "03:00");
+    let role = "services.gen-topology.facts.database.role = \"shard\";";
+    work.write(
+        "module.nix",
+        module.replace("./plain.nix {", &format!("./plain.nix {{ {role}")),
+    );
+    let Some(output) = evaluate_module(&work) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "a part of the data is copied");
+    assert!(said.contains("on several replica sets"), "{said}");
 }

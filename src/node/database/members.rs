@@ -7,7 +7,7 @@
 use anyhow::Context as _;
 use mongodb::bson::{Bson, Document, doc};
 
-use crate::config::{Member, ReplicaSet};
+use crate::config::{Member, ReplicaSet, SetRole};
 use crate::health::mongo::number;
 
 /// `MongoDB` takes no more voting members, and no more members.
@@ -186,7 +186,12 @@ pub(super) fn hindrance(change: &Change, wanted: &ReplicaSet, seen: &[Seen]) -> 
 pub(super) fn initial(wanted: &ReplicaSet) -> Document {
     let members = wanted.members.iter().zip(0..);
     let members = members.map(|(member, id)| entry(id, member)).collect();
-    doc! { "_id": &wanted.name, "members": array(members), "settings": settings(wanted) }
+    let mut config =
+        doc! { "_id": &wanted.name, "members": array(members), "settings": settings(wanted) };
+    if wanted.role == Some(SetRole::Config) {
+        config.insert("configsvr", true);
+    }
+    config
 }
 
 /// The configuration that is left of one when only `survivors` are.
@@ -261,6 +266,8 @@ mod tests {
         });
         ReplicaSet {
             name: "rs0".into(),
+            role: None,
+            cluster: None,
             application_database: "web".into(),
             election_timeout_ms: 2000,
             heartbeat_interval_ms: 500,
@@ -302,6 +309,16 @@ mod tests {
     #[test]
     fn a_set_that_is_right_is_left_alone() {
         assert!(way(&voters("abc"), &voters("abc")).is_empty());
+    }
+
+    #[test]
+    fn config_servers_are_marked_as_such() {
+        let mut servers = voters("abc");
+        assert!(!initial(&servers).contains_key("configsvr"));
+        servers.role = Some(SetRole::Shard);
+        assert!(!initial(&servers).contains_key("configsvr"));
+        servers.role = Some(SetRole::Config);
+        assert!(initial(&servers).get_bool("configsvr").unwrap());
     }
 
     #[test]

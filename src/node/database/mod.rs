@@ -9,10 +9,13 @@
 //!   user, which mongod allows a local connection as long as there is no user ([`users`]).
 //! - Then whoever runs this changes users and members through the primary, one step at a
 //!   time, and waits for each to be committed ([`members`]).
+//! - In a sharded stack each set is brought to what it should be like any other, and then the
+//!   config servers bring the cluster to it, through a router ([`cluster`]).
 //!
 //! A set is never initiated while any member is silent: the silent one may be in
 //! a set already. Reconfiguration is never forced, unless somebody says so ([`force`]).
 
+mod cluster;
 mod force;
 mod join;
 mod members;
@@ -26,7 +29,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use mongodb::bson::{Document, doc};
 
-use crate::config::{Member, NodeFacts, ReplicaSet};
+use crate::config::{Member, NodeFacts, ReplicaSet, SetRole};
 use crate::health::mongo::{self, Role};
 use crate::secrets::{Kind, Login, Secrets};
 use users::{Task, Wanted};
@@ -83,30 +86,7 @@ pub fn reconcile(
     options: &Options,
     say: &dyn Fn(&str),
 ) -> anyhow::Result<Verdict> {
-    let wanted = facts
-        .database
-        .as_deref()
-        .with_context(|| format!("{} is no database", facts.name))?;
-    let me = wanted
-        .members
-        .iter()
-        .find(|member| member.name == facts.name);
-    let me = me.with_context(|| format!("{} is not among the members", facts.name))?;
-    let (_, port) = me
-        .host
-        .rsplit_once(':')
-        .with_context(|| format!("`{}` is no address:port", me.host))?;
-    let run = Run {
-        wanted,
-        me,
-        local: format!("127.0.0.1:{port}"),
-        options,
-        say,
-        known: RefCell::default(),
-        admin: RefCell::default(),
-        changes: Cell::new(0),
-        passwords_tried: Cell::new(false),
-    };
+    let run = Run::of(facts, options, say)?;
     if options.force {
         force::reconfigure(&run)?;
     }
@@ -133,6 +113,22 @@ pub fn reconcile(
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Moves the data of a shard that the topology does not know any more to the others, and takes
+/// it out of the cluster. Can be run again; until `patience` is over it waits.
+///
+/// # Errors
+/// If the facts are not those of a config server, the topology still has the shard, or no
+/// router answers.
+pub fn remove_shard(
+    facts: &NodeFacts,
+    options: &Options,
+    name: &str,
+    databases_to: Option<&str>,
+    say: &dyn Fn(&str),
+) -> anyhow::Result<Verdict> {
+    cluster::remove_shard(&Run::of(facts, options, say)?, name, databases_to)
 }
 
 enum Step {
@@ -188,6 +184,39 @@ enum NoAdmin {
     Unreachable(anyhow::Error),
     /// Somebody is there and does not know the user.
     Refused,
+}
+
+impl<'r> Run<'r> {
+    fn of(
+        facts: &'r NodeFacts,
+        options: &'r Options,
+        say: &'r dyn Fn(&str),
+    ) -> anyhow::Result<Self> {
+        let wanted = facts
+            .database
+            .as_deref()
+            .with_context(|| format!("{} is no database", facts.name))?;
+        let me = wanted
+            .members
+            .iter()
+            .find(|member| member.name == facts.name);
+        let me = me.with_context(|| format!("{} is not among the members", facts.name))?;
+        let (_, port) = me
+            .host
+            .rsplit_once(':')
+            .with_context(|| format!("`{}` is no address:port", me.host))?;
+        Ok(Self {
+            wanted,
+            me,
+            local: format!("127.0.0.1:{port}"),
+            options,
+            say,
+            known: RefCell::default(),
+            admin: RefCell::default(),
+            changes: Cell::new(0),
+            passwords_tried: Cell::new(false),
+        })
+    }
 }
 
 impl Run<'_> {
@@ -345,10 +374,15 @@ impl Run<'_> {
         Ok(member)
     }
 
-    /// The users that the secrets speak of.
+    /// The users that the secrets speak of. The application comes to a shard through a router
+    /// only, which knows it from the config servers.
     fn wanted_users(&self) -> anyhow::Result<Vec<Wanted>> {
         let mut users = Vec::new();
+        let is_shard = self.wanted.role == Some(SetRole::Shard);
         for kind in Kind::USERS {
+            if is_shard && kind == Kind::Application {
+                continue;
+            }
             let logins = self.options.secrets.logins(kind)?;
             users.extend(logins.into_iter().map(|login| Wanted { kind, login }));
         }
@@ -448,7 +482,10 @@ impl Run<'_> {
             .get_document("config")
             .context("the answer holds no configuration")?;
         let Some(change) = members::next(current, self.wanted) else {
-            return self.own_state(admin, role);
+            return match self.retire_application(admin)? {
+                Some(step) => Ok(step),
+                None => self.own_state(admin, role),
+            };
         };
         let what = change.words();
         let status = admin.command(doc! { "replSetGetStatus": 1 })?;
@@ -476,9 +513,45 @@ impl Run<'_> {
         Ok(Step::Again)
     }
 
+    /// A replica set that became a shard has a user of the application from before, whose writes
+    /// would go past the routers. It goes when the set is in the cluster and nobody uses it.
+    fn retire_application(&self, admin: &mongo::Member) -> anyhow::Result<Option<Step>> {
+        if self.wanted.role != Some(SetRole::Shard) {
+            return Ok(None);
+        }
+        let users = users::of_kind(Kind::Application, &admin.command(doc! { "usersInfo": 1 })?);
+        if users.is_empty() {
+            return Ok(None);
+        }
+        let state = admin.command(doc! { "shardingState": 1 })?;
+        if !state.get_bool("enabled").unwrap_or(false) {
+            return Ok(None);
+        }
+        if mongo::uses(
+            &admin.command(doc! { "currentOp": 1, "$all": true })?,
+            &users,
+        ) {
+            return Ok(Some(not_yet(format!(
+                "the application still comes to this shard directly, as {}: app servers have to get their new \
+                 files, which lead it to mongos",
+                users.join(", ")
+            ))));
+        }
+        for user in &users {
+            let task = Task::Drop(user.clone());
+            admin.command(task.command(&self.wanted.application_database))?;
+            (self.say)(&task.words());
+            self.acted()?;
+        }
+        Ok(Some(Step::Again))
+    }
+
     /// The set is as it should be; is this member of it well?
     fn own_state(&self, admin: &mongo::Member, role: Role) -> anyhow::Result<Step> {
         if matches!(role, Role::Primary | Role::Secondary) {
+            if let Some(wanted) = &self.wanted.cluster {
+                return cluster::converge(self, wanted);
+            }
             return Ok(done(format!(
                 "{} is as it should be: {} members",
                 self.wanted.name,

@@ -109,6 +109,18 @@ pub(super) fn tasks(
     tasks
 }
 
+/// Names of the users of one kind that bear our mark; `present` is as in [`tasks`].
+pub(super) fn of_kind(kind: Kind, present: &Document) -> Vec<String> {
+    let present = present.get_array("users").ok().into_iter().flatten();
+    let users = present.filter_map(Bson::as_document).filter(|user| {
+        let data = user.get_document("customData").ok();
+        data.and_then(|data| data.get_str(MARK).ok()) == Some(kind.file())
+    });
+    users
+        .filter_map(|user| Some(user.get_str("user").ok()?.to_owned()))
+        .collect()
+}
+
 /// Roles as (role, database), the least that each kind can do its work with.
 fn roles_of(kind: Kind, application_database: &str) -> Vec<(String, String)> {
     let mut roles: Vec<(&str, &str)> = match kind {
