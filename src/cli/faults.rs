@@ -14,7 +14,7 @@ use super::lab::Request;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, compare, findings, generate, inside, lab, runs, source};
 use crate::faults::catalogue::{CATALOGUE, Fault};
-use crate::faults::report::{self, NotRun, Run};
+use crate::faults::report::{self, NotRun, Run, Verdict};
 use crate::faults::timing::{NodeFiles, Timing};
 use crate::faults::{inject, trial};
 use crate::lab::{Lab, Place};
@@ -435,7 +435,10 @@ pub(super) fn undo(place: &Place, ui: &mut Ui) -> Outcome {
 
 pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
     runs::present(run, output, ui)?;
-    let broken = run.rows().iter().filter(|row| !row.is_kept()).count();
+    let count = |verdict| {
+        let rows = run.rows();
+        rows.iter().filter(|row| row.verdict() == verdict).count()
+    };
     let sent: usize = run
         .trials
         .iter()
@@ -447,9 +450,10 @@ pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
         .map(|trial| trial.measured.requests.lost())
         .sum();
     ui.say(&format!(
-        "{} trials, {sent} requests, {lost} without an answer; {} faults cost more than predicted, {} not run",
+        "{} trials, {sent} requests, {lost} without an answer; {} faults cost more than predicted, {} say nothing, {} not run",
         run.trials.len(),
-        broken,
+        count(Verdict::Broken),
+        count(Verdict::Void),
         run.not_run.len()
     ));
     let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
