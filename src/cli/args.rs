@@ -960,6 +960,8 @@ pub(super) enum NodeCommand {
     },
     /// The part of a switch that goes on without whoever asked for it
     SwitchWork,
+    /// Wait until no switch is under way
+    SwitchOver,
     /// Make the system that this machine was switched to count
     Confirm {
         /// The system

@@ -145,25 +145,20 @@ impl MachineHost<'_> {
     /// Puts the system of before in place again, unless the machine has done so by itself.
     fn go_back(&self, node: &str, stop: &[&str]) -> anyhow::Result<()> {
         let script = format!("readlink {PREVIOUS}; readlink /run/current-system");
+        let over = [&self.program(node), "node", "switch-over"];
         let deadline = Instant::now() + self.confirm_within + RETURN;
-        loop {
-            let seen = self.ssh.run_fresh(node, &["sh", "-c", &script]);
-            let back = match seen.as_deref().map(|text| text.lines().collect::<Vec<_>>()) {
-                Ok(links) => match links.as_slice() {
-                    [previous, current] if previous == current => return Ok(()),
-                    [previous, _] => self.switch(node, previous, stop, true),
-                    _ => bail!("{node} had no system before; it stays as it is"),
-                },
-                Err(_) => seen.map(drop),
-            };
-            match back {
-                Ok(()) => return Ok(()),
-                // It is out of reach, or about to go back.
-                Err(_) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(500));
-                }
-                Err(error) => return Err(error),
+        // It may be out of reach until it has gone back.
+        while let Err(error) = self.ssh.run_fresh(node, &over) {
+            if !error.is::<Unreachable>() || Instant::now() >= deadline {
+                return Err(error);
             }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let links = self.ssh.run_fresh(node, &["sh", "-c", &script])?;
+        match links.lines().collect::<Vec<_>>().as_slice() {
+            [previous, current] if previous == current => Ok(()),
+            [previous, _] => self.switch(node, previous, stop, true),
+            _ => bail!("{node} had no system before; it stays as it is"),
         }
     }
 }

@@ -104,6 +104,7 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
         // Done above, without facts.
         NodeCommand::Switch { .. }
         | NodeCommand::SwitchWork
+        | NodeCommand::SwitchOver
         | NodeCommand::Confirm { .. }
         | NodeCommand::Settle
         | NodeCommand::Haproxy { .. }
@@ -159,6 +160,7 @@ fn of_machine(command: NodeCommand, ui: &mut Ui) -> Result<Outcome, NodeCommand>
         .map_err(Failure::Failed)
         .and_then(|system| ui.data(&system.display().to_string())),
         NodeCommand::SwitchWork => switch::work().map_err(Failure::Failed),
+        NodeCommand::SwitchOver => switch::over().map_err(Failure::Failed),
         NodeCommand::Confirm { system } => switch::confirm(&system).map_err(Failure::Failed),
         NodeCommand::Settle => switch::settle().map_err(Failure::Failed),
         NodeCommand::Haproxy { command } => haproxy::ask(Path::new(HAPROXY_SOCKET), &command)

@@ -158,6 +158,17 @@ pub fn confirm(system: &Path) -> anyhow::Result<()> {
     unroot(NEXT)
 }
 
+/// Waits until no switch is under way: the new system counts, or the one of before runs again.
+///
+/// # Errors
+/// If the machine is between two systems.
+pub fn over() -> anyhow::Result<()> {
+    if read()?.is_none() {
+        return Ok(());
+    }
+    settled(&[Phase::Confirmed, Phase::Back])
+}
+
 /// The last switch counts, and so does what came of it: there is no way back any more.
 ///
 /// # Errors
