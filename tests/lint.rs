@@ -186,7 +186,11 @@ fn shipped(example: &str) -> TestEnvironment {
 
 #[test]
 fn our_own_files_have_no_traps() {
-    for example in ["examples/ha.json", "examples/large.json"] {
+    for example in [
+        "examples/ha.json",
+        "examples/large.json",
+        "examples/sharded.json",
+    ] {
         let output = shipped(example).run(&["lint", "--strict"]).exits(0);
         assert!(output.stderr.contains("no traps"), "{}", output.text());
     }

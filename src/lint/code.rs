@@ -120,7 +120,7 @@ crate::topology::codes! {
     WeakWriteConcern "weak-write-concern" Error
         "With `w=1` or `w=0` a write is acknowledged before a majority has it. A new primary may not have it, and then it is rolled back: lost although it was acknowledged. Use `w=majority`."
     UriWithoutReplicaSet "uri-without-replica-set" Warning
-        "The address names no `replicaSet`. Some drivers then talk to one server as if it stood alone and never follow a new primary, and none notices that it reached a wrong set. Add `replicaSet=NAME`."
+        "The address names no `replicaSet`. Some drivers then talk to one server as if it stood alone and never follow a new primary, and none notices that it reached a wrong set. Add `replicaSet=NAME`. An address that leads to this machine alone is taken for that of a mongos."
     NoSocketTimeout "no-socket-timeout" Warning
         "Without `socketTimeoutMS` (or `timeoutMS`) an operation on a member that was cut off waits until the kernel gives up; in one published run a write hung for 26.6 s while a new primary had long been elected. It must be longer than the longest legal query."
     RetryWritesOff "retry-writes-off" Warning

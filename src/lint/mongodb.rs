@@ -177,6 +177,14 @@ pub(super) fn addresses(text: &str, findings: &mut Findings<'_>) {
     }
 }
 
+/// Whether an address leads to this machine alone: to a mongos, which knows the sets itself.
+fn is_router(hosts: &str) -> bool {
+    let hosts = hosts.split_once("://").map_or(hosts, |(_, rest)| rest);
+    let hosts = hosts.rsplit_once('@').map_or(hosts, |(_, rest)| rest);
+    let host = hosts.split(['/', ':']).next().unwrap_or_default();
+    matches!(host, "127.0.0.1" | "localhost") && !hosts.contains(',')
+}
+
 fn address(uri: &str, start: usize, findings: &mut Findings<'_>) {
     // Not the whole address: it may hold a password.
     let (hosts, options) = uri.split_once('?').unwrap_or((uri, ""));
@@ -209,7 +217,7 @@ fn address(uri: &str, start: usize, findings: &mut Findings<'_>) {
             _ => {}
         }
     }
-    if option("replicaset").is_none() && !uri.starts_with("mongodb+srv") {
+    if option("replicaset").is_none() && !uri.starts_with("mongodb+srv") && !is_router(hosts) {
         findings.note(
             Code::UriWithoutReplicaSet,
             scheme.clone(),
