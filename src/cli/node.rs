@@ -66,14 +66,7 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
         } => Ok(node::load_balancer::check_haproxy(&facts)?),
         NodeCommand::Check {
             daemon: LoadBalancerDaemon::Keepalived,
-        } => {
-            if crate::health::vrrp::is_local(facts.virtual_ip) {
-                return ui.data("this node has the virtual IP");
-            }
-            Err(Failure::Failed(anyhow::anyhow!(
-                "this node does not have the virtual IP"
-            )))
-        }
+        } => has_virtual_ip(facts.virtual_ip, ui),
         NodeCommand::Report => ui.json(&node::report::report(&args.facts)?),
         NodeCommand::StepDown { secrets } => Ok(node::step_down::step_down(
             &facts,
@@ -141,6 +134,15 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
             conclude(&database::remove_shard(&facts, &options, &shard, to, &say)?)
         }
     }
+}
+
+fn has_virtual_ip(address: std::net::Ipv4Addr, ui: &mut Ui) -> Outcome {
+    if crate::health::vrrp::is_local(address) {
+        return ui.data("this node has the virtual IP");
+    }
+    Err(Failure::Failed(anyhow::anyhow!(
+        "this node does not have the virtual IP"
+    )))
 }
 
 /// What a machine can do that has no facts yet. Gives back a command that needs them.
