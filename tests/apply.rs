@@ -329,7 +329,7 @@ fn who_is_down_or_at_it_already_is_said_first() {
 fn inner_of(bench: &Bench) -> String {
     let labs = bench.labs().display().to_string();
     let entries = fs::read_dir("/proc").expect("/proc").flatten();
-    let mut found: Vec<u32> = entries
+    let found: Vec<u32> = entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .filter(|pid| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -338,6 +338,14 @@ fn inner_of(bench: &Bench) -> String {
             first.ends_with("gen-topology") && line.contains("inside") && line.contains(&labs)
         })
         .collect();
-    found.sort_unstable();
-    found.last().expect("the inner command").to_string()
+    // A command that it starts looks like it until it is another program.
+    let begun_by = |pid: &u32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        parent.and_then(|parent| parent.trim().parse().ok())
+    };
+    let inner = found
+        .iter()
+        .find(|pid| begun_by(pid).is_some_and(|parent: u32| !found.contains(&parent)));
+    inner.expect("the inner command").to_string()
 }
