@@ -793,8 +793,9 @@ fn away_for_too_long_it_says_so_and_copies_anew_when_emptied() {
     let Some(mut cluster) = Cluster::new(3) else {
         return;
     };
-    // The smallest oplog there is.
-    let small = ["--oplogSize", "1"];
+    // The smallest oplog there is. What a checkpoint hasn't saved yet is not cut from it,
+    // and by itself mongod makes one a minute.
+    let small = ["--oplogSize", "1", "--syncdelay", "1"];
     (0..3).for_each(|index| cluster.start_as(index, "rs0", &small));
     cluster.converge(&[0, 1, 2]);
     let oplog = |cluster: &Cluster, index: usize, end: &str| {
@@ -805,10 +806,17 @@ fn away_for_too_long_it_says_so_and_copies_anew_when_emptied() {
         let oplog = status.get_document("oplog").expect("an oplog");
         oplog.get_timestamp(end).expect("a time")
     };
-    cluster.kill(2);
-    let left = oplog(&cluster, cluster.primary(), "latestOptime");
     let client = cluster.client(&[0, 1]);
     let entries = client.database("web").collection::<Document>("entries");
+    // Killed before its disk holds its first copy, a member would begin it again by itself.
+    let on_every_disk = mongodb::options::WriteConcern::builder()
+        .w(mongodb::options::Acknowledgment::Nodes(3))
+        .journal(true)
+        .build();
+    let first = entries.insert_one(doc! {}).write_concern(on_every_disk);
+    first.run().expect("a write");
+    cluster.kill(2);
+    let left = oplog(&cluster, cluster.primary(), "latestOptime");
     let text = "x".repeat(500_000);
     // The oplog is cut now and then only, and by each member on its own: while one of them
     // remembers, it can be copied from.
