@@ -5,7 +5,6 @@
 //! Users and members are no part of it: those come from the secrets and the topology.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
 use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -152,7 +151,7 @@ fn copy(member: &Member, database: &str, directory: &Path) -> anyhow::Result<Man
             .map_err(|error| anyhow::anyhow!("{error}"))
             .and_then(|file| Ok(file.sync_all()?))
             .with_context(|| format!("writing {}", path.display()))?;
-        let sha256 = hexadecimal(&sum.finalize());
+        let sha256 = hex::encode(sum.finalize());
         let contents = Contents { documents, sha256 };
         manifest.collections.insert(name, contents);
     }
@@ -300,7 +299,7 @@ fn check(directory: &Path) -> anyhow::Result<Manifest> {
             documents += 1;
             Ok(())
         })?;
-        if documents != contents.documents || hexadecimal(&sum.finalize()) != contents.sha256 {
+        if documents != contents.documents || hex::encode(sum.finalize()) != contents.sha256 {
             bail!("{} is damaged; nothing was changed", path.display());
         }
     }
@@ -348,13 +347,6 @@ fn indexes(path: &Path) -> anyhow::Result<Vec<Bson>> {
         name != Some("_id_")
     };
     Ok(indexes.iter().filter(named).cloned().collect())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Restores a backup into a mongod of its own, which nobody else reaches, and counts.

@@ -10,10 +10,11 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use crate::health::mongo::User;
+use crate::health::mongo::{Member, User};
 use crate::topology::Tier;
 
 /// Where a node finds its secrets.
@@ -252,6 +253,21 @@ impl Secrets {
         Ok(entries.into_iter().filter_map(login).collect())
     }
 
+    /// A connection to the mongod or mongos at `host` as the user of a kind, with the newest
+    /// password that it takes; none if it takes none.
+    ///
+    /// # Errors
+    /// If the file can't be read, or nobody answers; connections are accepted within `patience`.
+    pub fn log_in(
+        &self,
+        kind: Kind,
+        host: &str,
+        patience: Duration,
+    ) -> anyhow::Result<Option<Member>> {
+        let logins = self.logins(kind)?;
+        Member::login_as_any(host, patience, logins.iter().map(Login::as_user))
+    }
+
     /// The keys that members know each other by, the newest first.
     ///
     /// # Errors
@@ -330,10 +346,9 @@ fn random(kind: Kind, number: u32) -> anyhow::Result<Entry> {
     };
     let mut random = vec![0; bytes];
     getrandom::fill(&mut random).map_err(|error| anyhow!("asking for random numbers: {error}"))?;
-    let digits: Vec<String> = random.iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Entry {
         user,
-        secret: Secret(digits.concat()),
+        secret: Secret(hex::encode(random)),
     })
 }
 

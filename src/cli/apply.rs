@@ -160,7 +160,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
         on: order
             .on
             .as_deref()
-            .map(|on| rollout::chosen(on, &old, &new))
+            .map(|on| rollout::chosen(&on.parse().map_err(Failure::Usage)?, &old, &new))
             .transpose()?,
     };
     let plan = deploy::plan(&old, &new, &now, &choice);

@@ -103,9 +103,9 @@ pub(super) enum Command {
     /// Bring the machines back to the systems that they had before, in the same way
     Rollback(RollbackArgs),
     /// Show each machine's state, the owner of the virtual IP and the primary
-    Status(StatusArgs),
+    Status(LookArgs),
     /// Tell which machines' files are not what the topology says
-    Drift(DriftArgs),
+    Drift(LookArgs),
     /// Open a shell on a machine, or run a command there
     Ssh(SshArgs),
     /// Run a command on several machines at the same time
@@ -562,22 +562,9 @@ pub(super) struct RollbackArgs {
     pub change: ChangeArgs,
 }
 
+/// Arguments of commands that look at machines: `status` and `drift`.
 #[derive(Debug, ClapArgs)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    pub file: FileArg,
-    /// Only these nodes, such as `node-1,app-*,@database`
-    #[arg(long, value_name = "NODES")]
-    pub on: Option<Selector>,
-    #[command(flatten)]
-    pub way: WayArgs,
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: Format,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct DriftArgs {
+pub(super) struct LookArgs {
     #[command(flatten)]
     pub file: FileArg,
     /// Only these nodes, such as `node-1,app-*,@database`

@@ -24,7 +24,7 @@ use crate::deploy::{self, Choice, Engine, Fleet, NodeState, Now, Options, Plan};
 use crate::health::mongo::Role;
 use crate::health::report::Report;
 use crate::machines::closures::{self, Closures};
-use crate::machines::{self, Ssh, in_parallel};
+use crate::machines::{self, Ssh, all_of, in_parallel};
 use crate::render::Rendered;
 use crate::topology::{Selector, Source, Tier, Topology};
 use crate::{exec, hosts};
@@ -252,7 +252,7 @@ impl Stack {
     /// Whether every machine's disk has room for its system.
     fn fits(&self, closures: &Closures) -> Result<(), Failure> {
         let all: Vec<(&String, &String)> = closures.iter().collect();
-        let problems = in_parallel(&all, AT_ONCE, |(node, system)| {
+        let fits = in_parallel(&all, AT_ONCE, |(node, system)| {
             let missing = closures::missing_bytes(&self.ssh, node, system)?;
             let free = self.survey.free.get(*node).copied().unwrap_or_default();
             ensure!(
@@ -265,12 +265,8 @@ impl Stack {
             );
             Ok(())
         });
-        let problems: Vec<anyhow::Error> = problems.into_iter().filter_map(Result::err).collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(untouched(&texts(&problems)))
-        }
+        all_of(fits).map_err(|problems| untouched(&texts(&problems)))?;
+        Ok(())
     }
 
     /// What the machines will run, by the systems themselves; they have to be made from this topology.
@@ -292,20 +288,15 @@ impl Stack {
                 "{path} is a system of {}, not of {node}",
                 state.name()
             );
-            let same = serde_json::to_value(&state.facts)? == serde_json::to_value(&planned.facts)?;
             ensure!(
-                before || same,
+                before || state.facts == planned.facts,
                 "the system of {node} was not built from what the topology says now: run `gen-topology generate`, and build it again"
             );
             Ok(state)
         };
         let states = in_parallel(&self.rendered, AT_ONCE, look);
-        let (states, problems): (Vec<_>, Vec<_>) = states.into_iter().partition(Result::is_ok);
-        let problems: Vec<anyhow::Error> = problems.into_iter().filter_map(Result::err).collect();
-        if !problems.is_empty() {
-            return Err(untouched(&texts(&problems)));
-        }
-        Ok(Fleet::of(states.into_iter().flatten().collect()))
+        let states = all_of(states).map_err(|problems| untouched(&texts(&problems)))?;
+        Ok(Fleet::of(states))
     }
 
     /// Who has which part at the moment; nobody where nobody says so.
@@ -348,11 +339,14 @@ impl Stack {
 }
 
 fn chosen(choice: &ChoiceArgs, old: &Fleet, new: &Fleet) -> Result<Choice, Failure> {
-    let on = choice.on.as_ref().map(Selector::to_string);
     Ok(Choice {
         max_unavailable: choice.max_unavailable,
         canary: choice.canary,
-        on: on.map(|on| rollout::chosen(&on, old, new)).transpose()?,
+        on: choice
+            .on
+            .as_ref()
+            .map(|on| rollout::chosen(on, old, new))
+            .transpose()?,
     })
 }
 

@@ -111,14 +111,7 @@ fn state(node: &NodePlan) -> anyhow::Result<NodeState> {
     let facts = facts.with_context(|| format!("{} has no facts", node.name))?;
     let mut state = NodeState::of_facts(facts)?;
     for (path, text) in node.etc.iter().filter(|(path, _)| *path != FACTS_FILE) {
-        let sum = || {
-            let bytes = Sha256::digest(text.as_bytes());
-            bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<Vec<_>>()
-                .concat()
-        };
+        let sum = || hex::encode(Sha256::digest(text.as_bytes()));
         state.files.entry(path.clone()).or_insert_with(sum);
     }
     state.files.extend(node.links.clone());

@@ -14,12 +14,11 @@ use crate::deploy::{FACTS_FILE, Fleet, Host, NodeState};
 use crate::health::http::Answer;
 use crate::machines::closures::Closures;
 use crate::machines::{Ssh, System, Unreachable};
+use crate::node::switch::PREVIOUS;
 use crate::topology::Tier;
 
 /// How long a machine that went back by itself may take to be reached again.
 const RETURN: Duration = Duration::from_secs(60);
-/// Where a machine records the system of before the last switch.
-const PREVIOUS: &str = "/nix/var/nix/gcroots/gen-topology-previous";
 /// Marks a machine whose daemons were stopped because it left the stack.
 const AWAY: &str = "/var/lib/gen-topology/away";
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::{Format, StatusArgs};
+use super::args::{Format, LookArgs};
 use super::machines::{AT_ONCE, chosen, way};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, source};
@@ -31,7 +31,7 @@ struct NodeStatus {
 }
 
 /// `status`.
-pub(super) fn run(file: Option<&Path>, args: &StatusArgs, ui: &mut Ui) -> Outcome {
+pub(super) fn run(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
     let nodes = chosen(&topology, args.on.as_ref())?;
     let ssh = way(&topology, &args.way)?;

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use anyhow::{Context as _, anyhow};
 use serde::Serialize;
 
-use super::args::{DriftArgs, ExecArgs, Format, LogsArgs, SshArgs, WayArgs};
+use super::args::{ExecArgs, Format, LogsArgs, LookArgs, SshArgs, WayArgs};
 use super::lab::listen_for_interrupts;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, source};
@@ -246,7 +246,7 @@ struct Difference {
 }
 
 /// `drift`.
-pub(super) fn drift(file: Option<&Path>, args: &DriftArgs, ui: &mut Ui) -> Outcome {
+pub(super) fn drift(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
     let rendered = generate::rendered(&topology)?;
     let nodes = chosen(&topology, args.on.as_ref())?;
@@ -320,8 +320,7 @@ fn difference(wanted: &Rendered, machine: &Machine) -> anyhow::Result<Vec<Differ
     }
     let has = system.facts.as_deref().map(NodeState::of_facts);
     match has {
-        Some(Ok(has))
-            if serde_json::to_value(&has.facts)? == serde_json::to_value(&planned.facts)? => {}
+        Some(Ok(has)) if has.facts == planned.facts => {}
         Some(_) => differences.push(one(FACTS_FILE, "changed")),
         None => differences.push(one(FACTS_FILE, "missing")),
     }

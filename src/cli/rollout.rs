@@ -188,11 +188,10 @@ pub(super) fn resumable(
 }
 
 /// The nodes that `--on` means, those that leave among them.
-pub(super) fn chosen(on: &str, old: &Fleet, new: &Fleet) -> Result<BTreeSet<String>, Failure> {
-    let selector: Selector = on.parse().map_err(Failure::Usage)?;
+pub(super) fn chosen(on: &Selector, old: &Fleet, new: &Fleet) -> Result<BTreeSet<String>, Failure> {
     let all = old.nodes().iter().chain(new.nodes());
     let meant: BTreeSet<String> = all
-        .filter(|node| selector.fits(node.name(), node.tier()))
+        .filter(|node| on.fits(node.name(), node.tier()))
         .map(|node| node.name().to_owned())
         .collect();
     if meant.is_empty() {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::secrets::{self, Kind};
@@ -100,7 +101,7 @@ pub struct AppServer {
 
 /// What a node knows about itself: `node.json`, read by the NixOS modules and by
 /// `gen-topology node …`.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct NodeFacts {
     /// Who wrote this and from what.
     pub generated: String,
@@ -133,8 +134,22 @@ pub struct NodeFacts {
     pub files: std::collections::BTreeMap<String, String>,
 }
 
+impl NodeFacts {
+    /// The replica set that this database is a member of, and its part in it.
+    ///
+    /// # Errors
+    /// If it is no database, or the set does not name it.
+    pub fn membership(&self) -> anyhow::Result<(&ReplicaSet, &Member)> {
+        let set = self.database.as_deref();
+        let set = set.with_context(|| format!("{} is no database", self.name))?;
+        let me = set.members.iter().find(|member| member.name == self.name);
+        let me = me.with_context(|| format!("{} is not among the members", self.name))?;
+        Ok((set, me))
+    }
+}
+
 /// What `gen-topology node run haproxy|keepalived` needs to know.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct LoadBalancerFacts {
     /// Port of the virtual IP.
     pub port: u16,
@@ -153,7 +168,7 @@ pub struct LoadBalancerFacts {
 }
 
 /// What the NixOS module and the lab need to know about an app node.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct AppFacts {
     /// Port of nginx.
     pub port: u16,
@@ -165,7 +180,7 @@ pub struct AppFacts {
 }
 
 /// The replica set as it should be; what `gen-topology node reconcile-database` works towards.
-#[derive(Clone, Debug, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct ReplicaSet {
     /// Its name.
     pub name: String,

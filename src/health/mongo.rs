@@ -146,6 +146,16 @@ impl Member {
         Ok(Self { client, host })
     }
 
+    /// Asks a primary to hand its part over, once a secondary has caught up, and not to stand for
+    /// election again for `away` seconds.
+    ///
+    /// # Errors
+    /// If no secondary has caught up within 10 s, or it refuses.
+    pub fn step_down(&self, away: u32) -> mongodb::error::Result<()> {
+        self.command(doc! { "replSetStepDown": away, "secondaryCatchUpPeriodSecs": 10 })
+            .map(drop)
+    }
+
     /// Where it is: `address:port`, or the path of its socket.
     pub fn host(&self) -> &str {
         &self.host

@@ -18,7 +18,7 @@ use crate::config::HAPROXY_SOCKET;
 use crate::exec;
 use crate::health::haproxy::{self, ServerState};
 use crate::health::{http, mongo, vrrp};
-use crate::secrets::{Kind, Login};
+use crate::secrets::Kind;
 use crate::topology::{CONFIG_SET, Tier};
 
 /// How long one question to a node may take.
@@ -343,9 +343,8 @@ impl Lab {
     /// A connection to a node's mongod as a user of the stack, with the newest password
     /// that it takes.
     pub(super) fn mongod_as(&self, node: &NodePlan, kind: Kind) -> anyhow::Result<mongo::Member> {
-        let logins = self.secrets().logins(kind)?;
-        let users = logins.iter().map(Login::as_user);
-        mongo::Member::login_as_any(&self.mongod_of(node), QUESTION, users)?
+        self.secrets()
+            .log_in(kind, &self.mongod_of(node), QUESTION)?
             .with_context(|| format!("{} takes no password of {}", node.name, kind.file()))
     }
 

@@ -140,7 +140,7 @@ impl Lab {
         for node in others.into_iter().chain(primary.iter().copied()) {
             if !alone(node) && is_primary(&node) {
                 let admin = self.mongod_as(node, Kind::Administration)?;
-                admin.command(doc! { "replSetStepDown": 60, "secondaryCatchUpPeriodSecs": 10 })?;
+                admin.step_down(60)?;
             }
             self.supervise(&node.name, &["restart", "mongod"])?;
             if !exec::wait_until(PATIENCE, || self.set_is_well()) {

@@ -51,8 +51,7 @@ pub fn of(source: &Path) -> anyhow::Result<String> {
         }
         sum.update([kind as u8]);
     }
-    let digits: Vec<String> = sum.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(digits.concat()[..12].to_owned())
+    Ok(hex::encode(sum.finalize())[..12].to_owned())
 }
 
 /// Copies `source`, which is `version`, below `versions`, unless it is there.

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::{Ssh, in_parallel};
+use super::{Ssh, all_of, in_parallel};
 use crate::exec;
 
 /// Copies that are made at the same time.
@@ -135,12 +135,7 @@ pub fn missing_bytes(ssh: &Ssh, node: &str, system: &str) -> anyhow::Result<u64>
 pub fn copy(ssh: &Ssh, closures: &Closures) -> Result<(), Vec<anyhow::Error>> {
     let all: Vec<(&String, &String)> = closures.iter().collect();
     let copied = in_parallel(&all, AT_ONCE, |(node, system)| copy_one(ssh, node, system));
-    let problems: Vec<anyhow::Error> = copied.into_iter().filter_map(Result::err).collect();
-    if problems.is_empty() {
-        Ok(())
-    } else {
-        Err(problems)
-    }
+    all_of(copied).map(drop)
 }
 
 fn copy_one(ssh: &Ssh, node: &str, system: &str) -> anyhow::Result<()> {

@@ -97,6 +97,26 @@ pub fn in_parallel<T: Sync, R: Send>(
     done
 }
 
+/// What everybody gave, or what all went wrong with those that failed.
+///
+/// # Errors
+/// If one of them has failed.
+pub fn all_of<T>(results: Vec<anyhow::Result<T>>) -> Result<Vec<T>, Vec<anyhow::Error>> {
+    let mut all = Vec::with_capacity(results.len());
+    let mut problems = Vec::new();
+    for result in results {
+        match result {
+            Ok(one) => all.push(one),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(all)
+    } else {
+        Err(problems)
+    }
+}
+
 fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -9,5 +9,5 @@ mod look;
 mod ssh;
 
 pub use lock::{Lock, lock};
-pub use look::{Machine, System, in_parallel, look, system};
+pub use look::{Machine, System, all_of, in_parallel, look, system};
 pub use ssh::{Settings, Ssh, Target, Unreachable};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use crate::backup::{self, Manifest};
-use crate::config::{NodeFacts, ReplicaSet};
+use crate::config::{Member, NodeFacts, ReplicaSet};
 use crate::health::mongo;
-use crate::secrets::{Kind, Login, Secrets};
+use crate::secrets::{Kind, Secrets};
 
 /// How long a connection may take to be accepted.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -24,8 +24,8 @@ pub fn take(
     directory: &Path,
     mongod: Option<&Path>,
 ) -> anyhow::Result<Manifest> {
-    let set = set_of(facts)?;
-    let member = login(secrets, &own(facts, set)?)?;
+    let (set, me) = membership(facts)?;
+    let member = login(secrets, &me.host)?;
     backup::take(&member, &set.application_database, directory, mongod)
 }
 
@@ -40,36 +40,29 @@ pub fn put_back(
     directory: &Path,
     overwrite: bool,
 ) -> anyhow::Result<Manifest> {
-    let set = set_of(facts)?;
+    let (set, me) = membership(facts)?;
     let of = Manifest::read(directory)?.database;
     if of != set.application_database {
         let own = &set.application_database;
         bail!("the copy is of the database {of}, and the application's is {own}");
     }
-    let hello = mongo::Member::connect(&own(facts, set)?, CONNECT)?.hello()?;
+    let hello = mongo::Member::connect(&me.host, CONNECT)?.hello()?;
     let primary = hello.primary.context("no database is primary")?;
     backup::put_back(&login(secrets, &primary)?, directory, overwrite)
 }
 
-fn set_of(facts: &NodeFacts) -> anyhow::Result<&ReplicaSet> {
-    let set = facts.database.as_deref();
-    let set = set.with_context(|| format!("{} is no database", facts.name))?;
+/// The only replica set of a stack, and this node's part in it.
+fn membership(facts: &NodeFacts) -> anyhow::Result<(&ReplicaSet, &Member)> {
+    let (set, me) = facts.membership()?;
     if set.role.is_some() {
         bail!("{}", backup::SHARDED);
     }
-    Ok(set)
-}
-
-fn own(facts: &NodeFacts, set: &ReplicaSet) -> anyhow::Result<String> {
-    let own = set.members.iter().find(|member| member.name == facts.name);
-    let own = own.with_context(|| format!("{} is not among the members", facts.name))?;
-    Ok(own.host.clone())
+    Ok((set, me))
 }
 
 /// A connection as the application, whose data it is.
 fn login(secrets: &Secrets, host: &str) -> anyhow::Result<mongo::Member> {
-    let logins = secrets.logins(Kind::Application)?;
-    let users = logins.iter().map(Login::as_user);
-    mongo::Member::login_as_any(host, CONNECT, users)?
+    secrets
+        .log_in(Kind::Application, host, CONNECT)?
         .with_context(|| format!("{host} does not know the application's user"))
 }

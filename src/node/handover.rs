@@ -118,9 +118,7 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
         None,
     )?;
     // Loaded once, so that the settings exist.
-    load(
-        "table ip gen_topology {\n chain tracked {\n  type filter hook prerouting priority mangle;\n  ct state established accept\n }\n}\n",
-    )?;
+    load("  ct state established accept\n")?;
     for (name, value) in [
         ("nf_conntrack_tcp_loose", "0"),
         ("nf_conntrack_tcp_be_liberal", "1"),
@@ -138,11 +136,7 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
 
 /// Whether the kernel can tell that a socket listens (`nft_socket`).
 fn serves_late() -> bool {
-    let rule = "  socket transparent 1 accept\n";
-    load(&format!(
-        "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n{rule} }}\n}}\n"
-    ))
-    .is_ok()
+    load("  socket transparent 1 accept\n").is_ok()
 }
 
 fn rules(
@@ -168,15 +162,17 @@ fn rules(
         give.push_str("  fib daddr type local drop\n");
     }
     format!(
-        "table ip gen_topology {{\n chain handover {{\n  type filter hook prerouting priority mangle;\n  \
-         ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n{late}  {first} accept\n  \
-         ct state established meta mark set {MARK} accept\n{give} }}\n}}\n"
+        "  ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n{late}  {first} accept\n  \
+         ct state established meta mark set {MARK} accept\n{give}"
     )
 }
 
-/// Puts our table in place of what it was, in one step.
-fn load(table: &str) -> anyhow::Result<()> {
+/// Puts these rules in place of what was in our table, in one step.
+fn load(rules: &str) -> anyhow::Result<()> {
     let nft = exec::find("nft").context("nft is missing (Debian package nftables)")?;
-    let batch = format!("table ip gen_topology\ndelete table ip gen_topology\n{table}");
+    let batch = format!(
+        "table ip gen_topology\ndelete table ip gen_topology\ntable ip gen_topology {{\n chain handover {{\n  \
+         type filter hook prerouting priority mangle;\n{rules} }}\n}}\n"
+    );
     exec::run(Command::new(nft).args(["-f", "-"]), Some(&batch)).map(drop)
 }

@@ -44,11 +44,7 @@ pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
 fn sums(facts: &NodeFacts) -> BTreeMap<String, Option<String>> {
     let sum = |path: &String| {
         let bytes = fs::read(Path::new("/").join(path)).ok()?;
-        let digits: Vec<String> = Sha256::digest(bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
-        Some(digits.concat())
+        Some(hex::encode(Sha256::digest(bytes)))
     };
     facts
         .files

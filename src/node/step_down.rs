@@ -4,16 +4,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use mongodb::bson::doc;
 
 use crate::config::NodeFacts;
 use crate::health::mongo::{self, Role};
-use crate::secrets::{Kind, Login, Secrets};
+use crate::secrets::{Kind, Secrets};
 
 /// How long a connection may take to be accepted.
 const CONNECT: Duration = Duration::from_millis(500);
-/// How long a secondary may take to catch up, in seconds.
-const CATCH_UP: u32 = 10;
 /// How long this node does not stand for election afterwards, in seconds.
 const AWAY: u32 = 60;
 /// How long a new primary may take to be there.
@@ -25,25 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// # Errors
 /// If no other member can take over, or nobody has in time.
 pub fn step_down(facts: &NodeFacts, secrets: &Secrets, say: &dyn Fn(&str)) -> anyhow::Result<()> {
-    let set = facts
-        .database
-        .as_deref()
-        .with_context(|| format!("{} is no database", facts.name))?;
-    let me = set.members.iter().find(|member| member.name == facts.name);
-    let me = me.with_context(|| format!("{} is not among the members", facts.name))?;
+    let (_, me) = facts.membership()?;
     let own = mongo::Member::connect(&me.host, CONNECT)?;
     if own.hello()?.role != Role::Primary {
         return Ok(());
     }
-    let logins = secrets.logins(Kind::Administration)?;
-    let users = logins.iter().map(Login::as_user);
-    let admin = mongo::Member::login_as_any(&me.host, CONNECT, users)?
+    let admin = secrets
+        .log_in(Kind::Administration, &me.host, CONNECT)?
         .with_context(|| format!("{} does not know the administration user", facts.name))?;
     admin
-        .command(doc! {
-            "replSetStepDown": AWAY,
-            "secondaryCatchUpPeriodSecs": CATCH_UP,
-        })
+        .step_down(AWAY)
         .with_context(|| format!("{} can't hand the primary's part over", facts.name))?;
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {

@@ -156,11 +156,7 @@ impl Renderer {
 
     /// SHA-256 in hexadecimal. A text that nodes share is read once.
     fn digest(&mut self, text: &Arc<str>) -> String {
-        let sum = || {
-            let bytes = Sha256::digest(text.as_bytes());
-            let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            digits.concat()
-        };
+        let sum = || hex::encode(Sha256::digest(text.as_bytes()));
         if Arc::strong_count(text) == 1 {
             return sum();
         }

@@ -222,9 +222,8 @@ fn spread(
     field: &str,
 ) -> anyhow::Result<()> {
     let database = &run.wanted.application_database;
-    let logins = run.options.secrets.logins(Kind::Application)?;
-    let users = logins.iter().map(Login::as_user);
-    let application = mongo::Member::login_as_any(router.host(), CONNECT, users)?
+    let application = run
+        .log_in(Kind::Application, router.host())?
         .context("mongos does not know the application's user yet")?;
     let index = doc! { "key": hashed(field), "name": format!("{field}_hashed") };
     let create = doc! { "createIndexes": collection, "indexes": [index] };

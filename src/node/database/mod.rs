@@ -31,7 +31,7 @@ use mongodb::bson::{Document, doc};
 
 use crate::config::{Member, NodeFacts, ReplicaSet, SetRole};
 use crate::health::mongo::{self, Role};
-use crate::secrets::{Kind, Login, Secrets};
+use crate::secrets::{Kind, Secrets};
 use users::{Task, Wanted};
 
 /// How long one connection may take to be accepted.
@@ -192,15 +192,7 @@ impl<'r> Run<'r> {
         options: &'r Options,
         say: &'r dyn Fn(&str),
     ) -> anyhow::Result<Self> {
-        let wanted = facts
-            .database
-            .as_deref()
-            .with_context(|| format!("{} is no database", facts.name))?;
-        let me = wanted
-            .members
-            .iter()
-            .find(|member| member.name == facts.name);
-        let me = me.with_context(|| format!("{} is not among the members", facts.name))?;
+        let (wanted, me) = facts.membership()?;
         let (_, port) = me
             .host
             .rsplit_once(':')
@@ -356,6 +348,11 @@ impl Run<'_> {
         }
     }
 
+    /// A new connection to `host` as a user of the stack; none if it takes none of its passwords.
+    fn log_in(&self, kind: Kind, host: &str) -> anyhow::Result<Option<mongo::Member>> {
+        self.options.secrets.log_in(kind, host, CONNECT)
+    }
+
     /// A connection to `host` as administrator: the one there is, or a new one.
     fn admin(&self, host: &str) -> Result<Rc<mongo::Member>, NoAdmin> {
         if let Some((of, member)) = &*self.admin.borrow()
@@ -363,10 +360,7 @@ impl Run<'_> {
         {
             return Ok(Rc::clone(member));
         }
-        let logins = self.options.secrets.logins(Kind::Administration);
-        let logins = logins.map_err(NoAdmin::Unreachable)?;
-        let users = logins.iter().map(Login::as_user);
-        let member = mongo::Member::login_as_any(host, CONNECT, users);
+        let member = self.log_in(Kind::Administration, host);
         let member = member.map_err(NoAdmin::Unreachable)?;
         let member = Rc::new(member.ok_or(NoAdmin::Refused)?);
         self.admin
@@ -498,7 +492,7 @@ impl Run<'_> {
             return Ok(Step::Wait(verdict));
         }
         if change.retires() == Some(primary) {
-            admin.command(doc! { "replSetStepDown": 30, "secondaryCatchUpPeriodSecs": 10 })?;
+            admin.step_down(30)?;
             (self.say)(&format!(
                 "{}: asked it to hand over first",
                 self.name_of(primary)
@@ -577,9 +571,7 @@ impl Run<'_> {
 
     /// The last change that this member has, as it says itself; none while it has no data.
     fn last_change(&self) -> Option<mongodb::bson::Timestamp> {
-        let logins = self.options.secrets.logins(Kind::Administration).ok()?;
-        let users = logins.iter().map(Login::as_user);
-        let own = mongo::Member::login_as_any(&self.local, CONNECT, users).ok()??;
+        let own = self.log_in(Kind::Administration, &self.local).ok()??;
         let status: Document = own.command(doc! { "replSetGetStatus": 1 }).ok()?;
         let times = status.get_document("optimes").ok()?;
         let applied = times.get_document("appliedOpTime").ok()?;
