@@ -93,8 +93,32 @@ pub fn take(
     directory: &Path,
     mongod: Option<&Path>,
 ) -> anyhow::Result<Manifest> {
+    make(directory, mongod, || copy(member, database, directory))
+}
+
+/// As [`take`], where `fill` brings a copy that was taken elsewhere into the new directory.
+///
+/// # Errors
+/// If the directory is there already, `fill` fails, something is missing or damaged, or the
+/// count differs.
+pub fn receive(
+    directory: &Path,
+    mongod: Option<&Path>,
+    fill: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Manifest> {
+    make(directory, mongod, || {
+        fill()?;
+        check(directory)
+    })
+}
+
+fn make(
+    directory: &Path,
+    mongod: Option<&Path>,
+    fill: impl FnOnce() -> anyhow::Result<Manifest>,
+) -> anyhow::Result<Manifest> {
     make_new(directory)?;
-    let taken = copy(member, database, directory).and_then(|manifest| match mongod {
+    let taken = fill().and_then(|manifest| match mongod {
         Some(mongod) => verify(mongod, directory).context("trying the copy"),
         None => Ok(manifest),
     });
@@ -285,8 +309,11 @@ pub fn put_back(member: &Member, directory: &Path, overwrite: bool) -> anyhow::R
     Ok(manifest)
 }
 
-/// Makes sure that every file is there and as it was written.
-fn check(directory: &Path) -> anyhow::Result<Manifest> {
+/// Makes sure that every file of a copy is there and as it was written.
+///
+/// # Errors
+/// If one is not, or there is no copy.
+pub fn check(directory: &Path) -> anyhow::Result<Manifest> {
     let manifest = Manifest::read(directory)?;
     for (name, contents) in &manifest.collections {
         let path = directory

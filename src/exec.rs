@@ -102,3 +102,48 @@ pub fn wait_until(patience: Duration, mut ready: impl FnMut() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Does the same for all `items`, `at_once` of them at the same time, and keeps their order.
+pub fn in_parallel<'i, T: Sync, R: Send>(
+    items: &'i [T],
+    at_once: usize,
+    work: impl Fn(&'i T) -> R + Sync,
+) -> Vec<R> {
+    let mut done = Vec::with_capacity(items.len());
+    for group in items.chunks(at_once.max(1)) {
+        let work = &work;
+        done.extend(std::thread::scope(|scope| {
+            let threads: Vec<_> = group
+                .iter()
+                .map(|item| scope.spawn(move || work(item)))
+                .collect();
+            let results = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
+            results.collect::<Vec<R>>()
+        }));
+    }
+    done
+}
+
+/// What everybody gave, or what all went wrong with those that failed.
+///
+/// # Errors
+/// If one of them has failed.
+pub fn all_of<T>(results: Vec<anyhow::Result<T>>) -> Result<Vec<T>, Vec<anyhow::Error>> {
+    let mut all = Vec::with_capacity(results.len());
+    let mut problems = Vec::new();
+    for result in results {
+        match result {
+            Ok(one) => all.push(one),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(all)
+    } else {
+        Err(problems)
+    }
+}

@@ -66,7 +66,7 @@ impl Kind {
         match self {
             Kind::DatabaseKey => "members of the replica set know each other by it",
             Kind::Application => "the application reads and writes its database",
-            Kind::Monitoring => "`lab status` sees the replica set's state",
+            Kind::Monitoring => "`status` and `lab status` see the replica set's state",
             Kind::Administration => "`node reconcile-database` changes members and users",
         }
     }

@@ -837,7 +837,7 @@ fn a_backup_of_a_lab_brings_back_what_was_there() {
 
 /// Stores so many entries through the virtual IP, from a node that has Python.
 #[track_caller]
-fn add_entries(bench: &Bench, node: &str, count: u32) {
+pub(crate) fn add_entries(bench: &Bench, node: &str, count: u32) {
     let script = format!(
         "import json, urllib.request as r\n\
          for n in range({count}):\n    \

@@ -10,9 +10,8 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::apply::Load;
-use crate::common::lab::processes;
 use crate::common::machines::Machines;
-use crate::lab::{interrupt, wait};
+use crate::lab::{add_entries, interrupt, wait};
 
 #[test]
 fn machines_are_reached_and_what_is_wrong_is_said() {
@@ -22,12 +21,13 @@ fn machines_are_reached_and_what_is_wrong_is_said() {
     };
     words_arrive_as_they_are(&machines);
     states_are_told(&machines);
+    the_users_own_way_is_gone(&machines);
+    data_are_copied_and_put_back(&machines);
     files_that_drifted_are_found(&machines);
     who_is_not_reached_is_said_with_what_to_do(&machines);
 }
 
 fn words_arrive_as_they_are(machines: &Machines) {
-    let before = leftovers();
     let said = machines.expect(
         &["exec", "--on", "@app", "--", "echo", "it's $HOME *", "a  b"],
         0,
@@ -47,21 +47,17 @@ fn words_arrive_as_they_are(machines: &Machines) {
     machines.expect(&["ssh", "node-3", "--", "false"], 1);
     machines.expect(&["ssh", "@app"], 64);
     // Nothing of ours stays behind.
-    assert_eq!(leftovers(), before, "ssh's sockets or masters");
+    assert!(leftovers(machines).is_empty(), "{:?}", leftovers(machines));
 }
 
 /// Directories of sockets, and ssh's masters.
-fn leftovers() -> Vec<String> {
-    let temporary = fs::read_dir("/tmp").expect("/tmp").flatten();
-    let names = temporary.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let masters = processes().into_iter().map(|(_, line)| line);
-    let masters = masters.filter(|line| line.starts_with("ssh: /tmp/gt-"));
-    let mut all: Vec<String> = names
-        .filter(|name| name.starts_with("gt-"))
-        .chain(masters)
-        .collect();
-    all.sort();
-    all
+fn leftovers(machines: &Machines) -> Vec<String> {
+    let temporary = fs::read_dir(machines.temporary()).expect("a directory");
+    let names = temporary
+        .flatten()
+        .map(|entry| entry.file_name().display().to_string());
+    let masters = machines.masters().into_iter().map(|(_, line)| line);
+    names.chain(masters).collect()
 }
 
 fn states_are_told(machines: &Machines) {
@@ -72,6 +68,106 @@ fn states_are_told(machines: &Machines) {
     assert!(nodes.iter().all(|node| node["state"] == "ready"), "{said}");
     let said = machines.expect(&["status", "--on", "@app"], 0);
     assert!(said.contains("node-4  app   10.20.0.65  ready"), "{said}");
+    let said = machines.expect(&["status", "--on", "@database"], 0);
+    assert!(said.contains("primary; term 1; oplog of"), "{said}");
+    let database = nodes.iter().find(|node| node["name"] == "node-3");
+    assert_eq!(database.expect("node-3")["database"]["votes"], true);
+}
+
+/// Another user than root, who becomes root by sudo, and a host between.
+fn the_users_own_way_is_gone(machines: &Machines) {
+    // Root by another name, and what sudo does, as far as it matters.
+    let account = r#"set -e
+        cp /etc/passwd /tmp/accounts
+        echo 'ops:x:0:0::/root:/bin/sh' >> /tmp/accounts
+        mount --bind /tmp/accounts /etc/passwd
+        echo 'ops:*:19000:0:99999:7:::' >> /etc/shadow
+        mkdir -p /run/current-system/sw/bin
+        cd /run/current-system/sw/bin
+        echo '#!/bin/sh' > sudo
+        echo '[ "$1 $2" = "-n --" ] && shift 2 && BY=sudo exec "$@"' >> sudo
+        chmod +x sudo"#;
+    machines.inside("node-4", account);
+    let by = ["exec", "--on", "node-4", "--user", "ops", "--"];
+    let said = machines.expect(
+        &[&by[..], &["sh", "-c", "echo $USER $BY \"it's\""]].concat(),
+        0,
+    );
+    assert_eq!(said, "ops sudo it's\n");
+    let said = machines.expect(&["status", "--on", "node-4", "--user", "ops"], 0);
+    assert!(said.contains("node-4  app   10.20.0.65  ready"), "{said}");
+    machines.inside("node-4", "rm -r /run/current-system");
+
+    let own = machines.room().join("home/.ssh/config");
+    fs::write(&own, "Host node-4\n    ProxyJump node-1\n").expect("a file");
+    let said = machines.expect(
+        &[
+            "exec",
+            "--on",
+            "node-4",
+            "--",
+            "sh",
+            "-c",
+            "echo $SSH_CLIENT",
+        ],
+        0,
+    );
+    assert!(said.starts_with("10.20.0.16 "), "{said}");
+    fs::remove_file(own).expect("a file");
+}
+
+fn data_are_copied_and_put_back(machines: &Machines) {
+    add_entries(&machines.bench, "node-2", 30);
+    let rooms = || machines.inside("node-3", "ls /var/tmp | grep -c gen-topology- || true");
+    assert_eq!(rooms(), "0\n");
+    let mongod = gen_topology::lab::supplies::mongod();
+    let mongod = mongod.ok().flatten().expect("a mongod");
+    // The deployer does not see our home.
+    fs::copy(mongod, machines.room().join("mongod")).expect("a copy of mongod");
+    let said = machines.expect(&["backup", "monday", "--mongod", "deployer/mongod"], 0);
+    let copied = "from node-3; put back into a scratch mongod and counted";
+    assert!(said.contains(copied), "{said}");
+    let said = machines.expect(&["backup", "monday"], 1);
+    assert!(said.contains("is there already"), "{said}");
+    // Without a mongod to try it with, that is said.
+    let said = machines.expect(&["backup", "tuesday"], 0);
+    assert!(
+        said.contains("not tried, because there is no mongod"),
+        "{said}"
+    );
+
+    add_entries(&machines.bench, "node-2", 5);
+    let said = machines.expect(&["restore", "monday"], 1);
+    assert!(
+        said.contains("holds something; nothing was changed"),
+        "{said}"
+    );
+    let said = machines.expect(&["restore", "monday", "--overwrite"], 0);
+    assert!(said.contains("put back 30 documents"), "{said}");
+    // What was damaged on its way changes nothing.
+    let entries = machines
+        .bench
+        .directory
+        .path()
+        .join("tuesday/web/entries.bson");
+    let mut bytes = fs::read(&entries).expect("the copy");
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&entries, bytes).expect("the copy");
+    let said = machines.expect(&["restore", "tuesday", "--overwrite"], 1);
+    assert!(said.contains("tuesday"), "{said}");
+    let said = machines.expect(&["backup", "wednesday"], 0);
+    assert!(said.contains("30 documents"), "{said}");
+    // Nobody who could be asked.
+    machines.bench.expect(&["lab", "stop", "node-3"], 0);
+    let said = machines.expect(&["backup", "thursday"], 1);
+    assert!(
+        said.contains("no database is primary: node-3 (10.20.0.32)"),
+        "{said}"
+    );
+    assert!(!machines.bench.directory.path().join("thursday").exists());
+    machines.bench.expect(&["lab", "start", "node-3"], 0);
+    machines.serve("node-3");
+    assert_eq!(rooms(), "0\n");
 }
 
 fn files_that_drifted_are_found(machines: &Machines) {
@@ -454,7 +550,7 @@ fn a_roll_out_that_was_interrupted_goes_on() {
             .contains(&format!("\"{phase}\""))
     };
     wait("the switch to be begun", || switch("activating"));
-    Machines::end(&killed);
+    machines.end(&killed);
     killed.wait().expect("wait");
     wait("the machine to go back", || {
         switch("back") && current(&machines)[3] == before[3]

@@ -106,6 +106,10 @@ pub(super) enum Command {
     Status(LookArgs),
     /// Tell which machines' files are not what the topology says
     Drift(LookArgs),
+    /// Copy the application's data into a new directory, and try the copy
+    Backup(BackupArgs),
+    /// Write a copy of the application's data back, through the primary
+    Restore(RestoreArgs),
     /// Open a shell on a machine, or run a command there
     Ssh(SshArgs),
     /// Run a command on several machines at the same time
@@ -578,6 +582,32 @@ pub(super) struct LookArgs {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(super) struct BackupArgs {
+    /// The directory
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Try the copy with this mongod [default: the one on PATH, if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub mongod: Option<PathBuf>,
+    #[command(flatten)]
+    pub way: WayArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RestoreArgs {
+    /// The directory that `backup` wrote
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Replace what is there
+    #[arg(long)]
+    pub overwrite: bool,
+    #[command(flatten)]
+    pub way: WayArgs,
+}
+
+#[derive(Debug, ClapArgs)]
 pub(super) struct SshArgs {
     #[command(flatten)]
     pub file: FileArg,
@@ -890,47 +920,25 @@ pub(super) struct NodeArgs {
     pub command: NodeCommand,
 }
 
+/// Where a node's secrets are.
+#[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArg {
+    /// Directory of the node's secrets
+    #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+    pub secrets: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum NodeCommand {
-    /// Run a daemon of a load balancer, and keep the virtual IP where it is served
-    Run {
-        /// Which
-        daemon: LoadBalancerDaemon,
-        /// The daemon's command line
-        #[arg(required = true, last = true)]
-        command: Vec<String>,
-    },
-    /// Ask a daemon whether it is well
-    Check {
-        /// Which
-        daemon: LoadBalancerDaemon,
-    },
-    /// Wait to be told to end; then drain the app node before ending
-    DrainOnStop,
-    /// Copy the application's data from this database into a new directory
-    Backup {
-        /// The directory
-        directory: PathBuf,
-        /// Try the copy with this mongod
-        #[arg(long, value_name = "PROGRAM")]
-        mongod: Option<PathBuf>,
-        /// Directory of the node's secrets
-        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
-        secrets: PathBuf,
-    },
-    /// Write a copy of the application's data back, through the primary
-    Restore {
-        /// The directory that `node backup` wrote
-        directory: PathBuf,
-        /// Replace what is there
-        #[arg(long)]
-        overwrite: bool,
-        /// Directory of the node's secrets
-        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
-        secrets: PathBuf,
-    },
-    /// Tell what this node runs, as JSON
-    Report,
+    #[command(flatten)]
+    OfMachine(MachineCommand),
+    #[command(flatten)]
+    OfNode(OwnCommand),
+}
+
+/// What any machine can do, also one that is no node yet.
+#[derive(Debug, Subcommand)]
+pub(super) enum MachineCommand {
     /// Switch this machine to another system; without `node confirm` in time it goes back by itself
     Switch {
         /// The system, in the Nix store
@@ -970,20 +978,65 @@ pub(super) enum NodeCommand {
         /// Path
         path: String,
     },
+}
+
+/// What needs the node's facts.
+#[derive(Debug, Subcommand)]
+pub(super) enum OwnCommand {
+    /// Run a daemon of a load balancer, and keep the virtual IP where it is served
+    Run {
+        /// Which
+        daemon: LoadBalancerDaemon,
+        /// The daemon's command line
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Ask a daemon whether it is well
+    Check {
+        /// Which
+        daemon: LoadBalancerDaemon,
+    },
+    /// Wait to be told to end; then drain the app node before ending
+    DrainOnStop,
+    /// Copy the application's data from this database into a new directory
+    Backup {
+        /// The directory
+        directory: PathBuf,
+        /// Try the copy with this mongod
+        #[arg(long, value_name = "PROGRAM")]
+        mongod: Option<PathBuf>,
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+    /// Write a copy of the application's data back, through the primary
+    Restore {
+        /// The directory that `node backup` wrote
+        directory: PathBuf,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+    /// Tell what this node runs, as JSON
+    Report,
+    /// Tell how this database does in its replica set, as JSON
+    Vitals {
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
     /// Hand the primary's part over to another member
     StepDown {
-        /// Directory of the node's secrets
-        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
-        secrets: PathBuf,
+        #[command(flatten)]
+        secrets: SecretsArg,
     },
     /// Bring the replica set to what the topology says
     ReconcileDatabase {
         /// How long to wait for members and majorities, in seconds
         #[arg(long, default_value_t = 60)]
         patience: u64,
-        /// Directory of the node's secrets
-        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
-        secrets: PathBuf,
+        #[command(flatten)]
+        secrets: SecretsArg,
         /// When the majority is gone for good: go on with the members that answer; every write that
         /// only the others have is lost, even if it was acknowledged
         #[arg(long = "force-and-lose-what-only-the-others-have")]
@@ -1003,9 +1056,8 @@ pub(super) enum NodeCommand {
         /// How long to wait for the data, in seconds
         #[arg(long, default_value_t = 3600)]
         patience: u64,
-        /// Directory of the node's secrets
-        #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
-        secrets: PathBuf,
+        #[command(flatten)]
+        secrets: SecretsArg,
     },
 }
 

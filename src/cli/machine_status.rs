@@ -10,8 +10,9 @@ use super::machines::{AT_ONCE, chosen, way};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, source};
 use crate::config::PROGRAM;
+use crate::exec::in_parallel;
 use crate::health::haproxy;
-use crate::health::mongo::Role;
+use crate::health::mongo::{Role, Vitals};
 use crate::health::report::Report;
 use crate::machines::{self, Machine, Ssh};
 use crate::topology::{Node, Tier};
@@ -28,6 +29,8 @@ struct NodeStatus {
     system: Option<String>,
     notes: Vec<String>,
     report: Option<Report>,
+    /// How a database does in its replica set.
+    database: Option<Vitals>,
 }
 
 /// `status`.
@@ -35,7 +38,7 @@ pub(super) fn run(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcome 
     let (_, topology) = source::load(file, ui)?;
     let nodes = chosen(&topology, args.on.as_ref())?;
     let ssh = way(&topology, &args.way)?;
-    let mut states = machines::in_parallel(&nodes, AT_ONCE, |node| state(&ssh, node));
+    let mut states = in_parallel(&nodes, AT_ONCE, |node| state(&ssh, node));
     used_by(&ssh, &mut states);
     let owners: Vec<&str> = states
         .iter()
@@ -86,6 +89,7 @@ fn state(ssh: &Ssh, node: &Node) -> NodeStatus {
         system: None,
         notes: Vec::new(),
         report: None,
+        database: None,
     };
     let name = node.name.as_str();
     let machine = match machines::look(ssh, name, &[]) {
@@ -110,6 +114,9 @@ fn state(ssh: &Ssh, node: &Node) -> NodeStatus {
             } else {
                 "not ready"
             };
+            status.database = vitals(ssh, name, &report);
+            let words = status.database.iter().flat_map(Vitals::words);
+            status.notes.extend(words);
             status.report = Some(report);
         }
         Err(_) if machine.system.facts.is_none() => status.state = "not ours",
@@ -119,6 +126,13 @@ fn state(ssh: &Ssh, node: &Node) -> NodeStatus {
         }
     }
     status
+}
+
+/// How a database does in its replica set; none where it does not say.
+fn vitals(ssh: &Ssh, name: &str, report: &Report) -> Option<Vitals> {
+    report.database.as_ref()?;
+    let text = ssh.run(name, &[PROGRAM, "node", "vitals"], None).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 fn notes(machine: &Machine) -> Vec<String> {
@@ -150,13 +164,8 @@ fn role(report: &Report) -> Option<String> {
     if let Some(balancer) = &report.load_balancer {
         return balancer.has_virtual_ip.then(|| "has the virtual IP".into());
     }
-    let role = report.database.as_ref()?.role;
-    Some(match role {
-        Role::Primary => "primary".into(),
-        Role::Secondary => "secondary".into(),
-        Role::Other => "neither primary nor secondary".into(),
-        Role::Uninitialized => "in no replica set".into(),
-    })
+    let member = report.database.as_ref()?;
+    Some(member.role.words().into())
 }
 
 /// An app server is ready when every load balancer that answers sends it requests.

@@ -16,6 +16,7 @@ use super::lab::listen_for_interrupts;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, source};
 use crate::deploy::{FACTS_FILE, NodeState};
+use crate::exec::in_parallel;
 use crate::machines::{self, Machine, Settings, Ssh, Target};
 use crate::render::{FACTS, Rendered};
 use crate::topology::{Node, Selector, Tier, Topology};
@@ -253,7 +254,7 @@ pub(super) fn drift(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcom
     let ssh = way(&topology, &args.way)?;
     let files = paths(&rendered);
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    let looks = machines::in_parallel(&nodes, AT_ONCE, |node| {
+    let looks = in_parallel(&nodes, AT_ONCE, |node| {
         machines::look(&ssh, node.name.as_str(), &files)
     });
     let mut differences = Vec::new();

@@ -20,6 +20,7 @@ mod lab;
 mod lab_host;
 mod lint;
 mod load;
+mod machine_backup;
 mod machine_host;
 mod machine_status;
 mod machines;
@@ -150,6 +151,12 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Rollback(args) => deploy::rollback(file(&args.file.file).as_deref(), &args, ui),
         Command::Status(args) => machine_status::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Drift(args) => machines::drift(file(&args.file.file).as_deref(), &args, ui),
+        Command::Backup(args) => {
+            machine_backup::back_up(file(&args.file.file).as_deref(), &args, ui)
+        }
+        Command::Restore(args) => {
+            machine_backup::put_back(file(&args.file.file).as_deref(), &args, ui)
+        }
         Command::Ssh(args) => machines::ssh(file(&args.file.file).as_deref(), &args, ui),
         Command::Exec(args) => machines::exec(file(&args.file.file).as_deref(), &args, ui),
         Command::Logs(args) => machines::logs(file(&args.file).as_deref(), &args, ui),

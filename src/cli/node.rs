@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::args::{LoadBalancerDaemon, NodeArgs, NodeCommand};
+use super::args::{LoadBalancerDaemon, MachineCommand, NodeArgs, NodeCommand, OwnCommand};
 use super::ui::Ui;
 use super::{Failure, Outcome};
 use crate::backup::Manifest;
@@ -38,21 +38,24 @@ pub(super) fn copied(manifest: &Manifest, directory: &Path) -> String {
 
 /// `node …`.
 pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
-    let command = match of_machine(args.command, ui) {
-        Ok(outcome) => return outcome,
-        Err(command) => command,
-    };
-    let facts = node::facts(&args.facts)?;
+    match args.command {
+        NodeCommand::OfMachine(command) => of_machine(command, ui),
+        NodeCommand::OfNode(command) => of_node(&args.facts, command, ui),
+    }
+}
+
+fn of_node(facts_file: &Path, command: OwnCommand, ui: &mut Ui) -> Outcome {
+    let facts = node::facts(facts_file)?;
     // These run under a supervisor: what they say goes to its log, one line at a time.
     let say = |line: &str| Ui::log(line);
     match command {
-        NodeCommand::Run { daemon, command } => {
+        OwnCommand::Run { daemon, command } => {
             let code = match daemon {
                 LoadBalancerDaemon::Haproxy => {
                     node::load_balancer::run_haproxy(&facts, &command, &say)?
                 }
                 LoadBalancerDaemon::Keepalived => {
-                    node::load_balancer::run_keepalived(&args.facts, &facts, &command, &say)?
+                    node::load_balancer::run_keepalived(facts_file, &facts, &command, &say)?
                 }
             };
             if code == 0 {
@@ -61,48 +64,44 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
                 Err(Failure::Status(code))
             }
         }
-        NodeCommand::Check {
+        OwnCommand::Check {
             daemon: LoadBalancerDaemon::Haproxy,
         } => Ok(node::load_balancer::check_haproxy(&facts)?),
-        NodeCommand::Check {
+        OwnCommand::Check {
             daemon: LoadBalancerDaemon::Keepalived,
         } => has_virtual_ip(facts.virtual_ip, ui),
-        NodeCommand::Report => ui.json(&node::report::report(&args.facts)?),
-        NodeCommand::StepDown { secrets } => Ok(node::step_down::step_down(
+        OwnCommand::Report => ui.json(&node::report::report(facts_file)?),
+        OwnCommand::Vitals { secrets } => {
+            let secrets = Secrets::at(secrets.secrets);
+            ui.json(&node::report::vitals(&facts, &secrets)?)
+        }
+        OwnCommand::StepDown { secrets } => Ok(node::step_down::step_down(
             &facts,
-            &Secrets::at(secrets),
+            &Secrets::at(secrets.secrets),
             &say,
         )?),
-        NodeCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
-        NodeCommand::Backup {
+        OwnCommand::DrainOnStop => Ok(node::app::drain_on_stop(&say)?),
+        OwnCommand::Backup {
             directory,
             mongod,
             secrets,
         } => {
-            let secrets = Secrets::at(secrets);
+            let secrets = Secrets::at(secrets.secrets);
             let manifest = node::backup::take(&facts, &secrets, &directory, mongod.as_deref())?;
             say(&copied(&manifest, &directory));
             Ok(())
         }
-        NodeCommand::Restore {
+        OwnCommand::Restore {
             directory,
             overwrite,
             secrets,
         } => {
-            let secrets = Secrets::at(secrets);
+            let secrets = Secrets::at(secrets.secrets);
             let manifest = node::backup::put_back(&facts, &secrets, &directory, overwrite)?;
             say(&format!("put back {} documents", manifest.documents()));
             Ok(())
         }
-        // Done above, without facts.
-        NodeCommand::Switch { .. }
-        | NodeCommand::SwitchWork
-        | NodeCommand::SwitchOver
-        | NodeCommand::Confirm { .. }
-        | NodeCommand::Settle
-        | NodeCommand::Haproxy { .. }
-        | NodeCommand::Get { .. } => Ok(()),
-        NodeCommand::ReconcileDatabase {
+        OwnCommand::ReconcileDatabase {
             patience,
             secrets,
             force,
@@ -110,14 +109,14 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
         } => {
             let options = database::Options {
                 patience: Duration::from_secs(patience),
-                secrets: Secrets::at(secrets),
+                secrets: Secrets::at(secrets.secrets),
                 force,
                 reset_administration,
                 stop_after: None,
             };
             conclude(&database::reconcile(&facts, &options, &say)?)
         }
-        NodeCommand::RemoveShard {
+        OwnCommand::RemoveShard {
             shard,
             databases_to,
             patience,
@@ -125,7 +124,7 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
         } => {
             let options = database::Options {
                 patience: Duration::from_secs(patience),
-                secrets: Secrets::at(secrets),
+                secrets: Secrets::at(secrets.secrets),
                 force: false,
                 reset_administration: false,
                 stop_after: None,
@@ -145,10 +144,10 @@ fn has_virtual_ip(address: std::net::Ipv4Addr, ui: &mut Ui) -> Outcome {
     )))
 }
 
-/// What a machine can do that has no facts yet. Gives back a command that needs them.
-fn of_machine(command: NodeCommand, ui: &mut Ui) -> Result<Outcome, NodeCommand> {
-    let outcome = match command {
-        NodeCommand::Switch {
+/// What a machine can do that has no facts yet.
+fn of_machine(command: MachineCommand, ui: &mut Ui) -> Outcome {
+    match command {
+        MachineCommand::Switch {
             system,
             confirm_within,
             stop,
@@ -161,23 +160,21 @@ fn of_machine(command: NodeCommand, ui: &mut Ui) -> Result<Outcome, NodeCommand>
         })
         .map_err(Failure::Failed)
         .and_then(|system| ui.data(&system.display().to_string())),
-        NodeCommand::SwitchWork => switch::work().map_err(Failure::Failed),
-        NodeCommand::SwitchOver => switch::over().map_err(Failure::Failed),
-        NodeCommand::Confirm { system } => switch::confirm(&system).map_err(Failure::Failed),
-        NodeCommand::Settle => switch::settle().map_err(Failure::Failed),
-        NodeCommand::Haproxy { command } => haproxy::ask(Path::new(HAPROXY_SOCKET), &command)
+        MachineCommand::SwitchWork => switch::work().map_err(Failure::Failed),
+        MachineCommand::SwitchOver => switch::over().map_err(Failure::Failed),
+        MachineCommand::Confirm { system } => switch::confirm(&system).map_err(Failure::Failed),
+        MachineCommand::Settle => switch::settle().map_err(Failure::Failed),
+        MachineCommand::Haproxy { command } => haproxy::ask(Path::new(HAPROXY_SOCKET), &command)
             .map_err(Failure::Failed)
             .and_then(|answer| ui.data(&answer)),
-        NodeCommand::Get {
+        MachineCommand::Get {
             address,
             port,
             path,
         } => http::get(&http::client(QUESTION), address, port, &path)
             .map_err(Failure::Failed)
             .and_then(|answer| ui.json(&answer)),
-        other => return Err(other),
-    };
-    Ok(outcome)
+    }
 }
 
 /// Says how a run ended, and ends with the status that its supervisor understands.

@@ -11,8 +11,9 @@ use super::machines::AT_ONCE;
 use crate::config::NodeFacts;
 use crate::deploy::journal::Unfinished;
 use crate::deploy::{Fleet, NodeState};
+use crate::exec::in_parallel;
 use crate::machines::closures::Closures;
-use crate::machines::{self, Machine, Ssh, Target, in_parallel};
+use crate::machines::{self, Machine, Ssh, Target};
 use crate::topology::{Tier, Topology};
 
 /// How far a machine's clock may be from ours, in milliseconds: the lag between databases is

@@ -162,13 +162,19 @@ impl<'a> Asker<'a> {
 
     /// Whether a load balancer uses an app server, if it knows it.
     pub(super) fn is_used(&self, balancer: &str, app: &str) -> anyhow::Result<()> {
+        self.are_used(balancer, &[app])
+    }
+
+    /// Whether a load balancer uses these app servers, as far as it knows them.
+    pub(super) fn are_used(&self, balancer: &str, apps: &[&str]) -> anyhow::Result<()> {
         let servers = self.servers(balancer, "app")?;
-        match servers.iter().find(|server| server.name == app) {
-            Some(server) if !server.is_up() => {
-                bail!("{app} is {} for {balancer}", server.status)
-            }
-            _ => Ok(()),
-        }
+        let meant = servers.iter().filter(|it| apps.contains(&it.name.as_str()));
+        let down = meant.filter(|server| !server.is_up());
+        let down: Vec<String> = down
+            .map(|server| format!("{} is {} for {balancer}", server.name, server.status))
+            .collect();
+        ensure!(down.is_empty(), "{}", down.join("; "));
+        Ok(())
     }
 
     /// Whether a load balancer uses every app server that it knows, but those that leave.

@@ -1,20 +1,22 @@
 //! Doing what a plan says: wave after wave, with a gate behind each. A gate that
 //! stays closed undoes its wave and ends the apply.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::ask::Asker;
-use super::fleet::Fleet;
+use super::fleet::{Fleet, NodeState};
 use super::host::Host;
 use super::journal::{Entry, Journal};
 use super::plan::{Plan, Step, What};
 use super::step::{Stopped, Worker};
 use crate::config::{Action, Member};
+use crate::exec;
 use crate::topology::Tier;
 
 /// How long the way through the stack may take to be open after a step.
 const GATE: Duration = Duration::from_secs(10);
+/// Nodes that are worked on at the same time: they share the machine they are worked on from.
+const AT_ONCE: usize = 16;
 /// Share of errors by which a changed app server may exceed the others while it is watched.
 const MORE_ERRORS: f64 = 0.02;
 
@@ -147,25 +149,24 @@ impl Engine<'_> {
                 problems.push(format!("{error:#}"));
             }
         };
-        let mut all_reachable = true;
-        for node in self.old.nodes().iter().filter(|node| matters(node.name())) {
-            let reached = self.host.reachable(node.name());
-            all_reachable &= reached.is_ok();
-            say(reached);
-        }
+        let nodes = self.old.nodes().iter().map(NodeState::name);
+        let nodes: Vec<&str> = nodes.filter(|name| matters(name)).collect();
+        let reached = exec::in_parallel(&nodes, AT_ONCE, |node| self.host.reachable(node));
+        let all_reachable = reached.iter().all(Result::is_ok);
+        reached.into_iter().for_each(&mut say);
         if !all_reachable {
             return problems;
         }
         let balancers: Vec<String> = names(self.old, Tier::LoadBalancer);
+        let apps = self.old.tier(Tier::App).map(NodeState::name);
+        let apps: Vec<&str> = apps.filter(|name| matters(name)).collect();
         for node in self
             .old
             .tier(Tier::LoadBalancer)
             .filter(|node| matters(node.name()))
         {
             say(asker.is_alive(&node.facts));
-            for app in self.old.tier(Tier::App).filter(|app| matters(app.name())) {
-                say(asker.is_used(node.name(), app.name()));
-            }
+            say(asker.are_used(node.name(), &apps));
         }
         if unfinished.is_empty() {
             say(asker.owner(&balancers).map(drop));
@@ -430,23 +431,8 @@ fn each(steps: &[Step], work: impl Fn(&Step) -> Result<(), Stopped> + Sync) -> R
     if let [step] = steps {
         return work(step);
     }
-    let errors: Mutex<Vec<Stopped>> = Mutex::new(Vec::new());
-    // A few at a time: nodes share the machine they are worked on from.
-    for group in steps.chunks(16) {
-        std::thread::scope(|scope| {
-            for step in group {
-                let (work, errors) = (&work, &errors);
-                scope.spawn(move || {
-                    if let Err(error) = work(step)
-                        && let Ok(mut errors) = errors.lock()
-                    {
-                        errors.push(error);
-                    }
-                });
-            }
-        });
-    }
-    let mut errors = errors.into_inner().unwrap_or_default();
+    let done = exec::in_parallel(steps, AT_ONCE, work);
+    let mut errors: Vec<Stopped> = done.into_iter().filter_map(Result::err).collect();
     errors.sort_by_key(|error| match error {
         Stopped::Closed(_) => 0,
         Stopped::HalfWay => 1,

@@ -25,6 +25,18 @@ pub enum Role {
     Uninitialized,
 }
 
+impl Role {
+    /// What people call it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Role::Primary => "primary",
+            Role::Secondary => "secondary",
+            Role::Uninitialized => "in no replica set yet",
+            Role::Other => "starting or syncing",
+        }
+    }
+}
+
 /// What a member answers to `hello`. It tells that to everybody, without a password.
 #[derive(Clone, Debug)]
 pub struct Hello {
@@ -289,7 +301,7 @@ pub fn observe(
 }
 
 /// How a member does in its set, as it sees it itself.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Vitals {
     /// `PRIMARY`, `SECONDARY`, `STARTUP2`, `RECOVERING` …
     pub state: String,
@@ -302,6 +314,25 @@ pub struct Vitals {
     /// How far back it remembers changes, in seconds: a member that was away for longer has
     /// to copy all data anew.
     pub oplog_seconds: i64,
+}
+
+impl Vitals {
+    /// What a person wants to know of a member besides its role.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec![format!("term {}", self.term)];
+        if !self.votes {
+            words.push("no vote".to_owned());
+        }
+        if let Some(lag) = self.lag_seconds.filter(|_| self.state != "PRIMARY") {
+            words.push(format!("{lag:.1} s behind"));
+        }
+        words.push(match self.oplog_seconds {
+            seconds @ 0..=120 => format!("oplog of {seconds} s"),
+            seconds @ 121..=7200 => format!("oplog of {} min", seconds / 60),
+            seconds => format!("oplog of {} h", seconds / 3600),
+        });
+        words
+    }
 }
 
 impl Member {

@@ -51,24 +51,9 @@ impl Lab {
     pub fn status(&self) -> Vec<NodeState> {
         let connected = self.connected_ports();
         let seen = self.seen_by_haproxy();
-        std::thread::scope(|scope| {
-            let asked: Vec<_> = self
-                .plan
-                .nodes
-                .iter()
-                .map(|node| {
-                    let (connected, seen) = (&connected, &seen);
-                    scope.spawn(move || self.node_state(node, connected, seen))
-                })
-                .collect();
-            asked
-                .into_iter()
-                .map(|thread| {
-                    thread
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                })
-                .collect()
+        let nodes = &self.plan.nodes;
+        exec::in_parallel(nodes, nodes.len(), |node| {
+            self.node_state(node, &connected, &seen)
         })
     }
 
@@ -376,10 +361,10 @@ impl Lab {
                     if self.plan.is_sharded() {
                         notes.extend(node.replica_set.clone());
                     }
-                    notes.push(role_words(role).to_owned());
+                    notes.push(role.words().to_owned());
                     let member = self.mongod_as(node, Kind::Monitoring);
                     database = member.and_then(|member| member.vitals()).ok();
-                    notes.extend(database.iter().flat_map(vitals_words));
+                    notes.extend(database.iter().flat_map(mongo::Vitals::words));
                 }
                 Err(_) => ready = false,
             },
@@ -424,32 +409,6 @@ impl Lab {
             .map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP")))
             .collect()
     }
-}
-
-fn role_words(role: mongo::Role) -> &'static str {
-    match role {
-        mongo::Role::Primary => "primary",
-        mongo::Role::Secondary => "secondary",
-        mongo::Role::Uninitialized => "in no replica set yet",
-        mongo::Role::Other => "starting or syncing",
-    }
-}
-
-/// What a person wants to know of a member besides its role.
-fn vitals_words(vitals: &mongo::Vitals) -> Vec<String> {
-    let mut words = vec![format!("term {}", vitals.term)];
-    if !vitals.votes {
-        words.push("no vote".to_owned());
-    }
-    if let Some(lag) = vitals.lag_seconds.filter(|_| vitals.state != "PRIMARY") {
-        words.push(format!("{lag:.1} s behind"));
-    }
-    words.push(match vitals.oplog_seconds {
-        seconds @ 0..=120 => format!("oplog of {seconds} s"),
-        seconds @ 121..=7200 => format!("oplog of {} min", seconds / 60),
-        seconds => format!("oplog of {} h", seconds / 3600),
-    });
-    words
 }
 
 /// The same status for several load balancers in few words: `UP` → `lb-1, lb-2`.

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::{Ssh, all_of, in_parallel};
-use crate::exec;
+use super::Ssh;
+use crate::exec::{self, all_of, in_parallel};
 
 /// Copies that are made at the same time.
 const AT_ONCE: usize = 4;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use super::{Ssh, in_parallel};
+use super::Ssh;
+use crate::exec::in_parallel;
 
 /// Takes the lock, or tells who has it. It is given up when standard input ends, or
 /// says nothing for a minute: then the holder, or the way to it, is gone.

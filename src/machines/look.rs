@@ -72,51 +72,6 @@ pub fn system(ssh: &Ssh, node: &str, path: &str, files: &[&str]) -> anyhow::Resu
     Ok(machine(&text, Duration::ZERO)?.system)
 }
 
-/// Does the same for many at the same time, some at a time, and keeps their order.
-pub fn in_parallel<T: Sync, R: Send>(
-    items: &[T],
-    at_once: usize,
-    work: impl Fn(&T) -> R + Sync,
-) -> Vec<R> {
-    let mut done = Vec::with_capacity(items.len());
-    for group in items.chunks(at_once.max(1)) {
-        let work = &work;
-        done.extend(std::thread::scope(|scope| {
-            let threads: Vec<_> = group
-                .iter()
-                .map(|item| scope.spawn(move || work(item)))
-                .collect();
-            let results = threads.into_iter().map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            });
-            results.collect::<Vec<R>>()
-        }));
-    }
-    done
-}
-
-/// What everybody gave, or what all went wrong with those that failed.
-///
-/// # Errors
-/// If one of them has failed.
-pub fn all_of<T>(results: Vec<anyhow::Result<T>>) -> Result<Vec<T>, Vec<anyhow::Error>> {
-    let mut all = Vec::with_capacity(results.len());
-    let mut problems = Vec::new();
-    for result in results {
-        match result {
-            Ok(one) => all.push(one),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if problems.is_empty() {
-        Ok(all)
-    } else {
-        Err(problems)
-    }
-}
-
 fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::config::{APP_SOURCE, HAPROXY_STATE, NodeFacts};
 use crate::health::report::{Balancer, Member, Report};
 use crate::health::{mongo, vrrp};
+use crate::secrets::{Kind, Secrets};
 use crate::topology::Tier;
 
 /// How long mongod may take to accept a connection.
@@ -54,12 +55,19 @@ fn sums(facts: &NodeFacts) -> BTreeMap<String, Option<String>> {
         .collect()
 }
 
+/// How this database does in its replica set, as it tells the monitoring user.
+///
+/// # Errors
+/// If this is no database, or mongod does not answer.
+pub fn vitals(facts: &NodeFacts, secrets: &Secrets) -> anyhow::Result<mongo::Vitals> {
+    let (_, me) = facts.membership()?;
+    let member = secrets.log_in(Kind::Monitoring, &me.host, QUESTION)?;
+    let member = member.context("mongod does not know the monitoring user")?;
+    member.vitals()
+}
+
 fn member(facts: &NodeFacts) -> Option<Member> {
-    let set = facts.database.as_ref()?;
-    let me = set
-        .members
-        .iter()
-        .find(|member| member.name == facts.name)?;
+    let (_, me) = facts.membership().ok()?;
     let hello = mongo::Member::connect(&me.host, QUESTION)
         .ok()?
         .hello()

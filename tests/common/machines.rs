@@ -189,7 +189,23 @@ impl Machines {
         self.bench.directory.path().join("deployer")
     }
 
+    /// Where the deployer puts ssh's sockets.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        // Short: the path of a socket may have 107 bytes.
+        self.bench.directory.path().join("t")
+    }
+
+    /// ssh's masters that work for the deployer, with their command lines.
+    pub(crate) fn masters(&self) -> Vec<(String, String)> {
+        let begin = format!("ssh: {}/gt-", self.temporary().display());
+        let masters = super::lab::processes().into_iter();
+        masters
+            .filter(|(_, line)| line.starts_with(&begin))
+            .collect()
+    }
+
     fn furnish(&self) {
+        fs::create_dir(self.temporary()).expect("a directory");
         let ssh = self.room().join("home/.ssh");
         fs::create_dir_all(&ssh).expect("a directory");
         fs::set_permissions(&ssh, fs::Permissions::from_mode(0o700)).expect("permissions");
@@ -265,6 +281,7 @@ impl Machines {
             .args(argv)
             .env("NIX_CONF_DIR", self.room().join("nix-conf"))
             .env("HOME", "/root")
+            .env("TMPDIR", self.temporary())
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
         command
@@ -286,7 +303,7 @@ impl Machines {
     }
 
     /// Ends the deployer as a power failure would: every process that works for it.
-    pub(crate) fn end(deployer: &std::process::Child) {
+    pub(crate) fn end(&self, deployer: &std::process::Child) {
         let mut pids = vec![deployer.id().to_string()];
         let mut at = 0;
         while let Some(pid) = pids.get(at).cloned() {
@@ -296,9 +313,7 @@ impl Machines {
             at += 1;
         }
         // ssh's masters have left the family; their command line names the socket.
-        let masters = super::lab::processes().into_iter();
-        let masters = masters.filter(|(_, line)| line.starts_with("ssh: /tmp/gt-"));
-        pids.extend(masters.map(|(pid, _)| pid));
+        pids.extend(self.masters().into_iter().map(|(pid, _)| pid));
         run(Command::new("kill").arg("-KILL").args(&pids));
     }
 

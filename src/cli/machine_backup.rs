@@ -1,0 +1,128 @@
+//! `backup` and `restore`: the application's data from the machines, and back to them.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+use anyhow::{Context as _, bail};
+
+use super::args::{BackupArgs, RestoreArgs};
+use super::lab::listen_for_interrupts;
+use super::machines::{AT_ONCE, way};
+use super::node::copied;
+use super::ui::Ui;
+use super::{Failure, Outcome, source};
+use crate::backup;
+use crate::config::PROGRAM;
+use crate::exec;
+use crate::health::mongo::Role;
+use crate::health::report::Report;
+use crate::machines::{self, Ssh};
+use crate::topology::{Node, Tier, Topology};
+
+/// `backup DIRECTORY`.
+pub(super) fn back_up(file: Option<&Path>, args: &BackupArgs, ui: &mut Ui) -> Outcome {
+    let (ssh, database) = databases(file, &args.way, ui)?;
+    let node = database
+        .that_is(Role::Secondary)
+        .or_else(|_| database.that_is(Role::Primary))?;
+    ui.say(&format!("copying from {node}"));
+    let mongod = args.mongod.clone().or_else(|| exec::find("mongod"));
+    let interrupted = listen_for_interrupts()?;
+    let argv = [PROGRAM, "node", "backup", "copy"];
+    let directory = &args.directory;
+    let taken = backup::receive(directory, mongod.as_deref(), || {
+        let stop = || interrupted.load(Ordering::SeqCst);
+        machines::copy::fetch(&ssh, node, &argv, directory, &stop)
+    });
+    if interrupted.load(Ordering::SeqCst) && taken.is_err() {
+        return Err(Failure::Interrupted("nothing was kept".into()));
+    }
+    let tried = if mongod.is_some() {
+        "put back into a scratch mongod and counted"
+    } else {
+        "every file is as it was written; not tried, because there is no mongod on PATH here"
+    };
+    ui.data(&format!(
+        "{}; from {node}; {tried}",
+        copied(&taken?, directory)
+    ))
+}
+
+/// `restore DIRECTORY`.
+pub(super) fn put_back(file: Option<&Path>, args: &RestoreArgs, ui: &mut Ui) -> Outcome {
+    // Before any machine is asked.
+    let manifest = backup::check(&args.directory)?;
+    let (ssh, database) = databases(file, &args.way, ui)?;
+    let node = database.that_is(Role::Primary)?;
+    ui.say(&format!("bringing it to {node}"));
+    let interrupted = listen_for_interrupts()?;
+    let mut argv = vec![PROGRAM, "node", "restore", "copy"];
+    if args.overwrite {
+        argv.push("--overwrite");
+    }
+    let stop = || interrupted.load(Ordering::SeqCst);
+    let done = machines::copy::send(&ssh, node, &argv, &args.directory, &stop);
+    if done.is_err() && stop() {
+        return Err(Failure::Interrupted(format!(
+            "{node} brings to its end what it has begun"
+        )));
+    }
+    done?;
+    ui.data(&format!("put back {} documents", manifest.documents()))
+}
+
+/// The databases, by their own account.
+struct Databases(Vec<(String, anyhow::Result<Role>)>);
+
+impl Databases {
+    /// The first that has this part.
+    fn that_is(&self, wanted: Role) -> anyhow::Result<&str> {
+        let found = self.0.iter().find(|(_, role)| {
+            let role = role.as_ref();
+            role.is_ok_and(|role| *role == wanted)
+        });
+        if let Some((name, _)) = found {
+            return Ok(name);
+        }
+        let why = self.0.iter().map(|(name, role)| match role {
+            Ok(role) => format!("{name} is {}", role.words()),
+            Err(error) => format!("{error:#}"),
+        });
+        bail!(
+            "no database is {}: {}",
+            wanted.words(),
+            why.collect::<Vec<_>>().join("; ")
+        )
+    }
+}
+
+fn databases(
+    file: Option<&Path>,
+    args: &super::args::WayArgs,
+    ui: &mut Ui,
+) -> Result<(Ssh, Databases), Failure> {
+    let (_, topology) = source::load(file, ui)?;
+    refuse_shards(&topology)?;
+    let ssh = way(&topology, args)?;
+    let nodes: Vec<&Node> = topology.tier(Tier::Database).collect();
+    let roles = exec::in_parallel(&nodes, AT_ONCE, |node| role(&ssh, node.name.as_str()));
+    let names = nodes.iter().map(|node| node.name.to_string());
+    Ok((ssh, Databases(names.zip(roles).collect())))
+}
+
+fn refuse_shards(topology: &Topology) -> anyhow::Result<()> {
+    if topology.database().sharding.is_some() {
+        bail!("{}", backup::SHARDED);
+    }
+    Ok(())
+}
+
+fn role(ssh: &Ssh, node: &str) -> anyhow::Result<Role> {
+    let text = ssh.run(node, &[PROGRAM, "node", "report"], None)?;
+    let report: Report =
+        serde_json::from_str(&text).with_context(|| format!("what {node} says of itself"))?;
+    let member = report
+        .database
+        .with_context(|| format!("mongod on {node} does not answer"))?;
+    Ok(member.role)
+}
