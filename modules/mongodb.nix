@@ -19,6 +19,16 @@ let
   members = lib.filter (member: member.name == top.facts.name) (database.members or [ ]);
   port = lib.toInt (lib.last (lib.splitString ":" (lib.head members).host));
 
+  daemon = import ./mongo-daemon.nix {
+    inherit
+      lib
+      pkgs
+      top
+      cfg
+      ;
+    name = "mongod";
+  };
+
   # A copy that fails or is not tried leaves nothing, so whatever is there is whole.
   copy = pkgs.writeShellApplication {
     name = "gen-topology-backup-database";
@@ -101,175 +111,124 @@ in
     };
   };
 
-  config = lib.mkIf (top.enable && cfg.enable) {
-    assertions = [
+  config = lib.mkIf (top.enable && cfg.enable) (
+    lib.mkMerge [
+      daemon
       {
-        assertion = members != [ ];
-        message = "services.gen-topology.mongodb: ${top.facts.name} is no member of `database.members` in its facts; is it a database in the topology file?";
+        assertions = [
+          {
+            assertion = members != [ ];
+            message = "services.gen-topology.mongodb: ${top.facts.name} is no member of `database.members` in its facts; is it a database in the topology file?";
+          }
+          {
+            assertion = cfg.backup.schedule == null || (database.role or null) == null;
+            message = "services.gen-topology.mongodb.backup: the data of a sharded stack are on several replica sets, which this does not copy; see \"Backups\" in docs/database.md.";
+          }
+          {
+            assertion = !config.services.mongodb.enable;
+            message = "services.gen-topology.mongodb and services.mongodb can't both run on ${top.facts.name}; turn one off.";
+          }
+          {
+            # MongoDB 8 dies on these kernels (SERVER-121912, google/tcmalloc#292).
+            assertion =
+              let
+                kernel = config.boot.kernelPackages.kernel.version;
+              in
+              !(lib.versionAtLeast kernel "6.19" && lib.versionOlder kernel "7.0.14");
+            message = "services.gen-topology.mongodb: MongoDB 8 crashes on Linux 6.19 up to 7.0.13; keep the default kernel on ${top.facts.name}.";
+          }
+        ];
+
+        systemd.services.mongod = {
+          description = "MongoDB";
+          serviceConfig = {
+            # A primary steps down first.
+            TimeoutStopSec = 60;
+            Restart = "on-failure";
+            StateDirectory = "mongodb";
+            StateDirectoryMode = "0700";
+            LimitNPROC = 64000;
+            LimitMEMLOCK = "infinity";
+          };
+        };
+
+        systemd.services.reconcile-database = lib.mkIf cfg.reconcile {
+          description = "Replica set as the topology says";
+          wantedBy = [ "multi-user.target" ];
+          wants = [ "network-online.target" ];
+          after = [
+            "mongod.service"
+            "network-online.target"
+          ];
+          # Changed members or time-outs; the rest of the facts is none of its business.
+          restartTriggers = [ (builtins.toJSON database) ];
+          stopIfChanged = false;
+          unitConfig.StartLimitIntervalSec = 0;
+
+          serviceConfig = hardening // {
+            # Done once, and then "active (exited)". Not `oneshot`: a switch would wait for
+            # it, and it waits for the other members, which may be switched later.
+            Type = "exec";
+            RemainAfterExit = true;
+            ExecStart = lib.concatStringsSep " " [
+              (lib.getExe top.package)
+              "node"
+              "reconcile-database"
+              # systemd's word for the credentials' directory.
+              "--secrets"
+              "%d"
+            ];
+            LoadCredential = [
+              "database-key:${top.secrets.databaseKey}"
+              "application:${top.secrets.application}"
+              "monitoring:${top.secrets.monitoring}"
+              "administration:${top.secrets.administration}"
+            ];
+            # Also after 78, "needs a person": it ends only after a minute, and goes on by
+            # itself once that person has done something.
+            Restart = "on-failure";
+            RestartSec = "5s";
+            DynamicUser = true;
+            MemoryDenyWriteExecute = true;
+            ProtectProc = "invisible";
+            SystemCallFilter = [
+              "@system-service"
+              "~@privileged"
+            ];
+          };
+        };
+
+        systemd.services.backup-database = lib.mkIf (cfg.backup.schedule != null) {
+          description = "Copy of the application's data";
+          startAt = cfg.backup.schedule;
+          wants = [ "network-online.target" ];
+          after = [
+            "mongod.service"
+            "network-online.target"
+          ];
+
+          serviceConfig = hardening // {
+            Type = "oneshot";
+            ExecStart = lib.getExe copy;
+            LoadCredential = [ "application:${top.secrets.application}" ];
+            # Root: the copies are nobody else's.
+            ReadWritePaths = [ cfg.backup.directory ];
+            SystemCallFilter = [
+              "~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap"
+            ];
+          };
+        };
+
+        systemd.tmpfiles.settings."10-gen-topology" = lib.mkIf (cfg.backup.schedule != null) {
+          ${cfg.backup.directory}.d = {
+            mode = "0700";
+            user = "root";
+            group = "root";
+          };
+        };
+
+        services.gen-topology.firewall.rules = lib.optional (members != [ ]) { inherit port; };
       }
-      {
-        assertion = cfg.backup.schedule == null || (database.role or null) == null;
-        message = "services.gen-topology.mongodb.backup: the data of a sharded stack are on several replica sets, which this does not copy; see \"Backups\" in docs/database.md.";
-      }
-      {
-        assertion = !config.services.mongodb.enable;
-        message = "services.gen-topology.mongodb and services.mongodb can't both run on ${top.facts.name}; turn one off.";
-      }
-      {
-        # MongoDB 8 dies on these kernels (SERVER-121912, google/tcmalloc#292).
-        assertion =
-          let
-            kernel = config.boot.kernelPackages.kernel.version;
-          in
-          !(lib.versionAtLeast kernel "6.19" && lib.versionOlder kernel "7.0.14");
-        message = "services.gen-topology.mongodb: MongoDB 8 crashes on Linux 6.19 up to 7.0.13; keep the default kernel on ${top.facts.name}.";
-      }
-    ];
-
-    environment.etc."mongod.conf".source = cfg.configFile;
-
-    users.users.mongodb = {
-      isSystemUser = true;
-      group = "mongodb";
-    };
-    users.groups.mongodb = { };
-
-    systemd.services.mongod = {
-      description = "MongoDB";
-      documentation = [ "https://www.mongodb.com/docs/manual/" ];
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
-      after = [ "network-online.target" ];
-      # mongod has no reload: a new configuration is a restart, and so an election.
-      restartTriggers = [ cfg.configFile ];
-      stopIfChanged = false;
-      unitConfig.StartLimitIntervalSec = 0;
-
-      serviceConfig = hardening // {
-        Type = "exec";
-        # As root (`+`): the source is root's. A copy, because mongod wants a key that only
-        # its owner can read, and a credential's access list looks as if a group could.
-        ExecStartPre = "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o mongodb -g mongodb ${lib.escapeShellArg top.secrets.databaseKey} /run/gen-topology/secrets/database-key";
-        ExecStart = lib.concatStringsSep " " [
-          (lib.getExe' cfg.package "mongod")
-          "--config"
-          "/etc/mongod.conf"
-        ];
-        # A primary steps down, then answers for 5 s what it has begun.
-        KillMode = "mixed";
-        TimeoutStopSec = 60;
-        Restart = "on-failure";
-        RestartSec = "1s";
-
-        User = "mongodb";
-        Group = "mongodb";
-        StateDirectory = "mongodb";
-        StateDirectoryMode = "0700";
-        LogsDirectory = "mongodb";
-        LogsDirectoryMode = "0750";
-
-        # No MemoryDenyWriteExecute (its JavaScript engine writes code), no ProcSubset or
-        # ProtectProc (it reads the machine's figures), and no SystemCallFilter beyond
-        # this deny list: its needs change with each version.
-        SystemCallFilter = [
-          "~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap"
-        ];
-        # The limits of MongoDB's production notes.
-        LimitNOFILE = 64000;
-        LimitNPROC = 64000;
-        LimitMEMLOCK = "infinity";
-        TasksMax = "infinity";
-      };
-    };
-
-    systemd.services.reconcile-database = lib.mkIf cfg.reconcile {
-      description = "Replica set as the topology says";
-      wantedBy = [ "multi-user.target" ];
-      wants = [ "network-online.target" ];
-      after = [
-        "mongod.service"
-        "network-online.target"
-      ];
-      # Changed members or time-outs; the rest of the facts is none of its business.
-      restartTriggers = [ (builtins.toJSON database) ];
-      stopIfChanged = false;
-      unitConfig.StartLimitIntervalSec = 0;
-
-      serviceConfig = hardening // {
-        # Done once, and then "active (exited)". Not `oneshot`: a switch would wait for
-        # it, and it waits for the other members, which may be switched later.
-        Type = "exec";
-        RemainAfterExit = true;
-        ExecStart = lib.concatStringsSep " " [
-          (lib.getExe top.package)
-          "node"
-          "reconcile-database"
-          # systemd's word for the credentials' directory.
-          "--secrets"
-          "%d"
-        ];
-        LoadCredential = [
-          "database-key:${top.secrets.databaseKey}"
-          "application:${top.secrets.application}"
-          "monitoring:${top.secrets.monitoring}"
-          "administration:${top.secrets.administration}"
-        ];
-        # Also after 78, "needs a person": it ends only after a minute, and goes on by
-        # itself once that person has done something.
-        Restart = "on-failure";
-        RestartSec = "5s";
-        DynamicUser = true;
-        MemoryDenyWriteExecute = true;
-        ProtectProc = "invisible";
-        SystemCallFilter = [
-          "@system-service"
-          "~@privileged"
-        ];
-      };
-    };
-
-    systemd.services.backup-database = lib.mkIf (cfg.backup.schedule != null) {
-      description = "Copy of the application's data";
-      startAt = cfg.backup.schedule;
-      wants = [ "network-online.target" ];
-      after = [
-        "mongod.service"
-        "network-online.target"
-      ];
-
-      serviceConfig = hardening // {
-        Type = "oneshot";
-        ExecStart = lib.getExe copy;
-        LoadCredential = [ "application:${top.secrets.application}" ];
-        # Root: the copies are nobody else's.
-        ReadWritePaths = [ cfg.backup.directory ];
-        SystemCallFilter = [
-          "~@clock @cpu-emulation @debug @module @mount @obsolete @raw-io @reboot @swap"
-        ];
-      };
-    };
-
-    systemd.tmpfiles.settings."10-gen-topology" = lib.mkIf (cfg.backup.schedule != null) {
-      ${cfg.backup.directory}.d = {
-        mode = "0700";
-        user = "root";
-        group = "root";
-      };
-    };
-
-    # mongod opens its log anew when it gets USR1 (`logRotate: reopen`).
-    services.logrotate.settings.mongodb = {
-      files = [ "/var/log/mongodb/mongod.log" ];
-      su = "mongodb mongodb";
-      frequency = lib.mkDefault "daily";
-      rotate = lib.mkDefault 14;
-      compress = lib.mkDefault true;
-      delaycompress = true;
-      missingok = true;
-      notifempty = true;
-      postrotate = "/run/current-system/systemd/bin/systemctl kill --kill-whom=main --signal=USR1 mongod.service || true";
-    };
-
-    services.gen-topology.firewall.rules = lib.optional (members != [ ]) { inherit port; };
-  };
+    ]
+  );
 }
