@@ -7,6 +7,7 @@ mod common;
 mod daemons;
 mod database;
 mod edit;
+mod engine;
 mod faults;
 mod faults_report;
 mod generate;

@@ -645,3 +645,26 @@ fn machines_come_and_go_and_nobody_notices() {
         "{said}"
     );
 }
+
+/// Machines that run, and are no part of a stack yet: nothing can be asked through the virtual IP before the end.
+#[test]
+fn a_stack_is_made_where_there_was_none() {
+    let test = "a_stack_is_made_where_there_was_none";
+    let Some(machines) = Machines::new(test, "topology.json") else {
+        return;
+    };
+    let nodes = ["node-1", "node-2", "node-3", "node-4", "node-5"];
+    for node in nodes {
+        let end = "for unit in keepalived haproxy nginx gunicorn: reconcile-database mongod; do \
+             supervisorctl -c /etc/supervisor/supervisord.conf stop $unit; done; \
+             rm -rf /var/lib/mongodb/* /etc/gen-topology/node.json";
+        machines.inside(node, end);
+    }
+    let said = machines.expect(&["status"], 1);
+    assert_eq!(said.matches("not ours").count(), 5, "{said}");
+    let systems = machines.systems(&[]);
+    let said = machines.expect(&["deploy", "--closures", &systems, "--yes"], 0);
+    assert!(said.contains("each node runs what was planned"), "{said}");
+    machines.expect(&["status"], 0);
+    add_entries(&machines.bench, "node-2", 3);
+}

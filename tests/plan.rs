@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::common::{TOPOLOGY, TestEnvironment};
 
 /// The fleet that a topology makes.
-fn fleet(text: &str) -> Fleet {
+pub(crate) fn fleet(text: &str) -> Fleet {
     let source = Source {
         path: "topology.json".into(),
         base: ".".into(),
@@ -46,7 +46,7 @@ const LB_2: &str = r#"    "lb-2": { "tier": "load-balancer", "address": "10.20.0
 fn now() -> Now {
     Now {
         owner: Some("lb-1".into()),
-        primary: Some("db-1".into()),
+        primaries: ["db-1".into()].into(),
         ..Now::default()
     }
 }
@@ -178,7 +178,7 @@ fn databases_join_first_and_leave_last_one_at_a_time() {
     assert_eq!(shrink.impact.elections, 0);
     // A primary that leaves is the last, and steps down.
     let other = Now {
-        primary: Some("db-4".into()),
+        primaries: ["db-4".into()].into(),
         ..now()
     };
     let plan = plan(&fleet(&five), &fleet(TOPOLOGY), &other, &Choice::default());
@@ -322,7 +322,7 @@ fn what_cannot_be_done_step_by_step_is_said() {
                 "\"nodes\"",
                 "\"database\": { \"replica_set\": \"other\" },\n  \"nodes\"",
             )]),
-            "the replica set's name changes from rs0 to other",
+            "the replica set rs0 gives way to other",
         ),
         (
             with(&[("\"db-", "\"new-db-"), ("10.20.0.3", "10.20.0.4")]),
@@ -428,17 +428,34 @@ fn the_command_compares_with_hosts_and_writes_nothing() {
 }
 
 #[test]
-fn step_by_step_a_sharded_stack_is_refused() {
+fn a_replica_set_becomes_the_first_shard_step_by_step() {
     let environment = TestEnvironment::with(TOPOLOGY);
     environment.run(&["generate"]).exits(0);
     environment.run(&["scale", "shards=1"]).exits(0);
     let said = environment.run(&["plan"]).exits(0);
-    assert!(
-        said.stdout
-            .contains("can't be applied: the databases are sharded"),
-        "{}",
-        said.text()
-    );
+    assert!(!said.stdout.contains("can't be applied"), "{}", said.text());
     // New roles are a restart of each mongod, and of the app a new way to its database.
-    assert!(said.stdout.contains("restart mongod"), "{}", said.text());
+    let order = [
+        "its replica set config is new",
+        "restart mongod",
+        "drain, restart the app",
+    ];
+    let places: Vec<Option<usize>> = order.iter().map(|words| said.stdout.find(words)).collect();
+    assert!(places.iter().all(Option::is_some), "{}", said.text());
+    assert!(places.is_sorted(), "{}", said.text());
+
+    // Two shards at once would have data where an app server without mongos does not look.
+    environment.run(&["scale", "shards=2"]).exits(0);
+    let said = environment.run(&["plan"]).exits(0);
+    let why = "can't be applied: rs0 becomes one shard of 2";
+    assert!(said.stdout.contains(why), "{}", said.text());
+    environment.run(&["generate"]).exits(0);
+    environment.write("topology.json", TOPOLOGY);
+    let said = environment.run(&["plan"]).exits(0);
+    for why in [
+        "there is no way back but a backup",
+        "config leaves with the data that it has",
+    ] {
+        assert!(said.stdout.contains(why), "{}", said.text());
+    }
 }

@@ -229,7 +229,7 @@ fn roles(
     let unfinished: BTreeSet<String> = unfinished.nodes.keys().cloned().collect();
     Ok(Now {
         owner: owners.first().map(|owner| (*owner).to_owned()),
-        primary: lab.primary().map(str::to_owned),
+        primaries: lab.primaries().into_iter().map(str::to_owned).collect(),
         down: unfinished
             .iter()
             .filter(|name| wanted.pid(name).is_none())

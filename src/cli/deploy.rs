@@ -317,7 +317,7 @@ impl Stack {
         });
         let reports: Vec<(&str, Report)> = reports.into_iter().flatten().collect();
         let who = |is: fn(&Report) -> bool| {
-            let found = reports.iter().find(|(_, report)| is(report));
+            let found = reports.iter().filter(move |(_, report)| is(report));
             found.map(|(name, _)| (*name).to_owned())
         };
         Now {
@@ -326,13 +326,15 @@ impl Stack {
                     .load_balancer
                     .as_ref()
                     .is_some_and(|it| it.has_virtual_ip)
-            }),
-            primary: who(|report| {
+            })
+            .next(),
+            primaries: who(|report| {
                 report
                     .database
                     .as_ref()
                     .is_some_and(|it| it.role == Role::Primary)
-            }),
+            })
+            .collect(),
             unfinished: unfinished.nodes.keys().cloned().collect(),
             down: BTreeSet::new(),
         }

@@ -75,7 +75,13 @@ pub(super) fn survey(
         });
         match seen {
             Ok((machine, state)) => {
-                others.extend(counted_on(&machine, state.as_ref()));
+                for (address, who) in counted_on(&machine, state.as_ref()) {
+                    // One that knows its name says more.
+                    let known = others.entry(address).or_insert_with(|| who.clone());
+                    if known.0.is_none() {
+                        *known = who;
+                    }
+                }
                 survey.note(name, &machine);
                 states.extend(state.filter(|_| !machine.is_away));
             }
@@ -125,14 +131,20 @@ fn counted_on(
     for (name, address) in &machine.system.servers {
         others.insert(*address, (Some(name.clone()), Tier::App));
     }
-    for member in state.facts.database.iter().flat_map(|set| &set.members) {
-        let address = member
-            .host
-            .split(':')
-            .next()
-            .and_then(|host| host.parse().ok());
-        others
-            .extend(address.map(|address| (address, (Some(member.name.clone()), Tier::Database))));
+    let address = |host: &str| host.split(':').next()?.parse().ok();
+    if let Some(set) = &state.facts.database {
+        let shards = set
+            .cluster
+            .iter()
+            .flat_map(|cluster| cluster.shards.values());
+        for host in shards.flat_map(|shard| shard.rsplit('/').next().unwrap_or_default().split(','))
+        {
+            others.extend(address(host).map(|at| (at, (None, Tier::Database))));
+        }
+        for member in &set.members {
+            let known = (Some(member.name.clone()), Tier::Database);
+            others.extend(address(&member.host).map(|at| (at, known)));
+        }
     }
     for peer in state
         .facts

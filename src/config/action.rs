@@ -114,13 +114,14 @@ fn settings_differ(old: &NodeFacts, new: &NodeFacts) -> bool {
     settings(old) != settings(new)
 }
 
-/// Whether the replica set's settings changed, or who votes in it. Members that come
-/// and go are a matter of their own.
+/// Whether the replica set's settings changed, who votes in it, or what its config servers have
+/// to make of the cluster. Members that come and go are a matter of their own.
 fn set_differs(old: &NodeFacts, new: &NodeFacts) -> bool {
     let (Some(old), Some(new)) = (&old.database, &new.database) else {
         return false;
     };
-    old.election_timeout_ms != new.election_timeout_ms
+    old.cluster != new.cluster
+        || old.election_timeout_ms != new.election_timeout_ms
         || old.heartbeat_interval_ms != new.heartbeat_interval_ms
         || new.members.iter().any(|member| {
             let before = old.members.iter().find(|other| other.name == member.name);

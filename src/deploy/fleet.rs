@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-use crate::config::NodeFacts;
+use crate::config::{Member, NodeFacts, ReplicaSet};
 use crate::render::{FACTS, Rendered};
 use crate::topology::Tier;
 
@@ -71,6 +71,11 @@ impl NodeState {
         self.facts.tier
     }
 
+    /// The replica set that it is a member of; databases only.
+    pub fn set(&self) -> Option<&ReplicaSet> {
+        self.facts.database.as_deref()
+    }
+
     /// Files that differ from those of `old`.
     pub(super) fn changed_files(&self, old: &Self) -> Vec<String> {
         let both = old.files.keys().chain(self.files.keys());
@@ -119,6 +124,22 @@ impl Fleet {
     /// The nodes of one tier.
     pub fn tier(&self, tier: Tier) -> impl Iterator<Item = &NodeState> {
         self.nodes.iter().filter(move |node| node.tier() == tier)
+    }
+
+    /// Each replica set's members that are there, as any of the fleet's databases knows them:
+    /// after an interruption some know more than others.
+    pub(super) fn sets(&self) -> BTreeMap<String, Vec<Member>> {
+        let mut sets: BTreeMap<String, Vec<Member>> = BTreeMap::new();
+        for set in self.nodes.iter().filter_map(NodeState::set) {
+            let members = sets.entry(set.name.clone()).or_default();
+            for member in &set.members {
+                let is_there = self.node(&member.name).is_some();
+                if is_there && members.iter().all(|known| known.name != member.name) {
+                    members.push(member.clone());
+                }
+            }
+        }
+        sets
     }
 
     /// The node called `name`.

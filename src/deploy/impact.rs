@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::fleet::{Fleet, NodeState};
 use super::plan::{Now, Step, What};
-use crate::config::Action;
+use crate::config::{Action, Member};
 use crate::topology::Tier;
 
 /// What visitors may notice of a plan.
@@ -146,20 +146,22 @@ fn moves(steps: &[Step], old: &Fleet, new: &Fleet, now: &Now) -> usize {
     moves
 }
 
-/// The primary steps down before it is touched. When nobody knows who it is, one of those touched may be it.
+/// A primary steps down before it is touched. When nobody knows who it is, one of those touched may be it.
 fn elections(steps: &[Step], old: &Fleet, now: &Now) -> usize {
-    if old.tier(Tier::Database).count() <= 1 {
-        return 0;
-    }
-    let touched: BTreeSet<&str> = steps
-        .iter()
-        .filter(|step| step.tier == Tier::Database && step.interrupts())
-        .map(|step| step.node.as_str())
-        .collect();
-    match now.primary.as_deref() {
-        Some(primary) => usize::from(touched.contains(primary)),
-        None => usize::from(!touched.is_empty()),
-    }
+    let is_touched = |member: &Member| {
+        let mut of_node = steps.iter().filter(|step| step.node == member.name);
+        of_node.any(Step::interrupts)
+    };
+    let steps_down = |members: &&Vec<Member>| {
+        let is_primary = |member: &&Member| now.primaries.contains(&member.name);
+        match members.iter().find(is_primary) {
+            Some(primary) => is_touched(primary),
+            None => members.iter().any(is_touched),
+        }
+    };
+    let sets = old.sets();
+    let several = sets.values().filter(|members| members.len() > 1);
+    several.filter(steps_down).count()
 }
 
 fn noticed(steps: &[Step], old: &Fleet, new: &Fleet, least: usize) -> Vec<String> {
@@ -181,9 +183,13 @@ fn noticed(steps: &[Step], old: &Fleet, new: &Fleet, least: usize) -> Vec<String
             step.node
         ));
     }
-    if let Some(step) = interrupted(Tier::Database) {
-        let voters = old.tier(Tier::Database).filter(|node| votes(node)).count();
-        if voters <= 2 {
+    for members in old.sets().values() {
+        let voters = members.iter().filter(|member| member.voting).count();
+        let is_touched = |step: &&Step| {
+            let goes_away = step.interrupts() && step.what != What::Remove;
+            goes_away && members.iter().any(|member| member.name == step.node)
+        };
+        if let Some(step) = steps.iter().find(is_touched).filter(|_| voters <= 2) {
             noticed.push(format!(
                 "{voters} voting databases have no majority without {}: writes wait or fail while it restarts",
                 step.node
@@ -208,12 +214,4 @@ fn noticed(steps: &[Step], old: &Fleet, new: &Fleet, least: usize) -> Vec<String
         ));
     }
     noticed
-}
-
-fn votes(node: &NodeState) -> bool {
-    let set = node.facts.database.as_ref();
-    set.is_none_or(|set| {
-        let me = set.members.iter().find(|member| member.name == node.name());
-        me.is_none_or(|me| me.voting)
-    })
 }

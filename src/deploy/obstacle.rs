@@ -1,8 +1,10 @@
 //! What can't be done step by step while visitors are served. Pure.
 
+use std::collections::BTreeMap;
+
 use super::fleet::{Fleet, NodeState};
 use super::plan::{Choice, Step, What};
-use crate::topology::Tier;
+use crate::topology::{SetRole, Tier};
 
 /// Why these steps can't be done, in sentences that say what to do instead.
 pub(super) fn obstacles(steps: &[Step], old: &Fleet, new: &Fleet, choice: &Choice) -> Vec<String> {
@@ -12,40 +14,81 @@ pub(super) fn obstacles(steps: &[Step], old: &Fleet, new: &Fleet, choice: &Choic
             found.extend(moved(before, node));
         }
     }
-    found.extend(sharded(old, new));
+    found.extend(sets(old, new));
     found.extend(whole_stack(old, new));
     found.extend(
         new.nodes()
             .iter()
             .filter_map(|node| in_the_place_of(node, old, new)),
     );
-    for tier in [Tier::LoadBalancer, Tier::Database] {
-        let stays = old.tier(tier).any(|node| new.node(node.name()).is_some());
-        if !stays && old.tier(tier).next().is_some() {
-            found.push(format!(
-                "no {} of before stays: add the new ones and apply, then remove the old ones and apply again",
-                tier.noun(1)
-            ));
-        }
-    }
+    found.extend(nobody_stays(
+        Tier::LoadBalancer.noun(1),
+        old.tier(Tier::LoadBalancer),
+        new,
+    ));
     if choice.on.is_some() {
         found.extend(left_out(steps, old, new));
     }
     found
 }
 
-/// Step by step only one replica set can be changed so far.
-fn sharded(old: &Fleet, new: &Fleet) -> Option<String> {
-    let is_part = |node: &NodeState| {
-        let set = node.facts.database.as_ref();
-        set.is_some_and(|set| set.role.is_some())
-    };
-    let mut databases = old.tier(Tier::Database).chain(new.tier(Tier::Database));
-    databases.any(is_part).then(|| {
-        "the databases are sharded, and step by step only one replica set can be changed: in the lab \
-         use `lab up`, on machines follow \"Growing\" in docs/database.md"
-            .to_owned()
+/// Whether nobody of a group is there from the beginning to the end.
+fn nobody_stays<'n>(
+    who: &str,
+    mut before: impl Iterator<Item = &'n NodeState>,
+    new: &Fleet,
+) -> Option<String> {
+    let first = before.next()?;
+    let stays = |node: &NodeState| new.node(node.name()).is_some();
+    (!stays(first) && !before.any(stays)).then(|| {
+        format!(
+            "no {who} of before stays: add the new ones and apply, then remove the old ones and apply again"
+        )
     })
+}
+
+/// Replica sets that become something else, or go with all that they hold.
+fn sets(old: &Fleet, new: &Fleet) -> Vec<String> {
+    let roles = |fleet: &Fleet| -> BTreeMap<String, Option<SetRole>> {
+        let sets = fleet.nodes().iter().filter_map(NodeState::set);
+        sets.map(|set| (set.name.clone(), set.role)).collect()
+    };
+    let (before, after) = (roles(old), roles(new));
+    let is_shard = |role: &&Option<SetRole>| **role == Some(SetRole::Shard);
+    let shards = after.values().filter(is_shard).count();
+    let mut found = Vec::new();
+    for (name, role) in &before {
+        match after.get(name) {
+            _ if after.is_empty() => {}
+            Some(then) if then == role => {
+                let who = match role {
+                    None => Tier::Database.noun(1).to_owned(),
+                    Some(_) => format!("{} of {name}", Tier::Database.noun(1)),
+                };
+                let is_in = |node: &&NodeState| node.set().is_some_and(|set| set.name == *name);
+                found.extend(nobody_stays(&who, old.nodes().iter().filter(is_in), new));
+            }
+            // The way of "A running replica set becomes the first shard" in docs/database.md.
+            Some(Some(SetRole::Shard)) if role.is_none() && shards == 1 => {}
+            Some(Some(SetRole::Shard)) if role.is_none() => found.push(format!(
+                "{name} becomes one shard of {shards}, and visitors may only go through mongos when there are several: \
+                 `gen-topology scale shards=1` and apply first, then the others"
+            )),
+            Some(_) => found.push(format!(
+                "{name} was a part of a sharded cluster, and there is no way back but a backup: see \"Backups\" in \
+                 docs/database.md"
+            )),
+            None if role.is_some() => found.push(format!(
+                "{name} leaves with the data that it has: follow \"Taking a shard away\" in docs/database.md first"
+            )),
+            None => found.push(format!(
+                "the replica set {name} gives way to {}: nodes with the old and with the new one would not work \
+                 together, so this needs a stop of the whole stack",
+                after.keys().cloned().collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+    found
 }
 
 /// A node that is another one than before under the same name.
@@ -56,6 +99,14 @@ fn moved(old: &NodeState, new: &NodeState) -> Option<String> {
             "{name} was {} and becomes {}: give the new one another name",
             old.tier(),
             new.tier()
+        ));
+    }
+    if let (Some(before), Some(after)) = (old.set(), new.set())
+        && before.name != after.name
+    {
+        let (before, after) = (&before.name, &after.name);
+        return Some(format!(
+            "{name} moves from the replica set {before} to {after}: give the new one another name"
         ));
     }
     (old.facts.address != new.facts.address).then(|| {
@@ -88,7 +139,7 @@ fn in_the_place_of(node: &NodeState, old: &Fleet, new: &Fleet) -> Option<String>
 /// Settings that all nodes have to share at every moment.
 fn whole_stack(old: &Fleet, new: &Fleet) -> Vec<String> {
     let common = |fleet: &Fleet, tier: Tier, what: Setting| fleet.tier(tier).next().and_then(what);
-    let settings: [(&str, Tier, Setting); 5] = [
+    let settings: [(&str, Tier, Setting); 4] = [
         ("the virtual IP", Tier::LoadBalancer, |node| {
             Some(node.facts.virtual_ip.to_string())
         }),
@@ -102,9 +153,6 @@ fn whole_stack(old: &Fleet, new: &Fleet) -> Vec<String> {
             let set = node.facts.database.as_ref();
             let member = set.and_then(|set| set.members.first());
             member.and_then(|member| Some(member.host.rsplit_once(':')?.1.to_owned()))
-        }),
-        ("the replica set's name", Tier::Database, |node| {
-            node.facts.database.as_ref().map(|set| set.name.clone())
         }),
     ];
     let changed = settings.into_iter().filter_map(|(name, tier, what)| {

@@ -4,8 +4,8 @@
 //! goes the other way round. So nobody learns of a node that is not there yet, and
 //! nobody still counts on one that is gone:
 //!
-//! 1. databases join the replica set, one at a time
-//! 2. databases change, one at a time, the primary last
+//! 1. databases make the replica sets that are new, and join the others, one at a time
+//! 2. databases change, one at a time, config servers first, the primary of each set last
 //! 3. app servers are booted
 //! 4. app servers change, each drained first
 //! 5. app servers that leave are drained
@@ -13,7 +13,7 @@
 //! 7. load balancers change, the owner of the virtual IP last
 //! 8. load balancers join: after the others know them, or both would own the virtual IP
 //! 9. app servers stop
-//! 10. databases leave the replica set, one at a time, the primary last
+//! 10. databases leave their replica set, one at a time, the primary last
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::fleet::{FACTS_FILE, Fleet, NodeState};
 use super::impact::{Impact, impact};
 use super::obstacle::obstacles;
-use crate::config::{Action, actions};
+use crate::config::{Action, SetRole, actions};
 use crate::topology::Tier;
 
 /// App servers that are booted at the same time.
@@ -79,8 +79,8 @@ pub enum What {
 pub struct Now {
     /// The load balancer that has the virtual IP.
     pub owner: Option<String>,
-    /// The database that takes writes.
-    pub primary: Option<String>,
+    /// The databases that take writes: one of each replica set.
+    pub primaries: BTreeSet<String>,
     /// Nodes at which somebody was interrupted: whatever their files say, they are done again.
     pub unfinished: BTreeSet<String>,
     /// Those of them that do not run.
@@ -178,7 +178,13 @@ pub fn plan(old: &Fleet, new: &Fleet, now: &Now, choice: &Choice) -> Plan {
     };
     let [balancers, apps, databases] = [Tier::LoadBalancer, Tier::App, Tier::Database];
 
-    planner.add(added(databases), 1);
+    for members in planner.new_sets() {
+        planner.add(members.into_iter(), usize::MAX);
+    }
+    let joining: Vec<&NodeState> = added(databases)
+        .filter(|node| !planner.makes_set(node))
+        .collect();
+    planner.add(joining.into_iter(), 1);
     planner.change_databases();
     planner.add(added(apps), BOOT_WAVE);
     planner.change(apps, choice.max_unavailable.max(1));
@@ -200,11 +206,25 @@ pub fn plan(old: &Fleet, new: &Fleet, now: &Now, choice: &Choice) -> Plan {
     }
 }
 
+/// Name of the replica set that a node is a member of.
+fn set_of(node: &NodeState) -> Option<&str> {
+    node.set().map(|set| set.name.as_str())
+}
+
+/// Config servers come before the shards that they know.
+fn rank(node: &NodeState) -> (bool, Option<&str>) {
+    let set = node.set();
+    let is_config = set.is_some_and(|set| set.role == Some(SetRole::Config));
+    (!is_config, set_of(node))
+}
+
 struct Planner<'p> {
     old: &'p Fleet,
     new: &'p Fleet,
     now: &'p Now,
     choice: &'p Choice,
+    /// Replica sets that are there.
+    sets: BTreeSet<String>,
     steps: Vec<Step>,
     waves: usize,
     reasons: Reasons,
@@ -217,10 +237,25 @@ impl<'p> Planner<'p> {
             new,
             now,
             choice,
+            sets: old.sets().into_keys().collect(),
             steps: Vec::new(),
             waves: 0,
             reasons: Reasons::of(old, new),
         }
+    }
+
+    /// Whether a database is one of a replica set that nobody is a member of yet.
+    fn makes_set(&self, node: &NodeState) -> bool {
+        set_of(node).is_some_and(|set| !self.sets.contains(set))
+    }
+
+    /// The databases of each such set. They can only make it together.
+    fn new_sets(&self) -> Vec<Vec<&'p NodeState>> {
+        let nodes = self.new.tier(Tier::Database);
+        let mut nodes: Vec<&NodeState> = nodes.filter(|node| self.makes_set(node)).collect();
+        nodes.sort_by_key(|node| rank(node));
+        let sets = nodes.chunk_by(|one, other| set_of(one) == set_of(other));
+        sets.map(<[_]>::to_vec).collect()
     }
 
     fn add<'n>(&mut self, nodes: impl Iterator<Item = &'n NodeState>, wave: usize) {
@@ -230,7 +265,7 @@ impl<'p> Planner<'p> {
     /// Those with a part that others would have to take over leave last.
     fn remove<'n>(&mut self, nodes: impl Iterator<Item = &'n NodeState>, wave: usize) {
         let mut nodes: Vec<&NodeState> = nodes.collect();
-        nodes.sort_by_key(|node| self.has_a_part(node));
+        nodes.sort_by_key(|node| (rank(node), self.has_a_part(node)));
         self.each(nodes.into_iter(), wave, |_| What::Remove);
     }
 
@@ -278,18 +313,18 @@ impl<'p> Planner<'p> {
         }
     }
 
-    /// The set is configured once, by the last of them: the primary, or whoever is it by then.
+    /// Each set is configured once, by the last of them: the primary, or whoever is it by then.
     fn change_databases(&mut self) {
         let before = self.steps.len();
         self.change(Tier::Database, 1);
-        let mut seen = false;
+        let mut seen = BTreeSet::new();
         for step in self.steps[before..].iter_mut().rev() {
-            if let What::Change { how, .. } = &mut step.what {
-                let configures = how.contains(&Action::ConfigureSet);
-                if configures && seen {
-                    how.retain(|action| *action != Action::ConfigureSet);
-                }
-                seen |= configures;
+            let set = self.new.node(&step.node).and_then(set_of);
+            if let What::Change { how, .. } = &mut step.what
+                && how.contains(&Action::ConfigureSet)
+                && !seen.insert(set)
+            {
+                how.retain(|action| *action != Action::ConfigureSet);
             }
         }
     }
@@ -305,7 +340,7 @@ impl<'p> Planner<'p> {
             // Lowest priority first: the higher one is, the sooner it has to serve.
             changes.reverse();
         }
-        changes.sort_by_key(|(node, _)| self.has_a_part(node));
+        changes.sort_by_key(|(node, _)| (rank(node), self.has_a_part(node)));
         changes
     }
 
@@ -346,10 +381,9 @@ impl<'p> Planner<'p> {
     }
 
     fn has_a_part(&self, node: &NodeState) -> bool {
-        let name = Some(node.name());
         match node.tier() {
-            Tier::LoadBalancer => self.now.owner.as_deref() == name,
-            Tier::Database => self.now.primary.as_deref() == name,
+            Tier::LoadBalancer => self.now.owner.as_deref() == Some(node.name()),
+            Tier::Database => self.now.primaries.contains(node.name()),
             Tier::App => false,
         }
     }
@@ -361,6 +395,10 @@ impl<'p> Planner<'p> {
 
     fn reason(&self, node: &NodeState, what: &What) -> String {
         let (why, order) = match what {
+            What::Add if self.makes_set(node) && !self.sets.is_empty() => {
+                let set = set_of(node).unwrap_or_default();
+                (format!("its replica set {set} is new in the topology"), "")
+            }
             What::Add => ("it is new in the topology".to_owned(), ""),
             What::Drain | What::Remove => ("it is no longer in the topology".to_owned(), ""),
             What::Change { files, how } => {

@@ -9,12 +9,14 @@ use super::host::Host;
 use super::journal::{Entry, Journal};
 use super::plan::{Plan, Step, What};
 use super::step::{Stopped, Worker};
-use crate::config::{Action, Member};
+use crate::config::Action;
 use crate::exec;
 use crate::topology::Tier;
 
 /// How long the way through the stack may take to be open after a step.
 const GATE: Duration = Duration::from_secs(10);
+/// How long a new stack may take to answer, when all its nodes are well.
+const ANSWER: Duration = Duration::from_secs(45);
 /// Nodes that are worked on at the same time: they share the machine they are worked on from.
 const AT_ONCE: usize = 16;
 /// Share of errors by which a changed app server may exceed the others while it is watched.
@@ -49,6 +51,17 @@ pub struct Spent {
     pub all: Duration,
     /// What the nodes needed: daemons that end and start, health that has to come.
     pub nodes: Duration,
+}
+
+/// How far a gate looks, besides at the nodes that were touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    /// No farther: the stack does not serve yet.
+    Nodes,
+    /// Through the virtual IP to an app server.
+    App,
+    /// Through an app server to the primary.
+    Database,
 }
 
 /// Why an apply did not come to its end.
@@ -170,12 +183,10 @@ impl Engine<'_> {
         }
         if unfinished.is_empty() {
             say(asker.owner(&balancers).map(drop));
-            let staying: Vec<Member> = members(self.old)
-                .into_iter()
-                .filter(|member| matters(&member.name))
-                .collect();
-            if staying.len() == members(self.old).len() {
-                say(asker.primary(&staying).map(drop));
+            for members in self.old.sets().values() {
+                if members.iter().all(|member| matters(&member.name)) {
+                    say(asker.primary(members).map(drop));
+                }
             }
             say(asker.end_to_end(false));
         }
@@ -192,14 +203,14 @@ impl Engine<'_> {
         report: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failure> {
         let asker = Asker::new(self.host, self.old, self.new);
-        let through = asker.end_to_end(true).is_ok();
+        let look = self.look(&asker);
         let worker = Worker::new(
             &asker,
             self.interrupted,
-            members(self.old),
+            self.old.sets(),
             names(self.old, Tier::LoadBalancer),
         );
-        let outcome = self.waves(&worker, through, journal, report);
+        let outcome = self.waves(&worker, look, journal, report);
         let word = match &outcome {
             Ok(()) => "done",
             Err(Failure::Interrupted { .. }) => "interrupted",
@@ -213,10 +224,23 @@ impl Engine<'_> {
         outcome
     }
 
+    /// How far gates can look. A stack that is new, or that was interrupted before it served,
+    /// is asked for an answer at the end.
+    fn look(&self, asker: &Asker<'_>) -> Look {
+        if asker.end_to_end(true).is_ok() {
+            return Look::Database;
+        }
+        let is_new = self.old.nodes().is_empty();
+        if is_new || asker.wait(GATE, || asker.end_to_end(false)).is_err() {
+            return Look::Nodes;
+        }
+        Look::App
+    }
+
     fn waves(
         &self,
         worker: &Worker<'_>,
-        through: bool,
+        look: Look,
         journal: &mut Journal,
         report: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failure> {
@@ -232,7 +256,7 @@ impl Engine<'_> {
                 return Err(interrupted());
             }
             report(Event::Begin(wave));
-            let spent = match self::wave(worker, wave, through, journal) {
+            let spent = match self::wave(worker, wave, look, journal) {
                 Ok(spent) => spent,
                 Err(Stopped::Interrupted) => {
                     self.undone(wave, "interrupted", journal)?;
@@ -240,14 +264,21 @@ impl Engine<'_> {
                 }
                 Err(Stopped::HalfWay) => {
                     return Err(
-                        match self.undo(worker, wave, "interrupted", journal, report) {
+                        match self.undo(worker, wave, "interrupted", look, journal, report) {
                             Failure::RolledBack { .. } => interrupted(),
                             other => other,
                         },
                     );
                 }
                 Err(Stopped::Closed(error)) => {
-                    return Err(self.undo(worker, wave, &format!("{error:#}"), journal, report));
+                    return Err(self.undo(
+                        worker,
+                        wave,
+                        &format!("{error:#}"),
+                        look,
+                        journal,
+                        report,
+                    ));
                 }
             };
             report(Event::Done(wave, spent));
@@ -256,11 +287,12 @@ impl Engine<'_> {
             if !watched && canaries.len() >= self.options.canary {
                 watched = true;
                 report(Event::Watching(canaries.len(), self.options.bake));
-                if let Err(error) = self.watch(worker, &canaries, through) {
+                if let Err(error) = self.watch(worker, &canaries, look) {
                     return Err(self.undo(
                         worker,
                         &canaries,
                         &format!("{error:#}"),
+                        look,
                         journal,
                         report,
                     ));
@@ -273,12 +305,12 @@ impl Engine<'_> {
         for step in &canaries {
             self.settle(step, &What::Remove)?;
         }
-        self.verify(worker)
+        self.verify(worker, look)
     }
 
     /// Watches app servers that were changed: the gate has to stay open, and their
     /// share of errors must not be larger than that of the others.
-    fn watch(&self, worker: &Worker<'_>, canaries: &[Step], through: bool) -> anyhow::Result<()> {
+    fn watch(&self, worker: &Worker<'_>, canaries: &[Step], look: Look) -> anyhow::Result<()> {
         let asker = worker.asker;
         let balancers = worker.balancers();
         let is_one = |name: &str| canaries.iter().any(|step| step.node == name);
@@ -297,7 +329,7 @@ impl Engine<'_> {
             asker.patiently(|| {
                 std::thread::sleep(Duration::from_millis(500).min(self.options.bake));
             });
-            asker.wait(GATE, || asker.end_to_end(through))?;
+            asker.wait(GATE, || through(asker, look))?;
             let now = count();
             let [others, ours] = [0, 1].map(|of| {
                 let answers = now[of].0.saturating_sub(before[of].0);
@@ -319,6 +351,7 @@ impl Engine<'_> {
         worker: &Worker<'_>,
         steps: &[Step],
         why: &str,
+        look: Look,
         journal: &mut Journal,
         report: &mut dyn FnMut(Event<'_>),
     ) -> Failure {
@@ -326,7 +359,8 @@ impl Engine<'_> {
         let nodes: Vec<String> = steps.iter().map(|step| step.node.clone()).collect();
         let why = why.to_owned();
         let undone = each(steps, |step| worker.undo(step).map_err(Stopped::Closed))
-            .and_then(|()| gate(worker, steps, false).map_err(Stopped::Closed));
+            .and_then(|()| worker.keep_those_that_leave().map_err(Stopped::Closed))
+            .and_then(|()| gate(worker, steps, look.min(Look::App)).map_err(Stopped::Closed));
         if let Err(Stopped::Closed(error)) = undone {
             let undo = format!("{error:#}");
             return Failure::Stuck { nodes, why, undo };
@@ -359,15 +393,23 @@ impl Engine<'_> {
     }
 
     /// Success is claimed only when each node that was touched runs what was planned.
-    fn verify(&self, worker: &Worker<'_>) -> Result<(), Failure> {
+    fn verify(&self, worker: &Worker<'_>, look: Look) -> Result<(), Failure> {
         let touched = self
             .plan
             .steps
             .iter()
             .filter(|step| self.new.node(&step.node).is_some());
         let touched: Vec<Step> = touched.cloned().collect();
-        each(&touched, |step| {
-            Ok(worker.asker.runs_what_was_planned(&step.node)?)
+        let asker = worker.asker;
+        let answers = || asker.wait(ANSWER, || asker.end_to_end(false));
+        each(
+            &touched,
+            |step| Ok(asker.runs_what_was_planned(&step.node)?),
+        )
+        .and_then(|()| match look {
+            // Nobody has asked it yet.
+            Look::Nodes => Ok(answers()?),
+            Look::App | Look::Database => Ok(()),
         })
         .map_err(|stopped| match stopped {
             Stopped::Closed(error) => Failure::Failed(error.context("everything was done, but")),
@@ -383,7 +425,7 @@ impl Engine<'_> {
 fn wave(
     worker: &Worker<'_>,
     wave: &[Step],
-    through: bool,
+    look: Look,
     journal: &mut Journal,
 ) -> Result<Spent, Stopped> {
     let begun = Instant::now();
@@ -395,7 +437,7 @@ fn wave(
         })?;
     }
     each(wave, |step| worker.step(step))?;
-    gate(worker, wave, through)?;
+    gate(worker, wave, look)?;
     let all = begun.elapsed();
     let took_ms = u64::try_from(all.as_millis()).unwrap_or(u64::MAX);
     for step in wave {
@@ -411,18 +453,26 @@ fn wave(
 }
 
 /// The way through the stack, and the health of what the steps were about.
-fn gate(worker: &Worker<'_>, wave: &[Step], through: bool) -> anyhow::Result<()> {
+fn gate(worker: &Worker<'_>, wave: &[Step], look: Look) -> anyhow::Result<()> {
     let has = |tier: Tier| wave.iter().any(|step| step.tier == tier);
     let asker = worker.asker;
     asker.wait(GATE, || {
         if has(Tier::LoadBalancer) {
             asker.owner(&worker.balancers())?;
         }
-        if has(Tier::Database) {
-            asker.primary(&worker.members())?;
+        for step in wave.iter().filter(|step| step.tier == Tier::Database) {
+            worker.set_is_well(&step.node)?;
         }
-        asker.end_to_end(through)
+        through(asker, look)
     })
+}
+
+fn through(asker: &Asker<'_>, look: Look) -> anyhow::Result<()> {
+    match look {
+        Look::Nodes => Ok(()),
+        Look::App => asker.end_to_end(false),
+        Look::Database => asker.end_to_end(true),
+    }
 }
 
 /// Does the same for all steps at the same time; the first error counts, and any
@@ -464,24 +514,6 @@ fn names(fleet: &Fleet, tier: Tier) -> Vec<String> {
         .tier(tier)
         .map(|node| node.name().to_owned())
         .collect()
-}
-
-/// The members of the replica set that are there, as any of the fleet's databases knows
-/// them: after an interruption some know more than others.
-fn members(fleet: &Fleet) -> Vec<Member> {
-    let mut members: Vec<Member> = Vec::new();
-    for set in fleet
-        .tier(Tier::Database)
-        .filter_map(|node| node.facts.database.as_ref())
-    {
-        for member in &set.members {
-            let is_there = fleet.node(&member.name).is_some();
-            if is_there && members.iter().all(|known| known.name != member.name) {
-                members.push(member.clone());
-            }
-        }
-    }
-    members
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share, not an account")]

@@ -1,12 +1,13 @@
 //! One step on one node, and undoing it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
 
 use super::ask::Asker;
+use super::fleet::NodeState;
 use super::plan::{Step, What};
 use crate::config::{Action, Member, NodeFacts, PROGRAM, ReplicaSet};
 use crate::health::mongo::Role;
@@ -44,8 +45,11 @@ impl From<anyhow::Error> for Stopped {
 pub(super) struct Worker<'w> {
     pub asker: &'w Asker<'w>,
     interrupted: &'w (dyn Fn() -> bool + Sync),
-    members: Mutex<Vec<Member>>,
+    /// Replica set → the members that it has.
+    members: Mutex<BTreeMap<String, Vec<Member>>>,
     balancers: Mutex<Vec<String>>,
+    /// App servers that were drained because they leave, and still run.
+    leaving: Mutex<BTreeSet<String>>,
     /// App servers whose page failed before they were touched.
     failing: Mutex<BTreeSet<String>>,
 }
@@ -54,7 +58,7 @@ impl<'w> Worker<'w> {
     pub(super) fn new(
         asker: &'w Asker<'w>,
         interrupted: &'w (dyn Fn() -> bool + Sync),
-        members: Vec<Member>,
+        members: BTreeMap<String, Vec<Member>>,
         balancers: Vec<String>,
     ) -> Self {
         Self {
@@ -62,13 +66,32 @@ impl<'w> Worker<'w> {
             interrupted,
             members: Mutex::new(members),
             balancers: Mutex::new(balancers),
+            leaving: Mutex::default(),
             failing: Mutex::default(),
         }
     }
 
-    /// The members that the replica set has.
-    pub(super) fn members(&self) -> Vec<Member> {
-        held(&self.members).clone()
+    /// The members that a database's replica set has; none where it is new.
+    fn members(&self, name: &str) -> anyhow::Result<Vec<Member>> {
+        let set = self.set(name)?;
+        let members = held(&self.members).get(&set.name).cloned();
+        Ok(members.unwrap_or_default())
+    }
+
+    /// The replica set that a database is or was a member of.
+    fn set(&self, name: &str) -> anyhow::Result<&'w ReplicaSet> {
+        let set = self.asker.node(name)?.set();
+        set.with_context(|| format!("{name} is no database"))
+    }
+
+    /// Whether every member of a database's replica set is well and close behind the primary.
+    pub(super) fn set_is_well(&self, name: &str) -> anyhow::Result<()> {
+        let members = self.members(name)?;
+        if members.is_empty() {
+            // It was to be new, and that was undone.
+            return Ok(());
+        }
+        self.asker.primary(&members).map(drop)
     }
 
     /// The load balancers that run.
@@ -114,15 +137,20 @@ impl<'w> Worker<'w> {
                     self.step_down(name)?;
                 }
                 self.host(|| self.asker.host.change(name, &without_set(how)))?;
-                self.asker
-                    .wait(CAUGHT_UP, || self.asker.primary(&self.members()).map(drop))?;
+                self.asker.wait(CAUGHT_UP, || self.set_is_well(name))?;
                 self.asker.runs_what_was_planned(name)?;
                 if how.contains(&Action::ConfigureSet) {
-                    self.configure(&self.members(), None)?;
+                    self.configure(name, &self.members(name)?, None)?;
                 }
             }
-            (What::Drain, _) => self.drain(name)?,
-            (What::Remove, Tier::App) => self.host(|| self.asker.host.remove(name))?,
+            (What::Drain, _) => {
+                self.drain(name)?;
+                held(&self.leaving).insert(name.to_owned());
+            }
+            (What::Remove, Tier::App) => {
+                self.host(|| self.asker.host.remove(name))?;
+                held(&self.leaving).remove(name);
+            }
             (What::Remove, Tier::LoadBalancer) => {
                 self.host(|| self.asker.host.remove(name))?;
                 held(&self.balancers).retain(|other| other != name);
@@ -138,7 +166,12 @@ impl<'w> Worker<'w> {
         let host = self.asker.host;
         match (&step.what, step.tier) {
             (What::Add, Tier::Database) => {
-                self.configure(&self.without(name), None)?;
+                if self.is_in_new_set(name)? {
+                    let set = &self.set(name)?.name;
+                    held(&self.members).remove(set);
+                } else {
+                    self.configure(name, &self.without(name)?, None)?;
+                }
                 self.host(|| host.remove(name))
             }
             (What::Add, tier) => {
@@ -159,8 +192,7 @@ impl<'w> Worker<'w> {
             }
             (What::Change { how, .. }, Tier::Database) => {
                 self.host(|| host.revert(name, &without_set(how)))?;
-                self.asker
-                    .wait(CAUGHT_UP, || self.asker.primary(&self.members()).map(drop))
+                self.asker.wait(CAUGHT_UP, || self.set_is_well(name))
             }
             (What::Drain, _) => self.undrain(name),
             (What::Remove, Tier::App) => {
@@ -180,6 +212,12 @@ impl<'w> Worker<'w> {
                 })
             }
         }
+    }
+
+    /// App servers that were to leave are used again, as it ends before they did.
+    pub(super) fn keep_those_that_leave(&self) -> anyhow::Result<()> {
+        let leaving = std::mem::take(&mut *held(&self.leaving));
+        leaving.iter().try_for_each(|app| self.undrain(app))
     }
 
     /// Something that takes the nodes' time, not the engine's.
@@ -309,20 +347,33 @@ impl<'w> Worker<'w> {
             ensure!(answers, "mongod of {name} does not answer");
             Ok(())
         })?;
+        if self.is_in_new_set(name)? {
+            return Ok(self.make_set(name)?);
+        }
         self.join(name, self.interrupted)
+    }
+
+    /// Whether nobody was a member of a database's replica set before.
+    fn is_in_new_set(&self, name: &str) -> anyhow::Result<bool> {
+        let set = self.set(name)?;
+        Ok(!self.asker.old.sets().contains_key(&set.name))
+    }
+
+    /// Waits until the members of a new replica set have made it, which they do by themselves.
+    fn make_set(&self, name: &str) -> anyhow::Result<()> {
+        let set = self.set(name)?;
+        self.asker
+            .wait(CAUGHT_UP, || self.asker.primary(&set.members).map(drop))?;
+        held(&self.members).insert(set.name.clone(), set.members.clone());
+        Ok(())
     }
 
     /// The set takes a member in, which then copies the data.
     fn join(&self, name: &str, interrupted: &dyn Fn() -> bool) -> Result<(), Stopped> {
-        let mut with = self.without(name);
-        let node = self.asker.node(name)?;
-        let set = node.facts.database.as_ref();
-        let me = set.and_then(|set| set.members.iter().find(|member| member.name == name));
-        with.push(
-            me.with_context(|| format!("{name} is not among the members"))?
-                .clone(),
-        );
-        self.configure(&with, Some(name))?;
+        let mut with = self.without(name)?;
+        let (_, me) = self.asker.node(name)?.facts.membership()?;
+        with.push(me.clone());
+        self.configure(name, &with, Some(name))?;
         self.asker.wait(COPIED, || {
             if interrupted() {
                 return Ok(());
@@ -330,9 +381,9 @@ impl<'w> Worker<'w> {
             let role = self.asker.report(name)?.database.map(|member| member.role);
             let is_in = matches!(role, Some(Role::Primary | Role::Secondary));
             ensure!(is_in, "{name} has not copied the data yet");
-            self.asker.primary(&self.members()).map(drop)
+            self.set_is_well(name)
         })?;
-        if interrupted() && self.asker.primary(&self.members()).is_err() {
+        if interrupted() && self.set_is_well(name).is_err() {
             return Err(Stopped::HalfWay);
         }
         Ok(())
@@ -343,16 +394,16 @@ impl<'w> Worker<'w> {
         if self.asker.host.reachable(name).is_ok() {
             self.step_down(name)?;
         }
-        self.configure(&self.without(name), None)?;
+        self.configure(name, &self.without(name)?, None)?;
         self.host(|| self.asker.host.remove(name))
     }
 
-    /// The primary and the addresses of its set, by its own account; asked until somebody
-    /// says that it is primary.
-    fn primary(&self) -> anyhow::Result<(String, Vec<String>)> {
+    /// The primary of a database's set and the addresses of that, by its own account; asked
+    /// until somebody says that it is primary.
+    fn primary(&self, name: &str) -> anyhow::Result<(String, Vec<String>)> {
         let mut found = None;
         self.asker.wait(READY, || {
-            let members = self.members();
+            let members = self.members(name)?;
             found = members.iter().find_map(|member| {
                 let report = self.asker.report(&member.name).ok()?.database?;
                 (report.role == Role::Primary).then(|| (member.name.clone(), report.members))
@@ -363,15 +414,15 @@ impl<'w> Worker<'w> {
         found.context("no database is primary")
     }
 
-    fn without(&self, name: &str) -> Vec<Member> {
-        let mut members = self.members();
+    fn without(&self, name: &str) -> anyhow::Result<Vec<Member>> {
+        let mut members = self.members(name)?;
         members.retain(|member| member.name != name);
-        members
+        Ok(members)
     }
 
     /// The primary hands its part over; the only member has nobody to hand it to.
     fn step_down(&self, name: &str) -> anyhow::Result<()> {
-        if self.members().len() < 2 {
+        if self.members(name)?.len() < 2 {
             return Ok(());
         }
         let host = self.asker.host;
@@ -381,16 +432,21 @@ impl<'w> Worker<'w> {
         })
     }
 
-    /// The primary brings the set to `members`, with the planned settings. Who is in the set
+    /// The primary brings the set of the database `name` to `members`, with the planned settings. Who is in the set
     /// is what the set says: of `members` only those that are in it already, and the one
     /// that is `joining`. (A database that was booted brings the set to its own facts, by
     /// which others may have left earlier.)
-    fn configure(&self, members: &[Member], joining: Option<&str>) -> anyhow::Result<()> {
-        let (primary, there) = &self.primary()?;
+    fn configure(
+        &self,
+        name: &str,
+        members: &[Member],
+        joining: Option<&str>,
+    ) -> anyhow::Result<()> {
+        let (primary, there) = &self.primary(name)?;
         let node = self.asker.node(primary)?;
-        let planned = self.asker.new.tier(Tier::Database).next().unwrap_or(node);
-        let set = planned.facts.database.as_deref();
-        let set = set.with_context(|| format!("{primary} is no database"))?;
+        let own = self.set(primary)?;
+        let mut planned = self.asker.new.nodes().iter().filter_map(NodeState::set);
+        let set = planned.find(|set| set.name == own.name).unwrap_or(own);
         // Votes as planned, for those that stay.
         let as_planned = |member: &Member| {
             let planned = set.members.iter().find(|other| other.name == member.name);
@@ -427,7 +483,7 @@ impl<'w> Worker<'w> {
         ];
         let facts = serde_json::to_string(&facts)?;
         self.host(|| self.asker.host.run(primary, &argv, Some(&facts)).map(drop))?;
-        *held(&self.members) = members;
+        held(&self.members).insert(set.name.clone(), members);
         Ok(())
     }
 }

@@ -264,11 +264,11 @@ impl Lab {
         members.iter().find(is_primary).copied()
     }
 
-    /// The database that takes writes; of several replica sets, one of those.
-    pub fn primary(&self) -> Option<&str> {
+    /// The databases that take writes, one of each replica set.
+    pub fn primaries(&self) -> Vec<&str> {
         let sets = self.plan.replica_sets();
-        let primary = sets.values().find_map(|set| self.primary_of(set));
-        primary.map(|node| node.name.as_str())
+        let primaries = sets.values().filter_map(|set| self.primary_of(set));
+        primaries.map(|node| node.name.as_str()).collect()
     }
 
     /// What a database says that it is; none if it does not answer.
