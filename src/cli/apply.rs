@@ -9,18 +9,38 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args as ClapArgs;
 use serde::{Deserialize, Serialize};
 
-use super::args::{ApplyArgs, Format, PlanArgs};
+use super::args::{ChoiceArgs, Format};
 use super::lab::{self, Request};
 use super::lab_host::{LabHost, fleet};
+use super::plan::PlanArgs;
 use super::rollout::{self, Words};
 use super::ui::Ui;
-use super::{Failure, Outcome, generate, inside, plan as plan_command, source};
+use super::{Failure, Outcome, generate, inside, interrupts, plan as plan_command, source};
 use crate::deploy::journal::{self, Unfinished};
 use crate::deploy::{self, Choice, Engine, Now, Options};
 use crate::lab::{Lab, LabPlan, Place, RunningLab, enter, supplies};
-use crate::topology::Selector;
+use crate::topology::{Millis, Selector};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ApplyArgs {
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// How long the app servers of `--canary` are watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub bake: Millis,
+    /// Go on after an apply that was interrupted or killed
+    #[arg(long, conflicts_with = "on")]
+    pub resume: bool,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
 
 /// How a roll-out in the lab is spoken of.
 const WORDS: Words = Words {
@@ -94,7 +114,7 @@ pub(super) fn run(
 }
 
 fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) -> Outcome {
-    let interrupted = lab::listen_for_interrupts()?;
+    let interrupted = interrupts::listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
     let name = name.map_or_else(|| topology.name().to_string(), str::to_owned);
     let place = Place::of(&name)?;
@@ -112,7 +132,7 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) 
         supplies.keep_app()?;
         Some(lock)
     };
-    let mut child = lab::apart(&mut inner(&running, order, ui)?)
+    let mut child = interrupts::apart(&mut inner(&running, order, ui)?)
         .stdin(Stdio::piped())
         .spawn()
         .context("entering the lab")?;
@@ -120,7 +140,7 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) 
         // If the inner command ended early its status says why.
         let _ = pipe.write_all(&serde_json::to_vec(&plan)?);
     }
-    let status = lab::wait_for(&mut child, &interrupted)?;
+    let status = interrupts::wait_for(&mut child, &interrupted)?;
     if interrupted.load(Ordering::SeqCst) && status.code().is_none() {
         // It was ended before it listened, and it listens before it touches anything.
         return Err(Failure::Interrupted("nothing was touched".into()));

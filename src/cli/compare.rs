@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::{Format, LabArgs, LabCommand};
+use super::args::Format;
 use super::faults::{self, Order};
-use super::lab::Goal;
+use super::lab::{Goal, LabArgs, LabCommand};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, lab, source};
+use super::{Failure, Outcome, interrupts, lab, source};
 use crate::config;
 use crate::faults::report::{Row, Run};
 use crate::faults::trial::Pace;
@@ -92,7 +92,7 @@ fn measured(
     let ending = recipe.map_or("ours", |recipe| recipe.recipe);
     let name = format!("{}-{ending}", topology.name());
     let begun = Instant::now();
-    let interrupted = lab::listen_for_interrupts()?;
+    let interrupted = interrupts::listen_for_interrupts()?;
     let (place, supplies, mut plan) = lab::planned(&source, &topology, Some(&name), ui)?;
     if let Some(recipe) = recipe {
         let files = recipes::files(*recipe, &config::resolve(&topology))?;

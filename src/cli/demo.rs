@@ -2,14 +2,30 @@
 
 use std::path::Path;
 
-use super::args::{DemoArgs, LabArgs, LabCommand};
-use super::faults::{self, Order};
-use super::lab::{self, Request};
+use clap::Args as ClapArgs;
+
+use super::args::FileArg;
+use super::faults::{self, Order, OutputArgs};
+use super::lab::{self, LabArgs, LabCommand, Request};
 use super::ui::{Tone, Ui, paint};
 use super::{Failure, Outcome, source};
 use crate::faults::report::Run;
 use crate::faults::{tour, trial};
 use crate::lab::Lab;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DemoArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Leave the lab running afterwards
+    #[arg(long)]
+    pub keep: bool,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Requests a second
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub rate: u32,
+}
 
 /// `demo`, from outside: a lab of its own name, so that one that runs is left alone.
 pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome {

@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
+use clap::Args as ClapArgs;
 
-use super::args::{ChangeArgs, ChoiceArgs, DeployArgs, Format, PlanArgs, RollbackArgs, WayArgs};
+use super::args::{ChoiceArgs, FileArg, Format, WayArgs};
 use super::machine_host::{MachineHost, on_paper, state};
 use super::machines::{AT_ONCE, paths, way};
+use super::plan::PlanArgs;
 use super::rollout::{self, Words};
 use super::survey::{Survey, survey};
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome, generate, lab, plan as plan_command, source};
+use super::{Failure, Outcome, generate, interrupts, plan as plan_command, source};
 use crate::config::PROGRAM;
 use crate::deploy::journal::{self, Unfinished};
 use crate::deploy::{self, Choice, Engine, Fleet, NodeState, Now, Options, Plan};
@@ -27,8 +29,57 @@ use crate::health::report::Report;
 use crate::machines::closures::{self, Closures};
 use crate::machines::{self, Ssh};
 use crate::render::Rendered;
-use crate::topology::{Selector, Source, Tier, Topology};
+use crate::topology::{Millis, Selector, Source, Tier, Topology};
 use crate::{exec, hosts};
+
+/// How machines are changed.
+#[derive(Debug, ClapArgs)]
+pub(super) struct ChangeArgs {
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    /// How long the app servers of `--canary` are watched
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub bake: Millis,
+    /// How long a changed machine waits for a new connection before it goes back by itself
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    pub confirm_within: Millis,
+    /// Go on after one that was interrupted or killed
+    #[arg(long, conflicts_with = "on")]
+    pub resume: bool,
+    /// Print what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct DeployArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Systems that were built elsewhere: a JSON file `{ "node-1": "/nix/store/…" }`, or a directory of links [default: Nix builds them]
+    #[arg(long, value_name = "PLACE")]
+    pub closures: Option<PathBuf>,
+    /// Flake to build from [default: the topology file's directory]
+    #[arg(long, value_name = "DIR", conflicts_with = "closures")]
+    pub flake: Option<PathBuf>,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(flatten)]
+    pub change: ChangeArgs,
+}
 
 /// Room that is left on a machine's disk behind the copy, in bytes.
 const MARGIN: u64 = 64 << 20;
@@ -96,7 +147,7 @@ fn roll_out(
     words: &Words,
     ui: &mut Ui,
 ) -> Outcome {
-    let interrupted = lab::listen_for_interrupts()?;
+    let interrupted = interrupts::listen_for_interrupts()?;
     let stack = Stack::of(file, &args.way, ui)?;
     if args.dry_run && !matches!(from, Origin::Before) {
         return plan_command::show(&stack.on_paper(&args.choice)?, args.format, ui);

@@ -5,12 +5,122 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use clap::Args as ClapArgs;
 
-use super::args::{AddArgs, EditArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs, Sized};
+use super::args::FileArg;
 use super::ui::{Tone, Ui, paint};
 use super::{Failure, Outcome, diagnostics, generate, model, plan, source};
 use crate::deploy::Choice;
 use crate::topology::{self, Edit, EditError, Severity, ShardSizes, Source, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct EditArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Show what would change and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AddArgs {
+    /// load-balancer, app or database
+    pub tier: Tier,
+    /// Host name [default: the next number after the tier's last node]
+    pub name: Option<String>,
+    /// How many nodes
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), conflicts_with = "name")]
+    pub count: u16,
+    /// Databases of a sharded stack: the set that they become members of, `config` or a shard
+    #[arg(long, value_name = "SET")]
+    pub replica_set: Option<String>,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RemoveArgs {
+    /// Nodes to remove
+    #[arg(required = true, value_name = "NODE")]
+    pub nodes: Vec<String>,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ScaleArgs {
+    /// Sizes, such as `app=6 database=3`; of a sharded stack `shards=4`, `members=5` and `config-servers=3`
+    #[arg(required = true, value_name = "WHAT=COUNT", value_parser = size)]
+    pub sizes: Vec<(Sized, u16)>,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SetArgs {
+    /// Where, such as `app.workers` or `nodes.node-2.address`
+    pub path: String,
+    /// The value
+    #[arg(required_unless_present = "default", allow_hyphen_values = true)]
+    pub value: Option<String>,
+    /// Let the default count again
+    #[arg(long, conflicts_with = "value")]
+    pub default: bool,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RenameArgs {
+    /// The node
+    #[arg(value_name = "OLD")]
+    pub old: String,
+    /// Its new name
+    #[arg(value_name = "NEW")]
+    pub new: String,
+    #[command(flatten)]
+    pub edit: EditArgs,
+}
+
+/// What has a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Sized {
+    /// Nodes of a tier.
+    Tier(Tier),
+    /// Shards of the databases.
+    Shards,
+    /// Databases of each shard.
+    Members,
+    /// Databases that know which shard has what.
+    ConfigServers,
+}
+
+impl std::fmt::Display for Sized {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(match self {
+            Sized::Tier(tier) => tier.name(),
+            Sized::Shards => "shards",
+            Sized::Members => "members",
+            Sized::ConfigServers => "config-servers",
+        })
+    }
+}
+
+fn size(text: &str) -> Result<(Sized, u16), String> {
+    let (what, count) = text
+        .split_once('=')
+        .ok_or("write it as TIER=COUNT, such as app=6")?;
+    let count = count
+        .parse()
+        .map_err(|_| format!("`{count}` is not a number of nodes"))?;
+    let what = match what {
+        "shards" => Sized::Shards,
+        "members" => Sized::Members,
+        "config-servers" => Sized::ConfigServers,
+        tier => Sized::Tier(tier.parse()?),
+    };
+    Ok((what, count))
+}
 
 /// `add`.
 pub(super) fn add(file: Option<&Path>, args: &AddArgs, ui: &mut Ui) -> Outcome {

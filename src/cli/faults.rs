@@ -1,24 +1,122 @@
 //! `faults …`: what can be broken, what it may cost, and what it does cost in the lab.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::args::{FaultsArgs, FaultsCommand, Format, OutputArgs};
+use super::args::{Format, FormatArgs};
 use super::lab::Request;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, compare, findings, generate, inside, lab, runs, source};
+use super::{Failure, Outcome, compare, findings, generate, inside, interrupts, lab, runs, source};
 use crate::faults::catalogue::{CATALOGUE, Fault};
 use crate::faults::report::{self, NotRun, Run, Verdict};
 use crate::faults::timing::{NodeFiles, Timing};
 use crate::faults::{inject, trial};
 use crate::lab::{Lab, Place};
 use crate::topology::{Slo, Topology, did_you_mean};
+
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// XML as `JUnit` writes it, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct FaultsArgs {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    pub file: Option<PathBuf>,
+    /// Name of the lab [default: the topology's]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub lab: Option<String>,
+    #[command(subcommand)]
+    pub command: FaultsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FaultsCommand {
+    /// List every fault: what it breaks, what visitors see, what it may cost, how it is undone
+    List(FormatArgs),
+    /// Compute from the rendered files what each fault costs at most; needs no lab
+    Predict {
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// Try faults in the lab under load, and measure what visitors notice
+    ///
+    /// Exit code 6 if a fault costs more than was predicted, or than the topology's `slo` allows.
+    Run {
+        /// Faults, such as `lb-power-off` or `db-*` [default: all]
+        names: Vec<String>,
+        /// How often each is tried
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        repeat: u32,
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// Decides which of several nodes is hit and when; the same number does the same again
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Break the load balancers that people copy, and ours, in the same way
+    ///
+    /// Brings up a lab of its own for each recipe, one after another.
+    Compare {
+        /// Faults [default: haproxy-dead lb-power-off lb-reboot gunicorn-stop app-power-off]
+        names: Vec<String>,
+        /// Requests a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// How many seconds visitors may wait before the fault is undone for them; kubeadm's
+        /// recipe needs 32
+        #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=600))]
+        patience: u32,
+        #[command(flatten)]
+        format: FormatArgs,
+    },
+    /// List the runs that were kept
+    Runs(FormatArgs),
+    /// Show a run that was kept, or hold it against another one
+    Report {
+        /// Its number [default: the last one]
+        run: Option<u32>,
+        /// Tell instead what became worse or better since this run
+        #[arg(long, value_name = "RUN")]
+        against: Option<u32>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Undo every fault in the lab, after a run that was killed
+    Undo,
+}
 
 /// What to try inside a lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -303,15 +401,15 @@ pub(super) fn try_faults(
 pub(super) fn try_in(place: &Place, order: &Order, ui: &mut Ui) -> Result<Run, Failure> {
     let running = lab::running(place)?;
     let _lock = place.lock()?;
-    let interrupted = lab::listen_for_interrupts()?;
+    let interrupted = interrupts::listen_for_interrupts()?;
     let result = place.directory.join(RESULT);
     // What an earlier run left is not what this one found.
     let _ = std::fs::remove_file(&result);
     let request = Request::Faults(order.clone());
-    let mut child = lab::apart(&mut lab::inner(&running, &request, ui)?)
+    let mut child = interrupts::apart(&mut lab::inner(&running, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
-    lab::imitate(lab::wait_for(&mut child, &interrupted)?)?;
+    lab::imitate(interrupts::wait_for(&mut child, &interrupted)?)?;
     let text = std::fs::read_to_string(&result).context("reading what was found")?;
     Ok(Run::parse(text.as_bytes()).context("reading what was found")?)
 }

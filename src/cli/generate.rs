@@ -3,12 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use clap::Args as ClapArgs;
 
-use super::args::GenerateArgs;
+use super::args::FileArg;
 use super::ui::Ui;
 use super::{Failure, Outcome, source};
 use crate::topology::{Source, Topology};
 use crate::{config, hosts, render};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct GenerateArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Directory to write to [default: hosts beside the topology file]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Write nothing; print a diff and exit with 2 if something would change
+    #[arg(long)]
+    pub check: bool,
+}
 
 /// `generate`.
 pub(super) fn run(file: Option<&Path>, args: &GenerateArgs, ui: &mut Ui) -> Outcome {

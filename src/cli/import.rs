@@ -1,14 +1,54 @@
 //! `import`: another tool's inventory as a topology.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use clap::{Args as ClapArgs, Subcommand};
 
-use super::args::{ImportArgs, ImportCommand};
 use super::ui::{Tone, Ui, paint};
 use super::{Failure, Outcome, diagnostics, model};
 use crate::import::{Inventory, Wishes, topology};
-use crate::topology::{Severity, Source, Topology};
+use crate::topology::{Name, Severity, Source, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ImportArgs {
+    #[command(subcommand)]
+    pub command: ImportCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ImportCommand {
+    /// An Ansible inventory, in INI or YAML
+    Ansible(AnsibleArgs),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct AnsibleArgs {
+    /// The inventory; `-` is standard input
+    pub inventory: PathBuf,
+    /// Which group is which tier, such as `webservers=app`, where its name does not tell
+    #[arg(long, value_name = "GROUP=TIER", value_parser = group_tier)]
+    pub map: Vec<(String, Tier)>,
+    /// Name of the stack
+    #[arg(long, default_value = "imported")]
+    pub name: Name,
+    /// Subnet of all nodes [default: what holds the hosts' addresses]
+    #[arg(long, value_name = "SUBNET")]
+    pub subnet: Option<ipnet::Ipv4Net>,
+    /// Address that visitors use [default: the inventory's, or a free one]
+    #[arg(long, value_name = "ADDRESS")]
+    pub virtual_ip: Option<std::net::Ipv4Addr>,
+    /// File to write, which must not be there yet [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+fn group_tier(text: &str) -> Result<(String, Tier), String> {
+    let (group, tier) = text
+        .split_once('=')
+        .ok_or("write it as GROUP=TIER, such as webservers=app")?;
+    Ok((group.to_owned(), tier.parse()?))
+}
 
 /// `import`.
 pub(super) fn run(args: &ImportArgs, ui: &mut Ui) -> Outcome {

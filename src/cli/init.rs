@@ -1,13 +1,26 @@
 //! `init`: a topology to start from, with the demo application.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use clap::Args as ClapArgs;
 
-use super::args::InitArgs;
 use super::ui::Ui;
 use super::{Failure, Outcome};
 use crate::topology::{self, Name, ShardSizes};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct InitArgs {
+    /// Directory to write to
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// Name of the stack [default: the directory's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Spread the data over so many replica sets of three databases each
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=30))]
+    pub shards: Option<u16>,
+}
 
 /// The demo application, so that a new project runs before a line of it is written.
 const APP: [(&str, &str); 7] = [

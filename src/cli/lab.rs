@@ -1,30 +1,195 @@
 //! `lab …`: the commands from outside. What has to happen in the lab's namespaces
 //! is handed to [`super::inside`] as a [`Request`].
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
+use clap::{Args as ClapArgs, Subcommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::args::{Format, GraphFormat, LabArgs, LabCommand};
+use super::apply::ApplyArgs;
+use super::args::{Format, FormatArgs, Rotated};
+use super::interrupts::{apart, listen_for_interrupts, wait_for};
+use super::lab_graph::{GraphFormat, graph};
+use super::lab_logs::logs;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, apply, generate, inside, load, source};
 use crate::lab::supplies::{self, Supplies};
 use crate::lab::{LabPlan, Place, RunningLab, enter, state};
 use crate::secrets::Rotation;
-use crate::topology::{Source, Tier, Topology};
+use crate::topology::{Source, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LabArgs {
+    /// Topology file [default: topology.json here or in a directory above]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Name of the lab [default: the topology's name]
+    #[arg(long, global = true, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
+    pub lab: Option<String>,
+    #[command(subcommand)]
+    pub command: LabCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LabCommand {
+    /// Start what is missing, change what changed, and wait for the first answer through the virtual IP
+    Up {
+        /// Wait until every node is well, not only for the first answer
+        #[arg(long)]
+        wait: bool,
+        /// Only the databases, until each of their replica sets has a primary and its users
+        #[arg(long)]
+        databases: bool,
+        /// Print what would be done and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Bring a running lab to the edited topology, node by node, with visitors served all the time
+    Apply(ApplyArgs),
+    /// Stop everything and remove the lab with its data
+    Down,
+    /// Show each node's state, the owner of the virtual IP and the primary
+    Status(FormatArgs),
+    /// List the labs of this user
+    Ls(FormatArgs),
+    /// List the processes of each node
+    Ps {
+        /// Nodes [default: all]
+        nodes: Vec<String>,
+    },
+    /// Run a command in a node
+    Exec {
+        /// The node
+        node: String,
+        /// The command and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Open a shell in a node
+    Shell {
+        /// The node
+        node: String,
+    },
+    /// Print what a node's daemons have logged
+    Logs {
+        /// Nodes [default: all]
+        nodes: Vec<String>,
+        /// Go on printing what is added
+        #[arg(short, long)]
+        follow: bool,
+        /// Print only the last lines of each file
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: usize,
+    },
+    /// Shut nodes down in order
+    Stop {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Pull the plug instead: no process is asked, no packet is sent
+        #[arg(long)]
+        power_off: bool,
+    },
+    /// Start nodes that were stopped
+    Start {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Shut nodes down in order and start them again
+    Reboot {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Cut nodes off the network
+    Cut {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Connect nodes to the network again
+    Heal {
+        /// Nodes
+        #[arg(required = true)]
+        nodes: Vec<String>,
+    },
+    /// Copy the application's data into a new directory, and try the copy
+    Backup {
+        /// The directory
+        directory: PathBuf,
+    },
+    /// Write a copy of the application's data back
+    Restore {
+        /// The directory that `lab backup` wrote
+        directory: PathBuf,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Exchange the database's secrets while the lab serves
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+    },
+    /// Offer the virtual IP on a port of this machine, for a browser
+    Forward {
+        /// Address to listen on
+        #[arg(long, default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
+    /// Draw the topology
+    Graph {
+        /// How to draw
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        format: GraphFormat,
+    },
+    /// Continue inside the lab's namespaces
+    #[command(hide = true)]
+    Inside {
+        /// The lab's directory
+        state: PathBuf,
+        /// What to do, as JSON
+        request: String,
+    },
+    /// First process of a lab
+    #[command(hide = true)]
+    Anchor {
+        /// The lab's directory
+        state: PathBuf,
+    },
+    /// Send requests at a fixed rate to the virtual IP, until Ctrl-C, and tell what became of them
+    #[command(hide = true)]
+    Load {
+        /// Requests a second
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=2000))]
+        rate: u32,
+        /// Requests that are sent at least, even after Ctrl-C
+        #[arg(long, default_value_t = 0)]
+        requests: u32,
+    },
+    /// Give a node's files to the programs that will read them
+    #[command(hide = true)]
+    Rehearse {
+        /// The node's directory
+        node: PathBuf,
+    },
+    /// First process of a node
+    #[command(hide = true)]
+    Boot {
+        /// The node's directory
+        node: PathBuf,
+    },
+}
 
 /// What to do inside a lab.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -391,38 +556,6 @@ fn bring_up(
     imitate(status)
 }
 
-/// Set when Ctrl-C was pressed, the terminal closed, or this process was told to end.
-pub(super) fn listen_for_interrupts() -> anyhow::Result<Arc<AtomicBool>> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))
-            .context("listening for Ctrl-C")?;
-    }
-    Ok(interrupted)
-}
-
-/// Keeps Ctrl-C in a terminal from reaching a command inside the lab and the `nsenter`
-/// before it at the same time: `nsenter` would end and leave the command alone. It is
-/// told by [`wait_for`].
-pub(super) fn apart(command: &mut Command) -> &mut Command {
-    command.process_group(0)
-}
-
-/// Waits for a command inside the lab, and passes an interrupt on to it: `nsenter`
-/// stands between and would not.
-pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::Result<ExitStatus> {
-    let mut told = false;
-    loop {
-        if let Some(status) = child.try_wait().context("waiting for the lab")? {
-            return Ok(status);
-        }
-        if interrupted.load(Ordering::SeqCst) && !told {
-            told = enter::interrupt_children(child.id());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Copies this program to where the lab's nodes run it, unless the same is there.
 pub(super) fn install_program(place: &Place) -> anyhow::Result<()> {
     let own = std::env::current_exe().context("finding this program")?;
@@ -533,189 +666,6 @@ fn forward(place: &Place, listen: SocketAddr, ui: &mut Ui) -> Outcome {
         return Err(Failure::Interrupted("the page is no longer offered".into()));
     }
     imitate(status)
-}
-
-/// Log files of a node: what its daemons wrote, and what it said while booting.
-fn log_files(place: &Place, node: &str) -> Vec<PathBuf> {
-    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let path = entry.path();
-            match entry.file_type() {
-                Ok(kind) if kind.is_dir() => walk(&path, found),
-                Ok(kind) if kind.is_file() => found.push(path),
-                _ => {}
-            }
-        }
-    }
-    let directory = place.node(node);
-    let mut found = vec![directory.join("console.log")];
-    walk(&directory.join("log"), &mut found);
-    found.sort();
-    found
-}
-
-fn logs(place: &Place, nodes: &[String], follow: bool, lines: usize, ui: &mut Ui) -> Outcome {
-    let known: Vec<String> = {
-        let entries = fs::read_dir(place.directory.join("nodes"))
-            .with_context(|| format!("there is no lab {}", place.name))?;
-        let mut names: Vec<String> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .collect();
-        names.sort();
-        names
-    };
-    let unknown: Vec<&str> = nodes
-        .iter()
-        .map(String::as_str)
-        .filter(|node| !known.iter().any(|name| name == node))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(anyhow!(
-            "there is no node {}; there are {}",
-            unknown.join(", "),
-            known.join(", ")
-        )
-        .into());
-    }
-    let chosen = if nodes.is_empty() { &known } else { nodes };
-    let mut offsets: BTreeMap<PathBuf, u64> = BTreeMap::new();
-    for node in chosen {
-        for file in log_files(place, node) {
-            let bytes = fs::read(&file).unwrap_or_default();
-            offsets.insert(file.clone(), bytes.len() as u64);
-            let text = String::from_utf8_lossy(&bytes);
-            let all: Vec<&str> = text.lines().collect();
-            print_log(
-                ui,
-                place,
-                node,
-                &file,
-                &all[all.len().saturating_sub(lines)..],
-            )?;
-        }
-    }
-    while follow && place.anchor().is_some() {
-        std::thread::sleep(Duration::from_millis(200));
-        for node in chosen {
-            for file in log_files(place, node) {
-                let offset = offsets.entry(file.clone()).or_default();
-                let text = read_from(&file, offset);
-                print_log(ui, place, node, &file, &text.lines().collect::<Vec<_>>())?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Whole lines that were added since `offset`, which moves on. A file that became shorter was rotated.
-fn read_from(file: &Path, offset: &mut u64) -> String {
-    let mut added = Vec::new();
-    if let Ok(mut open) = fs::File::open(file) {
-        let length = open.metadata().map_or(0, |data| data.len());
-        if length < *offset {
-            *offset = 0;
-        }
-        if length > *offset && open.seek(SeekFrom::Start(*offset)).is_ok() {
-            let _ = open.read_to_end(&mut added);
-        }
-    }
-    let whole = added
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    *offset += whole as u64;
-    String::from_utf8_lossy(&added[..whole]).into_owned()
-}
-
-fn print_log(ui: &mut Ui, place: &Place, node: &str, file: &Path, lines: &[&str]) -> Outcome {
-    if lines.is_empty() {
-        return Ok(());
-    }
-    let short = file.strip_prefix(place.node(node)).unwrap_or(file);
-    let short = short
-        .strip_prefix("log")
-        .unwrap_or(short)
-        .display()
-        .to_string();
-    let text: Vec<String> = lines
-        .iter()
-        .map(|line| format!("{} {line}", paint(Tone::Quiet, &format!("{node} {short}"))))
-        .collect();
-    ui.data(&text.join("\n"))
-}
-
-/// The topology as a picture: who sends requests to whom.
-fn graph(topology: &Topology, format: GraphFormat) -> String {
-    let names = |tier: Tier| {
-        topology
-            .tier(tier)
-            .map(|node| node.name.to_string())
-            .collect::<Vec<_>>()
-    };
-    let [balancers, apps, databases] = Tier::ALL.map(names);
-    let vip = format!(
-        "{}:{}",
-        topology.network().virtual_ip,
-        topology.load_balancer().port
-    );
-    if format == GraphFormat::Text {
-        let tiers = [
-            ("haproxy, keepalived", &balancers),
-            ("nginx, gunicorn", &apps),
-            ("mongod", &databases),
-        ];
-        let mut text =
-            format!("visitors\n   │\n   ▼\n{vip}  virtual IP, on one load balancer at a time\n");
-        for (daemons, nodes) in tiers {
-            text.push_str(&format!(
-                "   │\n   ▼\n{}  {}\n",
-                nodes.join("  "),
-                paint(Tone::Quiet, daemons)
-            ));
-        }
-        return text;
-    }
-    let mut edges: Vec<(String, String)> = balancers
-        .iter()
-        .map(|to| ("vip".to_owned(), to.clone()))
-        .collect();
-    for (from, to) in [(&balancers, &apps), (&apps, &databases)] {
-        edges.extend(
-            from.iter()
-                .flat_map(|from| to.iter().map(move |to| (from.clone(), to.clone()))),
-        );
-    }
-    // Ids of both languages must not hold hyphens; labels may hold anything a name can.
-    let id = |name: &str| name.replace('-', "_");
-    let nodes: Vec<&String> = balancers.iter().chain(&apps).chain(&databases).collect();
-    if format == GraphFormat::Mermaid {
-        let mut text = format!("flowchart TD\n  vip([\"{vip}\"])\n");
-        nodes
-            .iter()
-            .for_each(|name| text.push_str(&format!("  {}[\"{name}\"]\n", id(name))));
-        edges
-            .iter()
-            .for_each(|(from, to)| text.push_str(&format!("  {} --> {}\n", id(from), id(to))));
-        return text;
-    }
-    let mut text = format!(
-        "digraph {} {{\n  vip [label=\"{vip}\", shape=oval];\n  node [shape=box];\n",
-        id(topology.name().as_str())
-    );
-    nodes
-        .iter()
-        .for_each(|name| text.push_str(&format!("  n_{} [label=\"{name}\"];\n", id(name))));
-    for (from, to) in &edges {
-        let from = if from == "vip" {
-            "vip".to_owned()
-        } else {
-            format!("n_{}", id(from))
-        };
-        text.push_str(&format!("  {from} -> n_{};\n", id(to)));
-    }
-    text.push_str("}\n");
-    text
 }
 
 /// Exit code for an inner command that could not start the lab.

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
+use clap::Args as ClapArgs;
 use serde_json::json;
 
-use super::args::{Format, LintArgs};
+use super::args::{FileArg, Format};
 use super::diagnostics::{Lines, Picture, Spot, draw_all, readable};
 use super::model::counted;
 use super::ui::Ui;
@@ -15,6 +16,21 @@ use super::{Failure, Outcome, generate, source};
 use crate::lint::{self, File, Finding, Kind};
 use crate::render;
 use crate::topology::{Severity, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LintArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    pub foreign: Vec<PathBuf>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
 
 /// Rendered files that are looked at.
 const OWN: [(&str, Kind); 4] = [

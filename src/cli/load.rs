@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::lab::{self, Request};
 use super::ui::Ui;
-use super::{Outcome, inside};
+use super::{Outcome, inside, interrupts};
 use crate::faults::ledger::{self, Witness};
 use crate::faults::load::{Load, Shape, summary};
 use crate::faults::trial::target;
@@ -17,12 +17,12 @@ use crate::lab::{Lab, Place};
 
 /// `lab load`, outside.
 pub(super) fn run(place: &Place, rate: u32, requests: u32, ui: &Ui) -> Outcome {
-    let interrupted = lab::listen_for_interrupts()?;
+    let interrupted = interrupts::listen_for_interrupts()?;
     let request = Request::Load { rate, requests };
-    let mut child = lab::apart(&mut lab::inner(&lab::running(place)?, &request, ui)?)
+    let mut child = interrupts::apart(&mut lab::inner(&lab::running(place)?, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
-    lab::imitate(lab::wait_for(&mut child, &interrupted)?)
+    lab::imitate(interrupts::wait_for(&mut child, &interrupted)?)
 }
 
 /// `lab load`, inside: what was seen, as JSON.

@@ -1,12 +1,13 @@
 //! `backup` and `restore`: the application's data from the machines, and back to them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, bail};
+use clap::Args as ClapArgs;
 
-use super::args::{BackupArgs, RestoreArgs};
-use super::lab::listen_for_interrupts;
+use super::args::{FileArg, WayArgs};
+use super::interrupts::listen_for_interrupts;
 use super::machines::{AT_ONCE, way};
 use super::node::copied;
 use super::ui::Ui;
@@ -18,6 +19,32 @@ use crate::health::mongo::Role;
 use crate::health::report::Report;
 use crate::machines::{self, Ssh};
 use crate::topology::{Node, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct BackupArgs {
+    /// The directory
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Try the copy with this mongod [default: the one on PATH, if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub mongod: Option<PathBuf>,
+    #[command(flatten)]
+    pub way: WayArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RestoreArgs {
+    /// The directory that `backup` wrote
+    pub directory: PathBuf,
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Replace what is there
+    #[arg(long)]
+    pub overwrite: bool,
+    #[command(flatten)]
+    pub way: WayArgs,
+}
 
 /// `backup DIRECTORY`.
 pub(super) fn back_up(file: Option<&Path>, args: &BackupArgs, ui: &mut Ui) -> Outcome {

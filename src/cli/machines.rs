@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 
 use anyhow::{Context as _, anyhow};
+use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::args::{ExecArgs, Format, LogsArgs, LookArgs, SshArgs, WayArgs};
-use super::lab::listen_for_interrupts;
+use super::args::{FileArg, Format, LookArgs, WayArgs};
+use super::interrupts::listen_for_interrupts;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, source};
 use crate::deploy::{FACTS_FILE, NodeState};
@@ -20,6 +21,51 @@ use crate::exec::in_parallel;
 use crate::machines::{self, Machine, Settings, Ssh, Target};
 use crate::render::{FACTS, Rendered};
 use crate::topology::{Node, Selector, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SshArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// The node
+    pub node: String,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// A command and its arguments [default: a shell]
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExecArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// On these nodes, such as `node-1,app-*,@database` [default: all]
+    #[arg(long, value_name = "NODES")]
+    pub on: Option<Selector>,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// The command and its arguments
+    #[arg(required = true, last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct LogsArgs {
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Nodes, such as `node-1,app-*,@database` [default: all]
+    #[arg(value_name = "NODES")]
+    pub nodes: Option<Selector>,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// Go on printing what is added
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Print only the last lines of each node
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub lines: usize,
+}
 
 /// Machines that are asked at the same time.
 pub(super) const AT_ONCE: usize = 16;

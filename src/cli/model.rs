@@ -2,11 +2,31 @@
 
 use std::path::Path;
 
-use super::args::{CheckArgs, ExplainArgs, Format, FormatArgs};
+use clap::Args as ClapArgs;
+
+use super::args::{FileArg, Format, FormatArgs};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, diagnostics, source};
 use crate::lint;
 use crate::topology::{self, Code, DatabaseName, Severity, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ExplainArgs {
+    /// A code such as `even-voters` [default: list all]
+    pub code: Option<String>,
+}
 
 /// `check`: every problem, and a line that sums up.
 pub(super) fn check(file: Option<&Path>, args: &CheckArgs, ui: &mut Ui) -> Outcome {

@@ -1,9 +1,10 @@
 //! `node …`: what a node's own services call.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{LoadBalancerDaemon, MachineCommand, NodeArgs, NodeCommand, OwnCommand};
+use clap::{Args as ClapArgs, Subcommand, ValueEnum};
+
 use super::ui::Ui;
 use super::{Failure, Outcome};
 use crate::backup::Manifest;
@@ -11,7 +12,164 @@ use crate::config::HAPROXY_SOCKET;
 use crate::health::{haproxy, http};
 use crate::node::{self, database, switch};
 use crate::secrets::Secrets;
+use crate::topology::Millis;
 use database::Verdict;
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct NodeArgs {
+    /// The node's facts
+    #[arg(long, global = true, default_value = "/etc/gen-topology/node.json")]
+    pub facts: PathBuf,
+    #[command(subcommand)]
+    pub command: NodeCommand,
+}
+
+/// Where a node's secrets are.
+#[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArg {
+    /// Directory of the node's secrets
+    #[arg(long, value_name = "DIR", default_value = crate::secrets::DIRECTORY)]
+    pub secrets: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NodeCommand {
+    #[command(flatten)]
+    OfMachine(MachineCommand),
+    #[command(flatten)]
+    OfNode(OwnCommand),
+}
+
+/// What any machine can do, also one that is no node yet.
+#[derive(Debug, Subcommand)]
+pub(super) enum MachineCommand {
+    /// Switch this machine to another system; without `node confirm` in time it goes back by itself
+    Switch {
+        /// The system, in the Nix store
+        system: PathBuf,
+        /// How long to wait for `node confirm`
+        #[arg(long, value_name = "TIME", default_value = "60s")]
+        confirm_within: Millis,
+        /// Services that end before the switch, and start behind it
+        #[arg(long, value_name = "UNIT")]
+        stop: Vec<String>,
+        /// What the last switch called "before" still is
+        #[arg(long)]
+        resume: bool,
+    },
+    /// The part of a switch that goes on without whoever asked for it
+    SwitchWork,
+    /// Wait until no switch is under way
+    SwitchOver,
+    /// Make the system that this machine was switched to count
+    Confirm {
+        /// The system
+        system: PathBuf,
+    },
+    /// Forget the system of before the last switch
+    Settle,
+    /// Send a command to the runtime socket of this node's haproxy
+    Haproxy {
+        /// The command
+        command: String,
+    },
+    /// Ask over HTTP from this node's place, and print the answer as JSON
+    Get {
+        /// Address
+        address: std::net::Ipv4Addr,
+        /// Port
+        port: u16,
+        /// Path
+        path: String,
+    },
+}
+
+/// What needs the node's facts.
+#[derive(Debug, Subcommand)]
+pub(super) enum OwnCommand {
+    /// Run a daemon of a load balancer, and keep the virtual IP where it is served
+    Run {
+        /// Which
+        daemon: LoadBalancerDaemon,
+        /// The daemon's command line
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+    /// Ask a daemon whether it is well
+    Check {
+        /// Which
+        daemon: LoadBalancerDaemon,
+    },
+    /// Wait to be told to end; then drain the app node before ending
+    DrainOnStop,
+    /// Copy the application's data from this database into a new directory
+    Backup {
+        /// The directory
+        directory: PathBuf,
+        /// Try the copy with this mongod
+        #[arg(long, value_name = "PROGRAM")]
+        mongod: Option<PathBuf>,
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+    /// Write a copy of the application's data back, through the primary
+    Restore {
+        /// The directory that `node backup` wrote
+        directory: PathBuf,
+        /// Replace what is there
+        #[arg(long)]
+        overwrite: bool,
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+    /// Tell what this node runs, as JSON
+    Report,
+    /// Tell how this database does in its replica set, as JSON
+    Vitals {
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+    /// Hand the primary's part over to another member
+    StepDown {
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+    /// Bring the replica set to what the topology says
+    ReconcileDatabase {
+        /// How long to wait for members and majorities, in seconds
+        #[arg(long, default_value_t = 60)]
+        patience: u64,
+        #[command(flatten)]
+        secrets: SecretsArg,
+        /// When the majority is gone for good: go on with the members that answer; every write that
+        /// only the others have is lost, even if it was acknowledged
+        #[arg(long = "force-and-lose-what-only-the-others-have")]
+        force: bool,
+        /// When the administration password is lost: make that user anew, with the members' key
+        #[arg(long)]
+        reset_administration: bool,
+    },
+    /// Move the data of a shard that the topology does not have any more to the others, and take
+    /// it out of the cluster; on a config server
+    RemoveShard {
+        /// Name of the shard
+        shard: String,
+        /// The shard that gets what is not spread; meanwhile that can't be written
+        #[arg(long, value_name = "SHARD")]
+        databases_to: Option<String>,
+        /// How long to wait for the data, in seconds
+        #[arg(long, default_value_t = 3600)]
+        patience: u64,
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LoadBalancerDaemon {
+    Haproxy,
+    Keepalived,
+}
 
 /// `EX_TEMPFAIL` of sysexits.h: time or another node will help.
 const NOT_YET: u8 = 75;

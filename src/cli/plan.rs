@@ -4,14 +4,47 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
+use clap::{Args as ClapArgs, ValueEnum};
 
-use super::args::{Against, Format, PlanArgs};
+use super::args::{ChoiceArgs, FileArg, Format, WayArgs};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, apply, deploy as machine_plan, generate, source};
 use crate::deploy::{self, Choice, Fleet, NodeState, Now, Plan, Step};
 use crate::hosts;
 use crate::render::Rendered;
 use crate::topology::{Selector, Tier, Topology};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// What to compare the topology with
+    #[arg(long, value_name = "WHAT", default_value = "hosts")]
+    pub against: Against,
+    /// Name of the lab, with `--against lab` [default: the topology's name]
+    #[arg(long, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
+    pub lab: Option<String>,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// Exit with 2 if something would change
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Against {
+    /// The files in hosts/
+    Hosts,
+    /// The running lab
+    Lab,
+    /// The machines, by ssh
+    Machines,
+}
 
 /// `plan`.
 pub(super) fn run(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome {

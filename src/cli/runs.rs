@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow};
 use serde_json::json;
 
-use super::args::{Format, OutputArgs, ReportFormat};
+use super::args::Format;
+use super::faults::{OutputArgs, ReportFormat};
 use super::ui::{Ui, table};
 use super::{Failure, Outcome, findings, source};
 use crate::faults::report::difference::Difference;

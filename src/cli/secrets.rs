@@ -3,11 +3,36 @@
 use std::path::Path;
 
 use anyhow::anyhow;
+use clap::{Args as ClapArgs, Subcommand};
 
-use super::args::{Format, SecretsCommand};
+use super::args::{FileArg, Format, FormatArgs, Rotated};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Outcome, source};
 use crate::secrets::{Kind, Rotation, Secrets};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct SecretsArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    #[command(subcommand)]
+    pub command: SecretsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum SecretsCommand {
+    /// Make what is missing, in .gen-topology/secrets beside the topology file
+    Init,
+    /// Tell which secrets there are; never what they are
+    List(FormatArgs),
+    /// Put new secrets beside the old ones, and drop the old ones later
+    Rotate {
+        /// What to exchange
+        what: Rotated,
+        /// Every node has the new ones: drop the old ones
+        #[arg(long)]
+        finish: bool,
+    },
+}
 
 /// `secrets …`.
 pub(super) fn run(file: Option<&Path>, command: SecretsCommand, ui: &mut Ui) -> Outcome {

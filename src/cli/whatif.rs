@@ -3,14 +3,38 @@
 use std::path::Path;
 
 use anyhow::anyhow;
+use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
-use super::args::{Format, Require, WhatifArgs};
+use super::args::{FileArg, Format};
 use super::model::summary;
 use super::ui::{Tone, Ui, paint, table};
 use super::{Outcome, source};
 use crate::topology::{Name, Node, Selector, Tier, Topology};
 use crate::whatif::{self, Capacity, Case, Service, Survival};
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WhatifArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// Tell what is left when these fail together, such as `node-1,app-*,@database`
+    #[arg(long, value_name = "NODES", conflicts_with = "require")]
+    pub fail: Option<Selector>,
+    /// End with 1 unless every service survives any one failure (n-1), or any two (n-2)
+    #[arg(long, value_name = "N-K")]
+    pub require: Option<Require>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Require {
+    #[value(name = "n-1")]
+    One,
+    #[value(name = "n-2")]
+    Two,
+}
 
 /// `whatif`.
 pub(super) fn run(file: Option<&Path>, args: &WhatifArgs, ui: &mut Ui) -> Outcome {
