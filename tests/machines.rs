@@ -157,6 +157,7 @@ fn data_are_copied_and_put_back(machines: &Machines) {
     assert!(said.contains("tuesday"), "{said}");
     let said = machines.expect(&["backup", "wednesday"], 0);
     assert!(said.contains("30 documents"), "{said}");
+    assert_eq!(rooms(), "0\n", "nothing stays on the machine");
     // Nobody who could be asked.
     machines.bench.expect(&["lab", "stop", "node-3"], 0);
     let said = machines.expect(&["backup", "thursday"], 1);
@@ -167,7 +168,6 @@ fn data_are_copied_and_put_back(machines: &Machines) {
     assert!(!machines.bench.directory.path().join("thursday").exists());
     machines.bench.expect(&["lab", "start", "node-3"], 0);
     machines.serve("node-3");
-    assert_eq!(rooms(), "0\n");
 }
 
 fn files_that_drifted_are_found(machines: &Machines) {
