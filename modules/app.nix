@@ -130,7 +130,7 @@ in
         cfg.supervisorConfig
       ];
       stopIfChanged = false;
-      unitConfig.StartLimitIntervalSec = 0;
+      unitConfig = import ./unit.nix;
 
       serviceConfig = import ./hardening.nix // {
         Type = "exec";

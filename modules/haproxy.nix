@@ -92,7 +92,7 @@ in
       ];
       # One step instead of stop, activate, start: the node is away for less long.
       stopIfChanged = false;
-      unitConfig.StartLimitIntervalSec = 0;
+      unitConfig = import ./unit.nix;
 
       serviceConfig = import ./hardening.nix // {
         # Not `notify`: haproxy would make its master the main process, and systemd

@@ -77,7 +77,7 @@ in
         facts.drain_time_ms
       ];
       stopIfChanged = false;
-      unitConfig.StartLimitIntervalSec = 0;
+      unitConfig = import ./unit.nix;
 
       serviceConfig = import ./hardening.nix // {
         Type = "exec";

@@ -25,7 +25,7 @@
     # No reload: a new configuration is a restart.
     restartTriggers = [ cfg.configFile ];
     stopIfChanged = false;
-    unitConfig.StartLimitIntervalSec = 0;
+    unitConfig = import ./unit.nix;
 
     serviceConfig = import ./hardening.nix // {
       Type = "exec";

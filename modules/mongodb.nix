@@ -163,7 +163,7 @@ in
           # Changed members or time-outs; the rest of the facts is none of its business.
           restartTriggers = [ (builtins.toJSON database) ];
           stopIfChanged = false;
-          unitConfig.StartLimitIntervalSec = 0;
+          unitConfig = import ./unit.nix;
 
           serviceConfig = hardening // {
             # Done once, and then "active (exited)". Not `oneshot`: a switch would wait for
@@ -200,6 +200,7 @@ in
 
         systemd.services.backup-database = lib.mkIf (cfg.backup.schedule != null) {
           description = "Copy of the application's data";
+          unitConfig = { inherit (import ./unit.nix) ConditionPathExists; };
           startAt = cfg.backup.schedule;
           wants = [ "network-online.target" ];
           after = [

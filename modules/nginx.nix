@@ -49,6 +49,8 @@ in
       eventsConfig = lib.mkDefault "worker_connections 4096;";
     };
 
+    systemd.services.nginx.unitConfig = { inherit (import ./unit.nix) ConditionPathExists; };
+
     services.gen-topology.firewall.rules = lib.optional (facts != null) { inherit (facts) port; };
   };
 }

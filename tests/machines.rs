@@ -662,8 +662,26 @@ fn a_stack_is_made_where_there_was_none() {
     }
     let said = machines.expect(&["status"], 1);
     assert_eq!(said.matches("not ours").count(), 5, "{said}");
-    let systems = machines.systems(&[]);
-    let said = machines.expect(&["deploy", "--closures", &systems, "--yes"], 0);
+    // Interrupted half-way, where nothing can be asked through the virtual IP yet.
+    let systems = machines.systems(&[("node-2", "slow"), ("node-4", "slow")]);
+    let deploy = ["deploy", "--closures", &systems, "--yes"];
+    let first = machines.command(&deploy).stderr(Stdio::piped()).spawn();
+    let first = first.expect("the program");
+    let journal = machines
+        .bench
+        .directory
+        .path()
+        .join(".gen-topology/deploy.journal");
+    wait("app servers to be begun", || {
+        let text = fs::read_to_string(&journal).unwrap_or_default();
+        text.contains("\"start\"") && text.contains("node-4")
+    });
+    interrupt(&first);
+    let output = first.wait_with_output().expect("output");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+
+    let said = machines.expect(&[&deploy[..], &["--resume"]].concat(), 0);
     assert!(said.contains("each node runs what was planned"), "{said}");
     machines.expect(&["status"], 0);
     add_entries(&machines.bench, "node-2", 3);

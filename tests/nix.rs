@@ -294,6 +294,11 @@ fn services_are_ordered_supervised_and_confined() {
     for (node, host) in outputs["hosts"].as_object().expect("hosts") {
         for (name, unit) in host["units"].as_object().expect("units") {
             let service = &unit["serviceConfig"];
+            if name == "nginx" {
+                // Upstream's; ours is only when it does not start.
+                assert!(service.as_object().is_none_or(serde_json::Map::is_empty));
+                continue;
+            }
             assert!(OWN_UNITS.contains(&name.as_str()), "{node}: {name}");
             seen.insert(name.as_str());
             let text = |key: &str| service[key].as_str().unwrap_or_default().to_owned();

@@ -19,7 +19,8 @@ use crate::topology::Tier;
 
 /// How long a machine that went back by itself may take to be reached again.
 const RETURN: Duration = Duration::from_secs(60);
-/// Marks a machine whose daemons were stopped because it left the stack.
+/// Marks a machine whose daemons were stopped because it left the stack. `modules/unit.nix` keeps
+/// them from starting there.
 const AWAY: &str = "/var/lib/gen-topology/away";
 
 /// Machines that are to get the systems that were copied to them.
@@ -226,8 +227,9 @@ impl Host for MachineHost<'_> {
         let system = self.wanted.get(node);
         let system = system.with_context(|| format!("there is no system for {node}"))?;
         self.switch(node, system, &[], self.unfinished.contains(node))?;
-        self.systemctl(node, "start")?;
-        self.mark(node, false)
+        // Only now: with the mark nothing of the stack starts, whatever system it goes back to.
+        self.mark(node, false)?;
+        self.systemctl(node, "start")
     }
 
     fn change(&self, node: &str, how: &[Action]) -> anyhow::Result<()> {
@@ -259,8 +261,8 @@ impl Host for MachineHost<'_> {
     }
 
     fn restore(&self, node: &str) -> anyhow::Result<()> {
-        self.systemctl(node, "start")?;
-        self.mark(node, false)
+        self.mark(node, false)?;
+        self.systemctl(node, "start")
     }
 
     fn settle(&self, node: &str) -> anyhow::Result<()> {

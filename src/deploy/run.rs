@@ -182,13 +182,15 @@ impl Engine<'_> {
             say(asker.are_used(node.name(), &apps));
         }
         if unfinished.is_empty() {
-            say(asker.owner(&balancers).map(drop));
             for members in self.old.sets().values() {
                 if members.iter().all(|member| matters(&member.name)) {
                     say(asker.primary(members).map(drop));
                 }
             }
-            say(asker.end_to_end(false));
+            if self.is_whole() {
+                say(asker.owner(&balancers).map(drop));
+                say(asker.end_to_end(false));
+            }
         }
         problems
     }
@@ -224,14 +226,19 @@ impl Engine<'_> {
         outcome
     }
 
+    /// Whether there is a node of each tier, so that the stack can serve.
+    fn is_whole(&self) -> bool {
+        let mut tiers = Tier::ALL.into_iter();
+        tiers.all(|tier| self.old.tier(tier).next().is_some())
+    }
+
     /// How far gates can look. A stack that is new, or that was interrupted before it served,
     /// is asked for an answer at the end.
     fn look(&self, asker: &Asker<'_>) -> Look {
         if asker.end_to_end(true).is_ok() {
             return Look::Database;
         }
-        let is_new = self.old.nodes().is_empty();
-        if is_new || asker.wait(GATE, || asker.end_to_end(false)).is_err() {
+        if !self.is_whole() || asker.wait(GATE, || asker.end_to_end(false)).is_err() {
             return Look::Nodes;
         }
         Look::App

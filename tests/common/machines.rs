@@ -143,6 +143,8 @@ exit 0
 const UNITS: &str = r#"#!/bin/sh
 [ "$2" = supervisord ] && set -- "$1" gunicorn:
 [ "$1" = stop ] || [ "$1" = start ] || exit 1
+# As the units' ConditionPathExists does.
+[ "$1" = start ] && [ -e /var/lib/gen-topology/away ] && exit 0
 supervisorctl -c /etc/supervisor/supervisord.conf "$1" "${2%.service}" | grep -v 'not running\|already started' >&2
 exit 0
 "#;

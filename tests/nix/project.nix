@@ -20,7 +20,7 @@ in
     etc = lib.mapAttrs (_: file: toString file.source) machine.config.environment.etc;
     firewall = machine.config.networking.firewall.extraCommands;
     units = lib.mapAttrs (_: unit: {
-      inherit (unit) before serviceConfig;
+      inherit (unit) before serviceConfig unitConfig;
     }) machine.config.systemd.services;
   }) project.nixosConfigurations;
   shell = project.devShells.x86_64-linux.default.name;

@@ -98,6 +98,28 @@ fn app_servers_of_a_sharded_stack_route() {
     assert!(!hosts["config-1"]["units"]["reconcile-database"].is_null());
 }
 
+/// A node that left the stack has a mark, with which nothing of the stack starts.
+#[test]
+fn who_has_left_does_not_come_back_by_booting() {
+    let topology = read("examples/sharded.json");
+    let project = project(&topology.replace("\"../app\"", "\"./app\""));
+    let Some(output) = evaluate_project(&project) else {
+        return;
+    };
+    let hosts = &json(&output)["hosts"];
+    let services = [
+        ("lb-1", ["haproxy", "keepalived"].as_slice()),
+        ("app-1", &["supervisord", "nginx", "mongos"]),
+        ("db-1", &["mongod", "reconcile-database"]),
+    ];
+    for (node, units) in services {
+        for unit in units {
+            let condition = &hosts[node]["units"][unit]["unitConfig"]["ConditionPathExists"];
+            assert_eq!(condition, "!/var/lib/gen-topology/away", "{unit} of {node}");
+        }
+    }
+}
+
 /// What is done to a project.
 type Harm = fn(&TestEnvironment);
 
