@@ -10,7 +10,7 @@ use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
@@ -20,12 +20,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::exec;
-use crate::health::mongo::Member;
+use crate::health::mongo::{self, Member};
 
 /// File that says what a backup holds. It is written last: without it there is none.
 const MANIFEST: &str = "backup.json";
 /// Documents written at the same time.
 const BATCH: usize = 500;
+/// `SnapshotUnavailable` among the server's error codes.
+const SNAPSHOT_UNAVAILABLE: i32 = 246;
+/// How long a new collection or index may take until it can be read as it was at a moment.
+const SETTLED: Duration = Duration::from_secs(20);
 
 /// What is said where the data are spread over several replica sets.
 pub const SHARDED: &str = "the data are spread over several shards, and this copies one replica set: take a copy of a sharded \
@@ -93,7 +97,17 @@ pub fn take(
     directory: &Path,
     mongod: Option<&Path>,
 ) -> anyhow::Result<Manifest> {
-    make(directory, mongod, || copy(member, database, directory))
+    let deadline = Instant::now() + SETTLED;
+    make(directory, mongod, || {
+        loop {
+            match copy(member, database, directory) {
+                Err(error) if is_too_new(&error) && Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                other => return other,
+            }
+        }
+    })
 }
 
 /// As [`take`], where `fill` brings a copy that was taken elsewhere into the new directory.
@@ -130,6 +144,12 @@ fn make(
     taken
 }
 
+/// Whether something was created so short a time ago that no moment to read it at is known yet.
+fn is_too_new(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref();
+    refused.and_then(mongo::code) == Some(SNAPSHOT_UNAVAILABLE)
+}
+
 /// Makes a directory that was not there.
 fn make_new(directory: &Path) -> anyhow::Result<()> {
     let creating = || format!("creating {}", directory.display());
@@ -146,7 +166,7 @@ fn make_new(directory: &Path) -> anyhow::Result<()> {
 
 fn copy(member: &Member, database: &str, directory: &Path) -> anyhow::Result<Manifest> {
     let files = directory.join(database);
-    fs::create_dir(&files).with_context(|| format!("creating {}", files.display()))?;
+    fs::create_dir_all(&files).with_context(|| format!("creating {}", files.display()))?;
     let source = member.client().database(database);
     let mut manifest = Manifest {
         version: 1,

@@ -855,6 +855,40 @@ fn away_for_too_long_it_says_so_and_copies_anew_when_emptied() {
     );
 }
 
+/// While no majority has a collection, there is no moment to read it at.
+#[test]
+fn what_is_new_is_copied_as_soon_as_a_majority_has_it() {
+    let Some(cluster) = Cluster::of(3) else {
+        return;
+    };
+    let primary = cluster.primary();
+    let web = cluster.client(&[primary]).database("web");
+    let one = mongodb::options::WriteConcern::nodes(1);
+    web.create_collection("old").run().expect("a collection");
+    let others = |signal: &str| {
+        for index in (0..3).filter(|index| *index != primary) {
+            let process = cluster.members[index].process.as_ref().expect("mongod");
+            let mut kill = Command::new("kill");
+            let done = kill.args([signal, &process.id().to_string()]).status();
+            assert!(done.expect("kill").success());
+        }
+    };
+    let directory = cluster.directory.path().join("copy");
+    others("-STOP");
+    let made = web.create_collection("new").write_concern(one).run();
+    let taken = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(700));
+            others("-CONT");
+        });
+        let facts = cluster.facts(primary, &[0, 1, 2]);
+        gen_topology::node::backup::take(&facts, &cluster.secrets, &directory, None)
+    });
+    made.expect("a collection");
+    let taken = taken.expect("a backup");
+    assert!(taken.collections.contains_key("new"), "{taken:?}");
+}
+
 #[test]
 fn a_backup_is_of_one_moment_and_restores_only_where_it_may() {
     let Some(cluster) = Cluster::of(3) else {

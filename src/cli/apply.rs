@@ -46,6 +46,7 @@ pub(super) struct ApplyArgs {
 const WORDS: Words = Words {
     command: "lab apply",
     logs: "lab logs",
+    waiting: "`gen-topology lab up --wait` waits until every node is well",
 };
 
 /// What the part outside tells the part inside.

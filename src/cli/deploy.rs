@@ -88,10 +88,12 @@ const MARGIN: u64 = 64 << 20;
 const DEPLOY: Words = Words {
     command: "deploy",
     logs: "logs",
+    waiting: "`gen-topology status` tells how every node is",
 };
 const ROLLBACK: Words = Words {
     command: "rollback",
     logs: "logs",
+    waiting: "`gen-topology status` tells how every node is",
 };
 
 /// Where the systems come from.

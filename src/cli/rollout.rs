@@ -19,6 +19,8 @@ pub(super) struct Words {
     pub command: &'static str,
     /// The command that shows a node's logs.
     pub logs: &'static str,
+    /// What to do while not all is well yet.
+    pub waiting: &'static str,
 }
 
 impl Words {
@@ -127,9 +129,11 @@ fn failed(failure: deploy::Failure, journal: &Path, words: &Words) -> Failure {
         )
     };
     match failure {
-        deploy::Failure::Refused(why) => {
-            Failure::Failed(anyhow!("nothing was touched:\n  {}", why.join("\n  ")))
-        }
+        deploy::Failure::Refused(why) => Failure::Failed(anyhow!(
+            "nothing was touched:\n  {}\n{}",
+            why.join("\n  "),
+            words.waiting
+        )),
         deploy::Failure::RolledBack { nodes, why } => Failure::RolledBack(anyhow!(
             "{} went back to what it was and is well, what was done before stays: {why}; {}",
             nodes.join(", "),

@@ -6,6 +6,7 @@ use std::io::Write as _;
 
 use super::Outcome;
 use super::args::ColorChoice;
+use crate::health::mongo;
 
 const BOLD: &str = "\u{1b}[1m";
 const RED: &str = "\u{1b}[1;31m";
@@ -111,12 +112,17 @@ impl Ui {
 
     /// What went wrong, and why.
     pub(super) fn error(&mut self, error: &anyhow::Error) {
-        let mut line = format!("{} {error}", paint(Tone::Bad, "error:"));
-        for cause in error.chain().skip(1) {
-            line.push_str(": ");
-            line.push_str(&cause.to_string());
-        }
-        self.warn(&line);
+        // What MongoDB's driver says of an error holds the bytes of the answer.
+        let words = error.chain().map(|cause| match cause.downcast_ref() {
+            Some(error) => mongo::words(error),
+            None => cause.to_string(),
+        });
+        let words: Vec<String> = words.collect();
+        self.warn(&format!(
+            "{} {}",
+            paint(Tone::Bad, "error:"),
+            words.join(": ")
+        ));
     }
 }
 
