@@ -50,14 +50,10 @@ let
   };
 
   hardening = import ./hardening.nix // {
-    CapabilityBoundingSet = "";
-    RestrictAddressFamilies = [
-      "AF_INET"
-      "AF_INET6"
-      # mongod reads the list of interfaces.
-      "AF_NETLINK"
-      "AF_UNIX"
-    ];
+    inherit (daemon.systemd.services.mongod.serviceConfig)
+      CapabilityBoundingSet
+      RestrictAddressFamilies
+      ;
   };
 in
 {

@@ -14,7 +14,7 @@ use clap::Args as ClapArgs;
 
 use super::args::{ChoiceArgs, FileArg, Format, WayArgs};
 use super::machine_host::{MachineHost, on_paper, state};
-use super::machines::{AT_ONCE, paths, way};
+use super::machines::{AT_ONCE, paths, report, way};
 use super::plan::PlanArgs;
 use super::rollout::{self, Words};
 use super::survey::{Survey, survey};
@@ -364,9 +364,8 @@ impl Stack {
             .collect();
         let reports = in_parallel(&nodes, AT_ONCE, |node| {
             let system = wanted.get(node.name()).map_or("", String::as_str);
-            let argv = [&format!("{system}{PROGRAM}"), "node", "report"];
-            let text = self.ssh.run(node.name(), &argv, None).ok()?;
-            Some((node.name(), serde_json::from_str::<Report>(&text).ok()?))
+            let said = report(&self.ssh, node.name(), &format!("{system}{PROGRAM}"));
+            Some((node.name(), said.ok()?))
         });
         let reports: Vec<(&str, Report)> = reports.into_iter().flatten().collect();
         let who = |is: fn(&Report) -> bool| {

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args as ClapArgs;
 
 use super::args::{FileArg, WayArgs};
 use super::interrupts::listen_for_interrupts;
-use super::machines::{AT_ONCE, way};
+use super::machines::{AT_ONCE, report, way};
 use super::node::copied;
 use super::ui::Ui;
 use super::{Failure, Outcome, source};
@@ -16,9 +16,8 @@ use crate::backup;
 use crate::config::PROGRAM;
 use crate::exec;
 use crate::health::mongo::Role;
-use crate::health::report::Report;
 use crate::machines::{self, Ssh};
-use crate::topology::{Node, Tier, Topology};
+use crate::topology::{Node, Tier};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct BackupArgs {
@@ -125,11 +124,13 @@ impl Databases {
 
 fn databases(
     file: Option<&Path>,
-    args: &super::args::WayArgs,
+    args: &WayArgs,
     ui: &mut Ui,
 ) -> Result<(Ssh, Databases), Failure> {
     let (_, topology) = source::load(file, ui)?;
-    refuse_shards(&topology)?;
+    if topology.database().sharding.is_some() {
+        return Err(anyhow!("{}", backup::SHARDED).into());
+    }
     let ssh = way(&topology, args)?;
     let nodes: Vec<&Node> = topology.tier(Tier::Database).collect();
     let roles = exec::in_parallel(&nodes, AT_ONCE, |node| role(&ssh, node.name.as_str()));
@@ -137,18 +138,8 @@ fn databases(
     Ok((ssh, Databases(names.zip(roles).collect())))
 }
 
-fn refuse_shards(topology: &Topology) -> anyhow::Result<()> {
-    if topology.database().sharding.is_some() {
-        bail!("{}", backup::SHARDED);
-    }
-    Ok(())
-}
-
 fn role(ssh: &Ssh, node: &str) -> anyhow::Result<Role> {
-    let text = ssh.run(node, &[PROGRAM, "node", "report"], None)?;
-    let report: Report =
-        serde_json::from_str(&text).with_context(|| format!("what {node} says of itself"))?;
-    let member = report
+    let member = report(ssh, node, PROGRAM)?
         .database
         .with_context(|| format!("mongod on {node} does not answer"))?;
     Ok(member.role)

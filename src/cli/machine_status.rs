@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::{Format, LookArgs};
-use super::machines::{AT_ONCE, chosen, way};
+use super::machines::{AT_ONCE, chosen, report, way};
 use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, source};
 use crate::config::PROGRAM;
@@ -102,9 +102,7 @@ fn state(ssh: &Ssh, node: &Node) -> NodeStatus {
     status.notes.extend(notes(&machine));
     status.generation = machine.generation;
     status.system.clone_from(&machine.system.path);
-    let report = ssh.run(name, &[PROGRAM, "node", "report"], None);
-    let report = report.and_then(|text| Ok(serde_json::from_str::<Report>(&text)?));
-    match report {
+    match report(ssh, name, PROGRAM) {
         Ok(report) => {
             status.notes.extend(role(&report));
             status.state = if machine.is_away {

@@ -18,6 +18,7 @@ use super::ui::{Tone, Ui, paint, table};
 use super::{Failure, Outcome, generate, source};
 use crate::deploy::{FACTS_FILE, NodeState};
 use crate::exec::in_parallel;
+use crate::health::report::Report;
 use crate::machines::{self, Machine, Settings, Ssh, Target};
 use crate::render::{FACTS, Rendered};
 use crate::topology::{Node, Selector, Tier, Topology};
@@ -87,6 +88,12 @@ fn target(node: &Node) -> Target {
         name: node.name.to_string(),
         address: node.address,
     }
+}
+
+/// What a machine says about itself, asked by a gen-topology there.
+pub(super) fn report(ssh: &Ssh, node: &str, program: &str) -> anyhow::Result<Report> {
+    let text = ssh.run(node, &[program, "node", "report"], None)?;
+    serde_json::from_str(&text).with_context(|| format!("reading what {node} reports"))
 }
 
 /// The nodes that are meant; all unless told.
