@@ -130,3 +130,33 @@ fn what_is_no_inventory_is_refused() {
     work.run(&["import", "ansible", "inventory", "--map", "a"])
         .exits(64);
 }
+
+#[test]
+fn a_port_is_split_from_its_host_and_no_address_is_invented() {
+    let work = TestEnvironment::new();
+    let text = "[lb]\nlb1 ip=10.1.1.11\n[web]\n10.1.1.21:2222\nweb1:2222 ansible_host=10.1.1.22:22\n[db]\n10.1.1.31\n";
+    work.write("inventory", text);
+    let output = work.run(&["import", "ansible", "inventory"]).exits(0);
+    let topology: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    let address = |node: &str| topology["nodes"][node]["address"].clone();
+    assert_eq!(address("lb1"), "10.1.1.11");
+    assert_eq!(address("app-1"), "10.1.1.21");
+    assert_eq!(address("web1"), "10.1.1.22");
+    assert!(!output.stderr.contains(" gets "), "{}", output.text());
+}
+
+#[test]
+fn no_password_of_an_inventory_is_printed() {
+    let work = TestEnvironment::new();
+    let text = "[lb]\nlb1 ansible_host=10.1.1.11 ansible_ssh_pass=geheim ansible_password='geh eim\n\
+                [web]\nw1 ansible_host=10.1.1.21\n[db]\nd1 ansible_host=10.1.1.31\n\
+                [odd:thing]\nx ansible_become_pass=geheim\n[db:vars]\nmongo_password: geheim\n";
+    work.write("inventory", text);
+    let output = work.run(&["import", "ansible", "inventory"]);
+    assert!(
+        output.stderr.contains("ansible_become_pass=******"),
+        "{}",
+        output.text()
+    );
+    assert!(!output.text().contains("geh"), "{}", output.text());
+}

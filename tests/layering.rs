@@ -32,7 +32,7 @@ const DOORS: [(&str, &[&str]); 19] = [
     ),
     ("machines", &["exec"]),
     ("backup", &["health", "exec"]),
-    ("import", &["topology"]),
+    ("import", &["native", "topology"]),
     ("export", &["config", "render", "topology"]),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),

@@ -241,7 +241,6 @@ fn run(environment: &TestEnvironment, names: &[String], more: &[&str]) -> Output
     let arguments: Vec<&str> = ["lint"]
         .into_iter()
         .chain(more.iter().copied())
-        .chain(["--foreign"])
         .chain(names)
         .collect();
     environment.run(&arguments)
@@ -283,6 +282,39 @@ fn errors_end_with_1_and_warnings_only_when_told() {
 }
 
 #[test]
+fn no_credential_of_a_file_is_printed() {
+    let environment = TestEnvironment::new();
+    for (name, text) in [
+        ("app.env", "URI=mongodb://u:geheim@db/x?w=1\n"),
+        (
+            "keepalived.conf",
+            "vrrp_instance A {\n authentication { auth_pass geheim\n}\n state MASTER\n}\n",
+        ),
+        (
+            "haproxy.cfg",
+            "defaults\n stats auth a:geheim\nbackend b\n server a 10.0.0.1:80\n",
+        ),
+        (
+            "mongod.conf",
+            "net:\n  tls: { certificateKeyFilePassword: geheim }\n",
+        ),
+    ] {
+        environment.write(name, text);
+        for more in [&[][..], &["--format", "json"]] {
+            let output = run(&environment, &[name.to_owned()], more);
+            let said = output.text();
+            assert!(said.contains(name) && !said.contains("geheim"), "{said}");
+        }
+    }
+    let output = run(&environment, &["app.env".to_owned()], &[]);
+    assert!(
+        output.stderr.contains("u:******@db/x?w=1"),
+        "{}",
+        output.text()
+    );
+}
+
+#[test]
 fn what_is_no_configuration_is_refused() {
     let (environment, _) = with("good");
     environment.write("notes.txt", "nothing of interest\n");
@@ -300,14 +332,18 @@ fn what_is_no_configuration_is_refused() {
             "damaged.json: this is no configuration",
         ),
         (&["."], 1, "reading ."),
-        (&[], 64, "--foreign"),
     ] {
-        let output = environment
-            .run(&[&["lint", "--foreign"], names].concat())
-            .exits(code);
+        let output = environment.run(&[&["lint"], names].concat()).exits(code);
         assert!(output.stderr.contains(said), "{names:?}: {}", output.text());
     }
     TestEnvironment::with("{").run(&["lint"]).exits(3);
+    // The spelling that it had first.
+    environment
+        .run(&["lint", "--foreign", "haproxy.cfg", "mongod.conf"])
+        .exits(0);
+    environment
+        .run(&["lint", "-f", "topology.json", "haproxy.cfg"])
+        .exits(64);
 }
 
 #[test]

@@ -21,8 +21,12 @@ use crate::topology::{Severity, Tier, Topology};
 pub(super) struct LintArgs {
     #[command(flatten)]
     pub file: FileArg,
-    /// Look at these files instead: haproxy.cfg, keepalived.conf of each node, mongod.conf, and others
-    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file")]
+    /// Check these files instead of the topology's: haproxy.cfg, keepalived.conf of each node,
+    /// mongod.conf, directories of them; `-` is standard input
+    #[arg(value_name = "FILE", conflicts_with = "file")]
+    pub files: Vec<PathBuf>,
+    /// The earlier spelling of FILE
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "file", hide = true)]
     pub foreign: Vec<PathBuf>,
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
@@ -42,13 +46,15 @@ const OWN: [(&str, Kind); 4] = [
 
 /// `lint`.
 pub(super) fn run(file: Option<&Path>, args: &LintArgs, ui: &mut Ui) -> Outcome {
-    let files = if args.foreign.is_empty() {
+    let named: Vec<PathBuf> = args.files.iter().chain(&args.foreign).cloned().collect();
+    let files = if named.is_empty() {
         let (_, topology) = source::load(file, ui)?;
         own(&topology)?
     } else {
-        foreign(&args.foreign)?
+        foreign(&named)?
     };
     let found = lint::lint(&files);
+    let files: Vec<File> = files.into_iter().map(File::masked).collect();
     match args.format {
         Format::Json => ui.json(&report(&files, &found))?,
         Format::Table => {

@@ -1,6 +1,7 @@
 //! An Ansible inventory in INI.
 
-use super::{Inventory, Vars, expand};
+use super::{Inventory, Vars, pattern};
+use crate::native::masked;
 
 /// What a section holds.
 #[derive(Clone, Copy)]
@@ -57,9 +58,9 @@ pub(super) fn parse(text: &str) -> Inventory {
                 }
                 None => read
                     .unread
-                    .push(place(&format!("`{line}` is no NAME=VALUE"))),
+                    .push(place(&format!("`{}` is no NAME=VALUE", masked(line)))),
             },
-            Kind::Unknown => read.unread.push(place(&format!("`{line}`"))),
+            Kind::Unknown => read.unread.push(place(&format!("`{}`", masked(line)))),
         }
     }
     read
@@ -67,11 +68,13 @@ pub(super) fn parse(text: &str) -> Inventory {
 
 fn hosts(read: &mut Inventory, group: &str, line: &str, place: &dyn Fn(&str) -> String) {
     let Some(words) = shlex::split(line) else {
-        read.unread
-            .push(place(&format!("`{line}` has a quote without an end")));
+        read.unread.push(place(&format!(
+            "`{}` has a quote without an end",
+            masked(line)
+        )));
         return;
     };
-    let Some((pattern, rest)) = words.split_first() else {
+    let Some((first, rest)) = words.split_first() else {
         return;
     };
     let mut vars = Vars::new();
@@ -82,13 +85,13 @@ fn hosts(read: &mut Inventory, group: &str, line: &str, place: &dyn Fn(&str) -> 
             }
             None => read
                 .unread
-                .push(place(&format!("`{word}` is no NAME=VALUE"))),
+                .push(place(&format!("`{}` is no NAME=VALUE", masked(word)))),
         }
     }
-    match expand(pattern) {
-        Ok(names) => names
-            .iter()
-            .for_each(|name| read.host(Some(group), name, vars.clone())),
+    match pattern::hosts(first) {
+        Ok(hosts) => hosts
+            .into_iter()
+            .for_each(|host| read.host(Some(group), host, vars.clone())),
         Err(why) => read.unread.push(place(&why)),
     }
 }

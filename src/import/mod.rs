@@ -2,6 +2,7 @@
 //! everything that was guessed or left out.
 
 mod ini;
+mod pattern;
 mod stack;
 mod yaml;
 
@@ -80,82 +81,25 @@ impl Inventory {
         found
     }
 
-    fn host(&mut self, group: Option<&str>, name: &str, vars: Vars) {
-        self.hosts.entry(name.to_owned()).or_default().extend(vars);
+    fn host(&mut self, group: Option<&str>, host: pattern::Host, vars: Vars) {
+        let name = &host.name;
+        let own = self.hosts.entry(name.clone()).or_default();
+        if let Some(port) = host.port {
+            own.insert("ansible_port".into(), port);
+        }
+        own.extend(vars);
         if let Some(group) = group {
             let hosts = &mut self.groups.entry(group.to_owned()).or_default().hosts;
             if !hosts.iter().any(|host| host == name) {
-                hosts.push(name.to_owned());
+                hosts.push(name.clone());
             }
         }
     }
 }
 
-/// The hosts that a pattern such as `web[01:10]` stands for; itself where there is none.
-fn expand(pattern: &str) -> Result<Vec<String>, String> {
-    let Some((before, rest)) = pattern.split_once('[') else {
-        return Ok(vec![pattern.to_owned()]);
-    };
-    let wrong = || format!("`{pattern}` is no range of hosts, such as `web[01:10]`");
-    let (range, after) = rest.split_once(']').ok_or_else(wrong)?;
-    let parts: Vec<&str> = range.split(':').collect();
-    let (from, to, step) = match parts.as_slice() {
-        [from, to] => (*from, *to, 1),
-        [from, to, step] => (*from, *to, step.parse().map_err(|_| wrong())?),
-        _ => return Err(wrong()),
-    };
-    let middle: Vec<String> =
-        if let (Ok(first), Ok(last)) = (from.parse::<u32>(), to.parse::<u32>()) {
-            let width = if from.starts_with('0') { from.len() } else { 0 };
-            let numbers = (first..=last).step_by(usize::max(step, 1));
-            numbers
-                .take(10_000)
-                .map(|number| format!("{number:0width$}"))
-                .collect()
-        } else {
-            let one = |text: &str| {
-                let mut letters = text.chars();
-                letters
-                    .next()
-                    .filter(|letter| letter.is_ascii_alphabetic() && letters.next().is_none())
-            };
-            let (first, last) = one(from).zip(one(to)).ok_or_else(wrong)?;
-            (first..=last)
-                .step_by(usize::max(step, 1))
-                .map(String::from)
-                .collect()
-        };
-    if middle.is_empty() {
-        return Err(wrong());
-    }
-    let mut hosts = Vec::new();
-    for tail in expand(after)? {
-        hosts.extend(
-            middle
-                .iter()
-                .map(|middle| format!("{before}{middle}{tail}")),
-        );
-    }
-    Ok(hosts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_are_hosts() {
-        assert_eq!(expand("web").unwrap(), ["web"]);
-        assert_eq!(
-            expand("web[08:10].x").unwrap(),
-            ["web08.x", "web09.x", "web10.x"]
-        );
-        assert_eq!(expand("db-[a:c]").unwrap(), ["db-a", "db-b", "db-c"]);
-        assert_eq!(expand("n[1:5:2]").unwrap(), ["n1", "n3", "n5"]);
-        for wrong in ["n[1:", "n[]", "n[1]", "n[b:a]", "n[aa:b]", "n[5:1]"] {
-            assert!(expand(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn both_syntaxes_say_the_same() {

@@ -1,12 +1,13 @@
 //! An inventory as a topology: which group is which tier, which address is whose.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use indexmap::IndexMap;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use super::pattern::split_port;
 use super::{Inventory, Vars};
 use crate::topology::{Name, Tier, block};
 
@@ -59,7 +60,17 @@ const WORDS: [(&str, Tier); 22] = [
 ];
 
 /// Variables that hold a host's address.
-const ADDRESS: [&str; 2] = ["ansible_host", "ansible_ssh_host"];
+const ADDRESS: [&str; 9] = [
+    "ansible_host",
+    "ansible_ssh_host",
+    "ip",
+    "ip_address",
+    "address",
+    "host_ip",
+    "private_ip",
+    "internal_ip",
+    "access_ip",
+];
 /// Variables that are about reaching a host, which is the user's `ssh` configuration's matter.
 const REACHING: [&str; 4] = [
     "ansible_user",
@@ -187,7 +198,11 @@ fn guess(group: &str) -> Option<Tier> {
 }
 
 fn address(host: &str, vars: &Vars) -> Option<Ipv4Addr> {
-    let stated = ADDRESS.iter().find_map(|key| vars.get(*key)?.parse().ok());
+    let of = |text: &String| {
+        let (host, _) = split_port(text.trim());
+        host.split('/').next()?.parse().ok()
+    };
+    let stated = ADDRESS.iter().find_map(|key| of(vars.get(*key)?));
     stated.or_else(|| host.parse().ok())
 }
 
@@ -196,7 +211,7 @@ fn names(members: &[Member<'_>], remarks: &mut Vec<String>) -> Vec<String> {
     let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut names = Vec::new();
     for member in members {
-        let is_address = member.host.parse::<Ipv4Addr>().is_ok();
+        let is_address = member.host.parse::<IpAddr>().is_ok();
         let short = member.host.split('.').next().unwrap_or_default();
         let plain = |text: &str| {
             text.to_lowercase()

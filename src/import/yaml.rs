@@ -2,7 +2,7 @@
 
 use serde_yaml_ng::{Mapping, Value};
 
-use super::{Inventory, Vars, expand};
+use super::{Inventory, Vars, pattern};
 
 /// Reads the text.
 ///
@@ -34,10 +34,10 @@ fn group(read: &mut Inventory, name: &str, value: &Value) {
         match (plain(part).as_str(), value) {
             (_, Value::Null) => {}
             ("hosts", Value::Mapping(hosts)) => {
-                for (pattern, vars) in hosts {
-                    match expand(&plain(pattern)) {
-                        Ok(names) => names
-                            .iter()
+                for (host, vars) in hosts {
+                    match pattern::hosts(&plain(host)) {
+                        Ok(hosts) => hosts
+                            .into_iter()
                             .for_each(|host| read.host(Some(name), host, variables(vars))),
                         Err(why) => read.unread.push(format!("group `{name}`: {why}")),
                     }

@@ -17,7 +17,9 @@ mod servers;
 
 use std::ops::Range;
 
-use crate::native::{Malformed, haproxy as haproxy_file, keepalived as keepalived_file, mongod};
+use crate::native::{
+    self, Malformed, haproxy as haproxy_file, keepalived as keepalived_file, mongod,
+};
 use crate::topology::Severity;
 
 pub use code::Code;
@@ -33,6 +35,17 @@ pub struct File {
     pub text: String,
     /// Which daemon reads it.
     pub kind: Kind,
+}
+
+impl File {
+    /// The file as it may be shown: each credential in it is covered, and every place stays.
+    #[must_use]
+    pub fn masked(self) -> Self {
+        Self {
+            text: native::masked(&self.text).into_owned(),
+            ..self
+        }
+    }
 }
 
 /// A place in one of the files.

@@ -6,9 +6,12 @@
 
 pub mod haproxy;
 pub mod keepalived;
+mod mask;
 pub mod mongod;
 
 use std::ops::Range;
+
+pub use mask::masked;
 
 /// The words of one line (or statement), unquoted, and where each stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
