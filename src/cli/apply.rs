@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
-use serde::{Deserialize, Serialize};
 
-use super::args::{ChoiceArgs, Format};
-use super::lab::{self, Request};
+use super::args::{ChoiceArgs, Format, PlanArgs};
 use super::lab_host::{LabHost, fleet};
-use super::plan::PlanArgs;
+use super::request::{ApplyOrder, Purpose, Request};
 use super::rollout::{self, Words};
 use super::ui::Ui;
-use super::{Failure, Outcome, generate, inside, interrupts, plan as plan_command, source};
+use super::{generate, interrupts, lab_up, lab_way, plan_text, source};
 use crate::deploy::journal::{self, Unfinished};
 use crate::deploy::{self, Choice, Engine, Now, Options};
+use crate::failure::{Failure, Outcome};
 use crate::lab::{Lab, LabPlan, Place, RunningLab, enter, supplies};
+use crate::sink::Sink as _;
 use crate::topology::{Millis, Selector};
 
 #[derive(Debug, ClapArgs)]
@@ -49,35 +49,9 @@ const WORDS: Words = Words {
     waiting: "`gen-topology lab up --wait` waits until every node is well",
 };
 
-/// What the part outside tells the part inside.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    canary: usize,
-    max_unavailable: usize,
-    bake_ms: u64,
-    on: Option<String>,
-    purpose: Purpose,
-    json: bool,
-}
-
-/// What is wanted of the plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Purpose {
-    /// To see it.
-    Show { exit_code: bool },
-    /// To have it done.
-    Do { resume: bool },
-}
-
-impl Order {
-    fn only_shows(&self) -> bool {
-        matches!(self.purpose, Purpose::Show { .. })
-    }
-}
-
 /// `plan --against lab`.
 pub(super) fn plan(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome {
-    let order = Order {
+    let order = ApplyOrder {
         canary: args.choice.canary,
         max_unavailable: args.choice.max_unavailable,
         bake_ms: 0,
@@ -97,7 +71,7 @@ pub(super) fn run(
     args: &ApplyArgs,
     ui: &mut Ui,
 ) -> Outcome {
-    let order = Order {
+    let order = ApplyOrder {
         canary: args.choice.canary,
         max_unavailable: args.choice.max_unavailable,
         bake_ms: args.bake.get(),
@@ -114,12 +88,12 @@ pub(super) fn run(
     outside(file, lab, &order, ui)
 }
 
-fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) -> Outcome {
+fn outside(file: Option<&Path>, name: Option<&str>, order: &ApplyOrder, ui: &mut Ui) -> Outcome {
     let interrupted = interrupts::listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
     let name = name.map_or_else(|| topology.name().to_string(), str::to_owned);
     let place = Place::of(&name)?;
-    let running = lab::running(&place)?;
+    let running = lab_way::running(&place)?;
     let path = std::path::absolute(&source.path).context("finding the topology file")?;
     let rendered = generate::rendered(&topology)?;
     let supplies = supplies::gather(&topology, &source.base, &place, &mut |line| ui.say(&line))?;
@@ -129,7 +103,7 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) 
     } else {
         let lock = place.lock()?;
         place.claim(&path)?;
-        lab::install_program(&place)?;
+        lab_up::install_program(&place)?;
         supplies.keep_app()?;
         Some(lock)
     };
@@ -146,24 +120,24 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &Order, ui: &mut Ui) 
         // It was ended before it listened, and it listens before it touches anything.
         return Err(Failure::Interrupted("nothing was touched".into()));
     }
-    lab::imitate(status)
+    lab_way::imitate(status)
 }
 
 /// This program inside the lab; a dry run leaves even the lab's copy of it as it is.
-fn inner(running: &RunningLab, order: &Order, ui: &Ui) -> anyhow::Result<Command> {
+fn inner(running: &RunningLab, order: &ApplyOrder, ui: &Ui) -> anyhow::Result<Command> {
     let request = Request::Apply(order.clone());
     if !order.only_shows() {
-        return lab::inner(running, &request, ui);
+        return lab_way::inner(running, &request, ui);
     }
     let own = std::env::current_exe().context("finding this program")?;
     let mut command = enter::command(running, &own);
-    lab::with_request(&mut command, running, &request, ui)?;
+    lab_way::with_request(&mut command, running, &request, ui)?;
     Ok(command)
 }
 
 /// The part inside the lab's namespaces.
-pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
-    let flag = inside::interrupts()?;
+pub(super) fn inside(place: &Place, order: &ApplyOrder, ui: &mut Ui) -> Outcome {
+    let flag = interrupts::inside()?;
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -193,8 +167,8 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
             } else {
                 Format::Table
             };
-            plan_command::show(&plan, format, ui)?;
-            return plan_command::verdict(&plan, exit_code);
+            plan_text::show(&plan, format, ui)?;
+            return plan_text::verdict(&plan, exit_code);
         }
     };
     rollout::resumable(&unfinished, resume, &WORDS, ui)?;
@@ -204,7 +178,7 @@ pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
         ui.say("nothing to do: everything is as the topology says");
         return Ok(());
     }
-    ui.say(plan_command::text(&plan).trim_end());
+    ui.say(plan_text::text(&plan).trim_end());
     let host = LabHost::new(lab);
     let engine = Engine {
         host: &host,

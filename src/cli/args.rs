@@ -1,54 +1,11 @@
-//! The command line's shape. Doc comments are the manual.
+//! Arguments that several commands share. Doc comments are the manual.
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, ValueEnum};
 
-use super::demo::DemoArgs;
-use super::deploy::{DeployArgs, RollbackArgs};
-use super::edit::{AddArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs};
-use super::faults::FaultsArgs;
-use super::generate::GenerateArgs;
-use super::import::ImportArgs;
-use super::init::InitArgs;
-use super::lab::LabArgs;
-use super::lint::LintArgs;
-use super::machine_backup::{BackupArgs, RestoreArgs};
-use super::machines::{ExecArgs, LogsArgs, SshArgs};
-use super::model::{CheckArgs, ExplainArgs};
-use super::node::NodeArgs;
-use super::plan::PlanArgs;
-use super::secrets::SecretsArgs;
-use super::whatif::WhatifArgs;
 use crate::secrets::Rotation;
 use crate::topology::Selector;
-
-/// From one topology file to a highly available web stack
-///
-/// Exit codes: 0 done, or nothing to do; 1 failed; 2 changes pending
-/// (`generate --check`, `plan --exit-code`); 3 invalid topology; 5 a health gate failed and the
-/// change was rolled back; 6 an outage lasted longer than promised; 64 usage;
-/// 130 interrupted, everything in order.
-#[derive(Debug, Parser)]
-#[command(
-    name = "gen-topology",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
-pub(super) struct Args {
-    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
-    #[arg(short, long, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
-    pub file: Option<PathBuf>,
-    /// When to use colours
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    pub color: ColorChoice,
-    /// Say nothing but warnings, errors and data
-    #[arg(short, long, global = true)]
-    pub quiet: bool,
-    #[command(subcommand)]
-    pub command: Command,
-}
 
 /// Can stand before the command or behind it, where it counts more. Not a global
 /// option of clap, because `lab logs -f` means to follow, as everywhere.
@@ -59,94 +16,10 @@ pub(super) struct FileArg {
     pub file: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ColorChoice {
-    Auto,
-    Always,
-    Never,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
     Table,
     Json,
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Write a topology and a small application to start from
-    Init(InitArgs),
-    /// Tell every problem of the topology
-    Check(CheckArgs),
-    /// Print the topology with every default filled in
-    Show {
-        #[command(flatten)]
-        file: FileArg,
-        #[command(flatten)]
-        format: FormatArgs,
-    },
-    /// Print the JSON schema of a topology file
-    Schema,
-    /// Tell more about a problem's code
-    Explain(ExplainArgs),
-    /// Add nodes to a tier
-    Add(AddArgs),
-    /// Remove nodes
-    Remove(RemoveArgs),
-    /// Add or remove nodes until tiers have the given sizes
-    Scale(ScaleArgs),
-    /// Make a topology from another tool's inventory
-    Import(ImportArgs),
-    /// Set one value, such as `load_balancer.drain_time 2s`
-    Set(SetArgs),
-    /// Give a node another name
-    Rename(RenameArgs),
-    /// Tell what would change on which node, in which order, and what visitors notice
-    Plan(PlanArgs),
-    /// Render every node's configuration into hosts/
-    Generate(GenerateArgs),
-    /// Tell which failures of one or two nodes the stack survives, on paper
-    Whatif(WhatifArgs),
-    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
-    Lint(LintArgs),
-    /// Make and exchange the secrets of the stack's machines
-    Secrets(SecretsArgs),
-    /// Bring the machines to what the topology says, node by node, with visitors served all the time
-    ///
-    /// Asks before it changes anything. Each machine goes back by itself when nobody can reach it behind the change.
-    Deploy(DeployArgs),
-    /// Bring the machines back to the systems that they had before, in the same way
-    Rollback(RollbackArgs),
-    /// Show each machine's state, the owner of the virtual IP and the primary
-    Status(LookArgs),
-    /// Tell which machines' files are not what the topology says
-    Drift(LookArgs),
-    /// Copy the application's data into a new directory, and try the copy
-    Backup(BackupArgs),
-    /// Write a copy of the application's data back, through the primary
-    Restore(RestoreArgs),
-    /// Open a shell on a machine, or run a command there
-    Ssh(SshArgs),
-    /// Run a command on several machines at the same time
-    Exec(ExecArgs),
-    /// Print what machines' daemons have logged
-    Logs(LogsArgs),
-    /// Run the stack on this machine, each node in namespaces of its own
-    Lab(LabArgs),
-    /// Bring the stack up, break it in seven ways, and tell what visitors noticed
-    Demo(DemoArgs),
-    /// Break the lab on purpose, and hold what visitors notice against what was predicted
-    Faults(FaultsArgs),
-    /// Tell what this machine lacks and how to get it
-    Doctor(FormatArgs),
-    /// What a node's own services call; not for people
-    #[command(hide = true)]
-    Node(NodeArgs),
-    /// Print a completion script for a shell
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
 }
 
 #[derive(Debug, ClapArgs)]
@@ -218,4 +91,37 @@ pub(super) struct LookArgs {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
+}
+
+/// Arguments of `plan`, whatever it compares with.
+#[derive(Debug, ClapArgs)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// What to compare the topology with
+    #[arg(long, value_name = "WHAT", default_value = "hosts")]
+    pub against: Against,
+    /// Name of the lab, with `--against lab` [default: the topology's name]
+    #[arg(long, value_name = "NAME", env = "GEN_TOPOLOGY_LAB")]
+    pub lab: Option<String>,
+    #[command(flatten)]
+    pub choice: ChoiceArgs,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// Exit with 2 if something would change
+    #[arg(long)]
+    pub exit_code: bool,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Against {
+    /// The files in hosts/
+    Hosts,
+    /// The running lab
+    Lab,
+    /// The machines, by ssh
+    Machines,
 }

@@ -5,14 +5,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::args::Format;
-use super::faults::{self, Order};
-use super::lab::{Goal, LabArgs, LabCommand};
+use super::lab_up::{self, Goal};
+use super::request::FaultsOrder;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, interrupts, lab, source};
+use super::{faults_run, interrupts, source};
 use crate::config;
+use crate::failure::{Failure, Outcome};
 use crate::faults::report::{Row, Run};
 use crate::faults::trial::Pace;
 use crate::render::recipes::{self, RECIPES, Recipe};
+use crate::sink::Sink as _;
 use crate::topology::Slo;
 
 /// What is broken unless something else is said.
@@ -93,12 +95,12 @@ fn measured(
     let name = format!("{}-{ending}", topology.name());
     let begun = Instant::now();
     let interrupted = interrupts::listen_for_interrupts()?;
-    let (place, supplies, mut plan) = lab::planned(&source, &topology, Some(&name), ui)?;
+    let (place, supplies, mut plan) = lab_up::planned(&source, &topology, Some(&name), ui)?;
     if let Some(recipe) = recipe {
         let files = recipes::files(*recipe, &config::resolve(&topology))?;
         plan.balance_by(&files, &supplies);
     }
-    let order = Order {
+    let order = FaultsOrder {
         faults: names.to_vec(),
         repeat: 1,
         pace,
@@ -109,13 +111,8 @@ fn measured(
         supplies: &supplies,
         plan: &plan,
     };
-    let found = lab::up_to(&place, &goal, true, begun, &interrupted, ui)
-        .and_then(|()| faults::try_in(&place, &order, ui));
-    let down = LabArgs {
-        file: None,
-        lab: Some(name),
-        command: LabCommand::Down,
-    };
-    lab::run(file, down, ui)?;
+    let found = lab_up::up_to(&place, &goal, true, begun, &interrupted, ui)
+        .and_then(|()| faults_run::try_in(&place, &order, ui));
+    lab_up::down(file, Some(&name), ui)?;
     found
 }

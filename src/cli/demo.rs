@@ -5,13 +5,15 @@ use std::path::Path;
 use clap::Args as ClapArgs;
 
 use super::args::FileArg;
-use super::faults::{self, Order, OutputArgs};
-use super::lab::{self, LabArgs, LabCommand, Request};
+use super::request::{FaultsOrder, Request};
+use super::runs::OutputArgs;
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome, source};
+use super::{faults_run, lab_up, lab_way, source};
+use crate::failure::{Failure, Outcome};
 use crate::faults::report::Run;
 use crate::faults::{tour, trial};
 use crate::lab::Lab;
+use crate::sink::Sink as _;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct DemoArgs {
@@ -32,32 +34,22 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
     args.output.check()?;
     let (_, topology) = source::load(file, ui)?;
     let name = format!("{}-demo", topology.name());
-    let command = |command: LabCommand| LabArgs {
-        file: None,
-        lab: Some(name.clone()),
-        command,
-    };
-    let up = LabCommand::Up {
-        databases: false,
-        wait: true,
-        dry_run: false,
-    };
-    lab::run(file, command(up), ui)?;
+    lab_up::up(file, Some(&name), [true, false, false], ui)?;
     let outcome = tour_of(file, &name, args, ui);
     if args.keep {
         ui.say(&format!(
             "the lab goes on; `gen-topology lab down --lab {name}` ends it"
         ));
     } else {
-        lab::run(file, command(LabCommand::Down), ui)?;
+        lab_up::down(file, Some(&name), ui)?;
     }
     let run = outcome?;
-    faults::conclude(&run, &args.output, ui)
+    faults_run::conclude(&run, &args.output, ui)
 }
 
 fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Result<Run, Failure> {
-    lab::pass(file, Some(name), &Request::Look, false, ui)?;
-    let order = Order {
+    lab_way::pass(file, Some(name), &Request::Look, false, ui)?;
+    let order = FaultsOrder {
         faults: tour::FAULTS.map(str::to_owned).to_vec(),
         repeat: 1,
         pace: trial::Pace {
@@ -67,7 +59,7 @@ fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Res
         },
         slo: crate::topology::Slo::default(),
     };
-    faults::try_faults(file, Some(name), order, ui)
+    faults_run::try_faults(file, Some(name), order, ui)
 }
 
 /// The first look, inside the lab.

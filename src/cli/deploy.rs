@@ -12,23 +12,24 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, ensure};
 use clap::Args as ClapArgs;
 
-use super::args::{ChoiceArgs, FileArg, Format, WayArgs};
+use super::args::{ChoiceArgs, FileArg, Format, PlanArgs, WayArgs};
 use super::machine_host::{MachineHost, on_paper, state};
 use super::machines::{AT_ONCE, paths, report, way};
-use super::plan::PlanArgs;
 use super::rollout::{self, Words};
 use super::survey::{Survey, survey};
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome, generate, interrupts, plan as plan_command, source};
+use super::{generate, interrupts, plan_text, source};
 use crate::config::PROGRAM;
 use crate::deploy::journal::{self, Unfinished};
 use crate::deploy::{self, Choice, Engine, Fleet, NodeState, Now, Options, Plan};
 use crate::exec::{all_of, in_parallel};
+use crate::failure::{Failure, Outcome};
 use crate::health::mongo::Role;
 use crate::health::report::Report;
 use crate::machines::closures::{self, Closures};
 use crate::machines::{self, Ssh};
 use crate::render::Rendered;
+use crate::sink::Sink as _;
 use crate::topology::{Millis, Selector, Source, Tier, Topology};
 use crate::{exec, hosts};
 
@@ -119,8 +120,8 @@ struct Stack {
 pub(super) fn plan(file: Option<&Path>, args: &PlanArgs, ui: &mut Ui) -> Outcome {
     let stack = Stack::of(file, &args.way, ui)?;
     let plan = stack.on_paper(&args.choice)?;
-    plan_command::show(&plan, args.format, ui)?;
-    plan_command::verdict(&plan, args.exit_code)
+    plan_text::show(&plan, args.format, ui)?;
+    plan_text::verdict(&plan, args.exit_code)
 }
 
 /// `deploy`.
@@ -152,7 +153,7 @@ fn roll_out(
     let interrupted = interrupts::listen_for_interrupts()?;
     let stack = Stack::of(file, &args.way, ui)?;
     if args.dry_run && !matches!(from, Origin::Before) {
-        return plan_command::show(&stack.on_paper(&args.choice)?, args.format, ui);
+        return plan_text::show(&stack.on_paper(&args.choice)?, args.format, ui);
     }
     let outcome = stack.roll_out(args, from, words, &interrupted, ui);
     match outcome {
@@ -218,14 +219,14 @@ impl Stack {
         let now = self.roles(&wanted, &unfinished);
         let plan = deploy::plan(&old, &new, &now, &chosen(&args.choice, &old, &new)?);
         if args.dry_run {
-            return plan_command::show(&plan, args.format, ui);
+            return plan_text::show(&plan, args.format, ui);
         }
         if plan.is_empty() && plan.obstacles.is_empty() {
             journal::forget(&journal_path)?;
             ui.say("nothing to do: everything is as the topology says");
             return Ok(());
         }
-        ui.say(plan_command::text(&plan).trim_end());
+        ui.say(plan_text::text(&plan).trim_end());
         if plan.obstacles.is_empty() && !args.yes {
             ask(interrupted, ui)?;
         }

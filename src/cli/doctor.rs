@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::args::{Format, FormatArgs};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome};
 use crate::exec;
+use crate::failure::{Failure, Outcome};
 use crate::lab::supplies::{self, TOOLS};
+use crate::sink::Sink as _;
 
 /// `doctor`.
 pub(super) fn run(args: &FormatArgs, ui: &mut Ui) -> Outcome {

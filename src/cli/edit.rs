@@ -9,8 +9,10 @@ use clap::Args as ClapArgs;
 
 use super::args::FileArg;
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome, diagnostics, generate, model, plan, source};
+use super::{diagnostics, generate, model, plan, plan_text, source};
 use crate::deploy::Choice;
+use crate::failure::{Failure, Outcome};
+use crate::sink::Sink as _;
 use crate::topology::{self, Edit, EditError, Severity, ShardSizes, Source, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]
@@ -281,7 +283,7 @@ fn show_plan(source: &Source, topology: &Topology, ui: &mut Ui) -> Outcome {
     let plan = plan::against(&hosts, &rendered, &Choice::default())?;
     if !plan.is_empty() || !plan.obstacles.is_empty() {
         ui.say("");
-        ui.say(plan::text(&plan).trim_end());
+        ui.say(plan_text::text(&plan).trim_end());
         ui.say("");
     }
     Ok(())

@@ -2,47 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, anyhow};
-use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use serde::{Deserialize, Serialize};
+use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
 use super::args::{Format, FormatArgs};
-use super::lab::Request;
+use super::request::{FaultsOrder, Request};
+use super::runs::OutputArgs;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, compare, findings, generate, inside, interrupts, lab, runs, source};
+use super::{compare, faults_run, generate, lab_way, runs, source};
+use crate::failure::{Failure, Outcome};
 use crate::faults::catalogue::{CATALOGUE, Fault};
-use crate::faults::report::{self, NotRun, Run, Verdict};
 use crate::faults::timing::{NodeFiles, Timing};
-use crate::faults::{inject, trial};
-use crate::lab::{Lab, Place};
+use crate::faults::{report, trial};
+use crate::sink::Sink as _;
 use crate::topology::{Slo, Topology, did_you_mean};
-
-/// How a run of faults is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum ReportFormat {
-    /// Predicted and measured side by side
-    Table,
-    /// Everything that was measured
-    Json,
-    /// XML as `JUnit` writes it, for continuous integration
-    Junit,
-    /// One page with a drawing of each fault
-    Html,
-}
-
-#[derive(Debug, ClapArgs)]
-pub(super) struct OutputArgs {
-    /// How to print
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    pub format: ReportFormat,
-    /// File to write to, whole or not at all [default: standard output]
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct FaultsArgs {
@@ -118,19 +92,6 @@ pub(super) enum FaultsCommand {
     Undo,
 }
 
-/// What to try inside a lab.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Order {
-    /// Names of the faults, in order.
-    pub faults: Vec<String>,
-    /// How often each.
-    pub repeat: u32,
-    /// How.
-    pub pace: trial::Pace,
-    /// The topology's budget.
-    pub slo: Slo,
-}
-
 /// `faults …`.
 pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome {
     let lab = args.lab.as_deref();
@@ -145,7 +106,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
             output,
         } => {
             output.check()?;
-            let order = Order {
+            let order = FaultsOrder {
                 faults: chosen(&names)?
                     .iter()
                     .map(|fault| fault.name.to_owned())
@@ -158,8 +119,8 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
                 },
                 slo: Slo::default(),
             };
-            let run = try_faults(file, lab, order, ui)?;
-            conclude(&run, &output, ui)
+            let run = faults_run::try_faults(file, lab, order, ui)?;
+            faults_run::conclude(&run, &output, ui)
         }
         FaultsCommand::Compare {
             names,
@@ -188,7 +149,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
             against,
             output,
         } => runs::report(&runs::Whose { file, lab }, run, against, &output, ui),
-        FaultsCommand::Undo => lab::pass(file, lab, &Request::UndoFaults, true, ui),
+        FaultsCommand::Undo => lab_way::pass(file, lab, &Request::UndoFaults, true, ui),
     }
 }
 
@@ -367,197 +328,5 @@ fn predict(file: Option<&Path>, rate: u32, format: Format, ui: &mut Ui) -> Outco
         Ok(())
     } else {
         Err(Failure::Budget)
-    }
-}
-
-/// Tries faults in a lab that runs, and keeps what was found.
-pub(super) fn try_faults(
-    file: Option<&Path>,
-    lab: Option<&str>,
-    mut order: Order,
-    ui: &mut Ui,
-) -> Result<Run, Failure> {
-    let place = lab::place(file, lab)?;
-    // The budget is the topology's; a lab whose topology is gone has none.
-    if let Ok((_, topology)) = source::load(file, ui) {
-        order.slo = topology.slo();
-    }
-    let run = try_in(&place, &order, ui)?;
-    let number = runs::keep(&run)?;
-    ui.say(&format!(
-        "kept as run {number} of {}; `gen-topology faults report {number}` shows it again",
-        run.stack
-    ));
-    if run.interrupted {
-        return Err(Failure::Interrupted(format!(
-            "{} trials were finished, and the lab is whole again",
-            run.trials.len()
-        )));
-    }
-    Ok(run)
-}
-
-/// Tries faults in a lab that runs.
-pub(super) fn try_in(place: &Place, order: &Order, ui: &mut Ui) -> Result<Run, Failure> {
-    let running = lab::running(place)?;
-    let _lock = place.lock()?;
-    let interrupted = interrupts::listen_for_interrupts()?;
-    let result = place.directory.join(RESULT);
-    // What an earlier run left is not what this one found.
-    let _ = std::fs::remove_file(&result);
-    let request = Request::Faults(order.clone());
-    let mut child = interrupts::apart(&mut lab::inner(&running, &request, ui)?)
-        .spawn()
-        .context("entering the lab")?;
-    lab::imitate(interrupts::wait_for(&mut child, &interrupted)?)?;
-    let text = std::fs::read_to_string(&result).context("reading what was found")?;
-    Ok(Run::parse(text.as_bytes()).context("reading what was found")?)
-}
-
-/// File in a lab's directory in which the inner command leaves what it found.
-const RESULT: &str = "faults.json";
-
-/// Faults are tried, inside the lab.
-pub(super) fn inside(place: &Place, order: &Order, ui: &mut Ui) -> Outcome {
-    let lab = Lab::open(place)?;
-    let flag = inside::interrupts()?;
-    let interrupted = || flag.load(Ordering::SeqCst);
-    let mut run = Run {
-        version: report::VERSION,
-        stack: lab.plan().name.clone(),
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        sizes: crate::topology::Tier::ALL.map(|tier| lab.plan().tier(tier).count()),
-        rate: order.pace.rate,
-        seed: order.pace.seed,
-        slo: order.slo,
-        trials: Vec::new(),
-        not_run: Vec::new(),
-        interrupted: false,
-    };
-    // Somebody may have left the lab broken.
-    inject::make_whole(&lab)?;
-    let timing = trial::timing(&lab, order.pace.rate)?;
-    for name in &order.faults {
-        let fault = Fault::named(name).context("an unknown fault")?;
-        let why = fault
-            .lacks(&timing)
-            .or_else(|| inject::unable(&lab, fault.action).map(str::to_owned));
-        if let Some(why) = why {
-            ui.say(&format!(
-                "{} {name}: not run: {why}",
-                paint(Tone::Warning, "-")
-            ));
-            run.not_run.push(NotRun {
-                fault: name.clone(),
-                why,
-                failed: false,
-            });
-            continue;
-        }
-        for repeat in 0..order.repeat {
-            if interrupted() {
-                break;
-            }
-            repeatedly(&lab, fault, order, repeat, &interrupted, &mut run, ui)?;
-        }
-    }
-    run.interrupted = interrupted();
-    let text = serde_json::to_string(&run)?;
-    std::fs::write(place.directory.join(RESULT), text).context("writing what was found")?;
-    Ok(())
-}
-
-/// One trial of several.
-fn repeatedly(
-    lab: &Lab,
-    fault: &'static Fault,
-    order: &Order,
-    repeat: u32,
-    interrupted: &dyn Fn() -> bool,
-    run: &mut Run,
-    ui: &mut Ui,
-) -> anyhow::Result<()> {
-    let count = if order.repeat > 1 {
-        format!(" {}/{}", repeat + 1, order.repeat)
-    } else {
-        String::new()
-    };
-    ui.say(&format!(
-        "{} {}{count}: {}",
-        paint(Tone::Quiet, "…"),
-        fault.name,
-        fault.breaks
-    ));
-    let pace = trial::Pace {
-        seed: order.pace.seed.wrapping_add(u64::from(repeat)),
-        ..order.pace
-    };
-    match trial::run(lab, fault, pace, &entries(), interrupted) {
-        Ok(mut trial) => {
-            trial.broken.extend(trial::over_budget(&trial, order.slo));
-            ui.say(&findings::line(&trial));
-            run.trials.push(trial);
-            Ok(())
-        }
-        Err(_) if interrupted() => Ok(()),
-        Err(error) => {
-            // The others may still be possible; if the lab can't be mended they are not.
-            run.not_run.push(NotRun {
-                fault: fault.name.to_owned(),
-                why: format!("{error:#}"),
-                failed: true,
-            });
-            ui.error(&error.context(format!("{} could not be tried", fault.name)));
-            trial::wait_until_whole(lab, interrupted)
-        }
-    }
-}
-
-/// Beginning of the ids of a load's entries, different from those of every other load.
-fn entries() -> String {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("fault-{}", since.as_millis())
-}
-
-/// Makes the lab whole, inside it.
-pub(super) fn undo(place: &Place, ui: &mut Ui) -> Outcome {
-    let lab = Lab::open(place)?;
-    inject::make_whole(&lab)?;
-    inject::clean_up(&lab)?;
-    trial::wait_until_whole(&lab, &|| false)?;
-    ui.say(&format!("{} is whole", lab.plan().name));
-    Ok(())
-}
-
-pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
-    runs::present(run, output, ui)?;
-    let count = |verdict| {
-        let rows = run.rows();
-        rows.iter().filter(|row| row.verdict() == verdict).count()
-    };
-    let sent: usize = run
-        .trials
-        .iter()
-        .map(|trial| trial.measured.requests.sent)
-        .sum();
-    let lost: usize = run
-        .trials
-        .iter()
-        .map(|trial| trial.measured.requests.lost())
-        .sum();
-    ui.say(&format!(
-        "{} trials, {sent} requests, {lost} without an answer; {} faults cost more than predicted, {} say nothing, {} not run",
-        run.trials.len(),
-        count(Verdict::Broken),
-        count(Verdict::Void),
-        run.not_run.len()
-    ));
-    let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
-    match (run.is_kept(), failed) {
-        (false, _) => Err(Failure::Budget),
-        (true, 0) => Ok(()),
-        (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),
     }
 }

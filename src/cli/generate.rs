@@ -6,8 +6,10 @@ use anyhow::anyhow;
 use clap::Args as ClapArgs;
 
 use super::args::FileArg;
+use super::source;
 use super::ui::Ui;
-use super::{Failure, Outcome, source};
+use crate::failure::{Failure, Outcome};
+use crate::sink::Sink as _;
 use crate::topology::{Source, Topology};
 use crate::{config, hosts, render};
 

@@ -6,8 +6,10 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome, diagnostics, model};
+use super::{diagnostics, model};
+use crate::failure::{Failure, Outcome};
 use crate::import::{Inventory, Wishes, topology};
+use crate::sink::Sink as _;
 use crate::topology::{Name, Severity, Source, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]

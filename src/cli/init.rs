@@ -6,7 +6,8 @@ use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 
 use super::ui::Ui;
-use super::{Failure, Outcome};
+use crate::failure::{Failure, Outcome};
+use crate::sink::Sink as _;
 use crate::topology::{self, Name, ShardSizes};
 
 #[derive(Debug, ClapArgs)]

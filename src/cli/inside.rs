@@ -5,17 +5,19 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::lab::{Request, unusable};
+use super::lab_way::unusable;
 use super::node::copied;
+use super::request::Request;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, apply, demo, faults, load};
+use super::{apply, demo, faults_run, interrupts, load};
+use crate::failure::{Failure, Outcome};
 use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
+use crate::sink::Sink as _;
 use crate::topology::Tier;
 
 /// How long the first answer may take.
@@ -99,17 +101,9 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         Request::Load { rate, requests } => load::inside(&Lab::open(&place)?, rate, requests, ui),
         Request::Forward => forward(&Lab::open(&place)?),
         Request::Look => demo::look(&Lab::open(&place)?, ui),
-        Request::Faults(order) => faults::inside(&place, &order, ui),
-        Request::UndoFaults => faults::undo(&place, ui),
+        Request::Faults(order) => faults_run::inside(&place, &order, ui),
+        Request::UndoFaults => faults_run::undo(&place, ui),
     }
-}
-
-/// Set when Ctrl-C was pressed.
-pub(super) fn interrupts() -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&flag))
-        .context("listening for Ctrl-C")?;
-    Ok(flag)
 }
 
 fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
@@ -120,7 +114,7 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
         .context("reading the plan")?;
     let plan: LabPlan = serde_json::from_str(&text).context("reading the plan")?;
     let lab = Lab::with(place, plan)?;
-    let flag = interrupts()?;
+    let flag = interrupts::inside()?;
     let interrupted = || flag.load(Ordering::SeqCst);
     let mut progress = Progress::new(lab.plan().nodes.len());
     // The first answer may come before the last node is started.

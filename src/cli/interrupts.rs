@@ -42,3 +42,10 @@ pub(super) fn wait_for(child: &mut Child, interrupted: &AtomicBool) -> anyhow::R
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// The same inside a lab: set when Ctrl-C was pressed.
+pub(super) fn inside() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(SIGINT, Arc::clone(&flag)).context("listening for Ctrl-C")?;
+    Ok(flag)
+}

@@ -1,31 +1,28 @@
 //! `lab …`: the commands from outside. What has to happen in the lab's namespaces
 //! is handed to [`super::inside`] as a [`Request`].
 
-use std::fs;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::process::Stdio;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, Subcommand};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::apply::ApplyArgs;
 use super::args::{Format, FormatArgs, Rotated};
-use super::interrupts::{apart, listen_for_interrupts, wait_for};
+use super::interrupts::{listen_for_interrupts, wait_for};
 use super::lab_graph::{GraphFormat, graph};
 use super::lab_logs::logs;
+use super::lab_way::{imitate, inner, pass, place, running};
+use super::request::Request;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, apply, generate, inside, load, source};
-use crate::lab::supplies::{self, Supplies};
-use crate::lab::{LabPlan, Place, RunningLab, enter, state};
-use crate::secrets::Rotation;
-use crate::topology::{Source, Topology};
+use super::{apply, inside, lab_up, load, source};
+use crate::failure::{Failure, Outcome};
+use crate::lab::{Place, state};
+use crate::sink::Sink as _;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct LabArgs {
@@ -191,48 +188,6 @@ pub(super) enum LabCommand {
     },
 }
 
-/// What to do inside a lab.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Request {
-    /// Bring the lab to the plan on standard input, and wait for the first answer.
-    Up { wait: bool, spent_ms: u64 },
-    /// Show each node's state.
-    Status { json: bool },
-    /// List processes.
-    Ps { nodes: Vec<String> },
-    /// Become a command in a node.
-    Exec { node: String, argv: Vec<String> },
-    /// Shut down, or pull the plug.
-    Stop { nodes: Vec<String>, power_off: bool },
-    /// Start again.
-    Start { nodes: Vec<String> },
-    /// Shut down and start again.
-    Reboot { nodes: Vec<String> },
-    /// Cut off the network, or connect again.
-    Connect { nodes: Vec<String>, connected: bool },
-    /// Copy the application's data.
-    Backup { directory: PathBuf },
-    /// Write a copy back.
-    Restore { directory: PathBuf, overwrite: bool },
-    /// Exchange secrets.
-    Rotate { what: Rotation },
-    /// Pass connections on to the virtual IP; the listener is standard input.
-    Forward,
-    /// A first look at the page, through the virtual IP.
-    Look,
-    /// Try faults under load.
-    Faults(super::faults::Order),
-    /// Make the lab whole again, whatever was broken.
-    UndoFaults,
-    /// Bring the lab to the plan on standard input, step by step.
-    Apply(apply::Order),
-    /// Send requests at a fixed rate until interrupted.
-    Load { rate: u32, requests: u32 },
-}
-
-/// Exit code of an inner command whose lab is not worth keeping.
-const UNUSABLE: i32 = 70;
-
 /// `lab …`.
 pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
     let lab = args.lab.as_deref();
@@ -241,10 +196,10 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             wait,
             databases,
             dry_run,
-        } => up(file, lab, [wait, databases, dry_run], ui),
+        } => lab_up::up(file, lab, [wait, databases, dry_run], ui),
         LabCommand::Apply(args) => apply::run(file, lab, &args, ui),
         LabCommand::Load { rate, requests } => load::run(&place(file, lab)?, rate, requests, ui),
-        LabCommand::Down => down(file, lab, ui),
+        LabCommand::Down => lab_up::down(file, lab, ui),
         LabCommand::Ls(args) => ls(args.format, ui),
         LabCommand::Logs {
             nodes,
@@ -331,279 +286,6 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
     }
 }
 
-/// The lab that is meant: the one that was named, the one of this topology file, or the only one there is.
-pub(super) fn place(file: Option<&Path>, lab: Option<&str>) -> Result<Place, Failure> {
-    if let Some(name) = lab {
-        return Ok(Place::of(name)?);
-    }
-    let all = Place::all()?;
-    // The file may be gone or broken: its lab must still be found.
-    let path = source::find(file)
-        .ok()
-        .and_then(|path| std::path::absolute(path).ok());
-    let mut candidates = all;
-    if let Some(path) = &path {
-        let named = source::read(file)
-            .ok()
-            .and_then(|source| source::checked(&source).topology)
-            .map(|topology| topology.name().to_string());
-        let is_of_file =
-            |place: &&Place| place.about().is_some_and(|about| about.topology == *path);
-        let of_file: Vec<Place> = candidates.iter().filter(is_of_file).cloned().collect();
-        let has_name = |place: &&Place| Some(&place.name) == named.as_ref();
-        if let Some(place) = of_file.iter().find(has_name) {
-            return Ok(place.clone());
-        }
-        if of_file.is_empty()
-            && let Some(name) = named
-        {
-            return Ok(Place::of(&name)?);
-        }
-        if !of_file.is_empty() {
-            candidates = of_file;
-        }
-    }
-    match candidates.as_slice() {
-        [only] => Ok(only.clone()),
-        [] => Err(anyhow!("there is no lab; `gen-topology lab up` starts one").into()),
-        many => {
-            let names: Vec<&str> = many.iter().map(|place| place.name.as_str()).collect();
-            Err(Failure::Usage(format!(
-                "there are several labs: {}; choose one with --lab",
-                names.join(", ")
-            )))
-        }
-    }
-}
-
-pub(super) fn running(place: &Place) -> anyhow::Result<RunningLab> {
-    place.running().with_context(|| {
-        format!(
-            "the lab {} is not running; `gen-topology lab up` starts it",
-            place.name
-        )
-    })
-}
-
-/// Runs a request inside and imitates its exit code.
-pub(super) fn pass(
-    file: Option<&Path>,
-    lab: Option<&str>,
-    request: &Request,
-    changes: bool,
-    ui: &Ui,
-) -> Outcome {
-    let place = place(file, lab)?;
-    let lab = running(&place)?;
-    let _lock = if changes { Some(place.lock()?) } else { None };
-    let status = inner(&lab, request, ui)?
-        .status()
-        .context("entering the lab")?;
-    imitate(status)
-}
-
-pub(super) fn imitate(status: std::process::ExitStatus) -> Outcome {
-    match status.code() {
-        Some(0) => Ok(()),
-        code => Err(Failure::Status(
-            code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
-        )),
-    }
-}
-
-/// This program, continuing inside the lab.
-pub(super) fn inner(lab: &RunningLab, request: &Request, ui: &Ui) -> anyhow::Result<Command> {
-    let mut command = enter::command(lab, &lab.place.program());
-    with_request(&mut command, lab, request, ui)?;
-    Ok(command)
-}
-
-/// The arguments that make this program carry a request out in the lab.
-pub(super) fn with_request(
-    command: &mut Command,
-    lab: &RunningLab,
-    request: &Request,
-    ui: &Ui,
-) -> anyhow::Result<()> {
-    command
-        .args(ui.arguments())
-        .args(["lab", "inside"])
-        .arg(&lab.place.directory)
-        .arg(serde_json::to_string(request)?);
-    Ok(())
-}
-
-fn up(
-    file: Option<&Path>,
-    lab: Option<&str>,
-    [wait, databases, dry_run]: [bool; 3],
-    ui: &mut Ui,
-) -> Outcome {
-    let begun = Instant::now();
-    let interrupted = listen_for_interrupts()?;
-    let (source, topology) = source::load(file, ui)?;
-    let (place, supplies, mut plan) = planned(&source, &topology, lab, ui)?;
-    if databases {
-        plan.keep_databases();
-    }
-    if dry_run {
-        return ui.json(&plan);
-    }
-    let goal = Goal {
-        topology: &source.path,
-        supplies: &supplies,
-        plan: &plan,
-    };
-    up_to(&place, &goal, wait, begun, &interrupted, ui)
-}
-
-/// The lab of a topology: where it is, what it needs from outside and what it consists of.
-pub(super) fn planned(
-    source: &Source,
-    topology: &Topology,
-    lab: Option<&str>,
-    ui: &mut Ui,
-) -> Result<(Place, Supplies, LabPlan), Failure> {
-    let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
-    let place = Place::of(&name)?;
-    let rendered = generate::rendered(topology)?;
-    let supplies = supplies::gather(topology, &source.base, &place, &mut |line| {
-        ui.say(&line);
-    })?;
-    let plan = LabPlan::of(topology, &rendered, &supplies, &name);
-    Ok((place, supplies, plan))
-}
-
-/// Brings a lab to a plan. One that could not be started leaves nothing behind.
-pub(super) fn up_to(
-    place: &Place,
-    goal: &Goal,
-    wait: bool,
-    begun: Instant,
-    interrupted: &AtomicBool,
-    ui: &mut Ui,
-) -> Outcome {
-    goal.supplies.suffice(goal.plan)?;
-    let _lock = place.lock()?;
-    let fresh = place.anchor().is_none();
-    let outcome = bring_up(place, goal, wait, begun, interrupted, ui);
-    if interrupted.load(Ordering::SeqCst) {
-        if fresh {
-            remove(place)?;
-            return Err(Failure::Interrupted("nothing is left of the lab".into()));
-        }
-        return Err(Failure::Interrupted(
-            "the lab goes on as far as it was; `gen-topology lab up` continues".into(),
-        ));
-    }
-    if let Err(error) = &outcome
-        && fresh
-        && !matches!(error, Failure::Status(1))
-    {
-        // What could not even be started is not worth looking at, and its directory would be in the way.
-        remove(place)?;
-        ui.say("nothing is left of the lab");
-        if matches!(error, Failure::Status(_)) {
-            return Err(Failure::Status(1));
-        }
-    }
-    outcome
-}
-
-/// What a lab is brought to.
-pub(super) struct Goal<'g> {
-    /// The topology file it is made from.
-    pub topology: &'g Path,
-    /// What it needs from outside.
-    pub supplies: &'g supplies::Supplies,
-    /// What it consists of.
-    pub plan: &'g LabPlan,
-}
-
-fn bring_up(
-    place: &Place,
-    goal: &Goal<'_>,
-    wait: bool,
-    begun: Instant,
-    interrupted: &AtomicBool,
-    ui: &mut Ui,
-) -> Outcome {
-    place.claim(&std::path::absolute(goal.topology).context("finding the topology file")?)?;
-    install_program(place)?;
-    goal.supplies.keep_app()?;
-    let lab = match place.running() {
-        Some(lab) => lab,
-        None => enter::start_anchor(place)?,
-    };
-    let spent_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut command = inner(&lab, &Request::Up { wait, spent_ms }, ui)?;
-    let mut child = apart(&mut command)
-        .stdin(Stdio::piped())
-        .spawn()
-        .context("entering the lab")?;
-    if let Some(mut pipe) = child.stdin.take() {
-        // If the inner command ended early its status says why.
-        let _ = pipe.write_all(&serde_json::to_vec(goal.plan)?);
-    }
-    let status = wait_for(&mut child, interrupted)?;
-    if status.success() && !wait {
-        ui.say(&format!(
-            "next: {} or {}",
-            paint(Tone::Strong, "gen-topology lab status"),
-            paint(Tone::Strong, "gen-topology lab forward")
-        ));
-    }
-    imitate(status)
-}
-
-/// Copies this program to where the lab's nodes run it, unless the same is there.
-pub(super) fn install_program(place: &Place) -> anyhow::Result<()> {
-    let own = std::env::current_exe().context("finding this program")?;
-    let target = place.program();
-    let new = fs::read(&own).with_context(|| format!("reading {}", own.display()))?;
-    if fs::read(&target).is_ok_and(|old| old == new) {
-        return Ok(());
-    }
-    let directory = target.parent().context("the lab has no directory")?;
-    fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
-    let temporary = directory.join(".new");
-    fs::copy(&own, &temporary)
-        .and_then(|_| fs::rename(&temporary, &target))
-        .with_context(|| format!("copying this program to {}", target.display()))
-}
-
-/// Ends a lab and removes its directory.
-fn remove(place: &Place) -> anyhow::Result<()> {
-    enter::end(place)?;
-    match fs::remove_dir_all(&place.directory) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("removing {}", place.directory.display())),
-    }
-}
-
-fn down(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outcome {
-    let begun = Instant::now();
-    if lab.is_none() && Place::all()?.is_empty() {
-        ui.say("there is no lab; nothing to do");
-        return Ok(());
-    }
-    let place = place(file, lab)?;
-    let _lock = place.lock()?;
-    if place.anchor().is_none() && !place.directory.exists() {
-        ui.say(&format!("there is no lab {}; nothing to do", place.name));
-        return Ok(());
-    }
-    remove(&place)?;
-    place.forget_lock();
-    ui.say(&format!(
-        "{} is down in {:.2} s; nothing is left of it",
-        place.name,
-        begun.elapsed().as_secs_f64()
-    ));
-    Ok(())
-}
-
 fn ls(format: Format, ui: &mut Ui) -> Outcome {
     let labs: Vec<(Place, Option<state::About>, bool)> = Place::all()?
         .into_iter()
@@ -666,9 +348,4 @@ fn forward(place: &Place, listen: SocketAddr, ui: &mut Ui) -> Outcome {
         return Err(Failure::Interrupted("the page is no longer offered".into()));
     }
     imitate(status)
-}
-
-/// Exit code for an inner command that could not start the lab.
-pub(super) fn unusable() -> Failure {
-    Failure::Status(u8::try_from(UNUSABLE).unwrap_or(1))
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
-use super::Outcome;
 use super::ui::{Tone, Ui, paint};
+use crate::failure::Outcome;
 use crate::lab::Place;
 
 /// Log files of a node: what its daemons wrote, and what it said while booting.

@@ -12,9 +12,11 @@ use super::args::{FileArg, Format};
 use super::diagnostics::{Lines, Picture, Spot, draw_all, readable};
 use super::model::counted;
 use super::ui::Ui;
-use super::{Failure, Outcome, generate, source};
+use super::{generate, source};
+use crate::failure::{Failure, Outcome};
 use crate::lint::{self, File, Finding, Kind};
 use crate::render;
+use crate::sink::Sink as _;
 use crate::topology::{Severity, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]

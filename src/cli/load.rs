@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::lab::{self, Request};
+use super::request::Request;
 use super::ui::Ui;
-use super::{Outcome, inside, interrupts};
+use super::{interrupts, lab_way};
+use crate::failure::Outcome;
 use crate::faults::ledger::{self, Witness};
 use crate::faults::load::{Load, Shape, summary};
 use crate::faults::trial::target;
@@ -19,15 +20,19 @@ use crate::lab::{Lab, Place};
 pub(super) fn run(place: &Place, rate: u32, requests: u32, ui: &Ui) -> Outcome {
     let interrupted = interrupts::listen_for_interrupts()?;
     let request = Request::Load { rate, requests };
-    let mut child = interrupts::apart(&mut lab::inner(&lab::running(place)?, &request, ui)?)
-        .spawn()
-        .context("entering the lab")?;
-    lab::imitate(interrupts::wait_for(&mut child, &interrupted)?)
+    let mut child = interrupts::apart(&mut lab_way::inner(
+        &lab_way::running(place)?,
+        &request,
+        ui,
+    )?)
+    .spawn()
+    .context("entering the lab")?;
+    lab_way::imitate(interrupts::wait_for(&mut child, &interrupted)?)
 }
 
 /// `lab load`, inside: what was seen, as JSON.
 pub(super) fn inside(lab: &Lab, rate: u32, requests: u32, ui: &mut Ui) -> Outcome {
-    let ended = inside::interrupts()?;
+    let ended = interrupts::inside()?;
     // Ids are for this run only.
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -10,13 +10,15 @@ use super::args::{FileArg, WayArgs};
 use super::interrupts::listen_for_interrupts;
 use super::machines::{AT_ONCE, report, way};
 use super::node::copied;
+use super::source;
 use super::ui::Ui;
-use super::{Failure, Outcome, source};
 use crate::backup;
 use crate::config::PROGRAM;
 use crate::exec;
+use crate::failure::{Failure, Outcome};
 use crate::health::mongo::Role;
 use crate::machines::{self, Ssh};
+use crate::sink::Sink as _;
 use crate::topology::{Node, Tier};
 
 #[derive(Debug, ClapArgs)]

@@ -7,14 +7,16 @@ use serde::Serialize;
 
 use super::args::{Format, LookArgs};
 use super::machines::{AT_ONCE, chosen, report, way};
+use super::source;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, source};
 use crate::config::PROGRAM;
 use crate::exec::in_parallel;
+use crate::failure::{Failure, Outcome};
 use crate::health::haproxy;
 use crate::health::mongo::{Role, Vitals};
 use crate::health::report::Report;
 use crate::machines::{self, Machine, Ssh};
+use crate::sink::Sink as _;
 use crate::topology::{Node, Tier};
 
 /// What a machine is found to be.

@@ -15,12 +15,14 @@ use serde::Serialize;
 use super::args::{FileArg, Format, LookArgs, WayArgs};
 use super::interrupts::listen_for_interrupts;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, generate, source};
+use super::{generate, source};
 use crate::deploy::{FACTS_FILE, NodeState};
 use crate::exec::in_parallel;
+use crate::failure::{Failure, Outcome};
 use crate::health::report::Report;
 use crate::machines::{self, Machine, Settings, Ssh, Target};
 use crate::render::{FACTS, Rendered};
+use crate::sink::Sink as _;
 use crate::topology::{Node, Selector, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]

@@ -4,6 +4,7 @@
 
 mod apply;
 mod args;
+mod command;
 mod compare;
 mod demo;
 mod deploy;
@@ -11,6 +12,7 @@ mod diagnostics;
 mod doctor;
 mod edit;
 mod faults;
+mod faults_run;
 mod findings;
 mod generate;
 mod import;
@@ -21,6 +23,8 @@ mod lab;
 mod lab_graph;
 mod lab_host;
 mod lab_logs;
+mod lab_up;
+mod lab_way;
 mod lint;
 mod load;
 mod machine_backup;
@@ -30,6 +34,8 @@ mod machines;
 mod model;
 mod node;
 mod plan;
+mod plan_text;
+mod request;
 mod rollout;
 mod runs;
 mod secrets;
@@ -43,37 +49,11 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Args, Command};
+use command::{Args, Command};
 use ui::Ui;
 
-/// Why a command did not do what it was asked to.
-#[derive(Debug)]
-enum Failure {
-    /// It was tried and did not work. Exit code 1.
-    Failed(anyhow::Error),
-    /// Nothing is wrong, and something would change. Exit code 2.
-    Differs,
-    /// The topology has problems, which were printed. Exit code 3.
-    Invalid,
-    /// A gate stayed closed, and what was begun was undone. Exit code 5.
-    RolledBack(anyhow::Error),
-    /// An outage lasted longer than promised; the report was printed. Exit code 6.
-    Budget,
-    /// The command line makes no sense. Exit code 64, as in sysexits.h.
-    Usage(String),
-    /// Ended by Ctrl-C with everything in order. Exit code 130.
-    Interrupted(String),
-    /// Another program has to be imitated: its exit code, whatever it was.
-    Status(u8),
-}
-
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Failure::Failed(error.into())
-    }
-}
-
-type Outcome = Result<(), Failure>;
+use crate::failure::{Failure, Outcome};
+use crate::sink::Sink as _;
 
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
@@ -92,39 +72,18 @@ pub fn main() -> ExitCode {
 }
 
 fn finish(outcome: Outcome, ui: &mut Ui) -> u8 {
-    match outcome {
-        Ok(()) => 0,
-        Err(Failure::Failed(error)) => {
-            // A reader that went away (`| head`) is no failure of ours.
-            if error.chain().any(is_broken_pipe) {
-                return 0;
-            }
-            ui.error(&error);
-            1
-        }
-        Err(Failure::Differs) => 2,
-        Err(Failure::Invalid) => 3,
-        Err(Failure::RolledBack(error)) => {
-            ui.error(&error);
-            5
-        }
-        Err(Failure::Budget) => 6,
-        Err(Failure::Usage(message)) => {
-            ui.error(&anyhow::anyhow!(message));
-            64
-        }
-        Err(Failure::Interrupted(message)) => {
-            ui.say(&format!("interrupted: {message}"));
-            130
-        }
-        Err(Failure::Status(code)) => code,
+    let Err(failure) = outcome else {
+        return 0;
+    };
+    let code = failure.code();
+    match failure {
+        Failure::Failed(error) if code != 0 => ui.error(&error),
+        Failure::RolledBack(error) => ui.error(&error),
+        Failure::Usage(message) => ui.error(&anyhow::anyhow!(message)),
+        Failure::Interrupted(message) => ui.say(&format!("interrupted: {message}")),
+        _ => {}
     }
-}
-
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    code
 }
 
 fn dispatch(args: Args, ui: &mut Ui) -> Outcome {

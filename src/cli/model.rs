@@ -6,8 +6,10 @@ use clap::Args as ClapArgs;
 
 use super::args::{FileArg, Format, FormatArgs};
 use super::ui::{Tone, Ui, paint, table};
-use super::{Failure, Outcome, diagnostics, source};
+use super::{diagnostics, source};
+use crate::failure::{Failure, Outcome};
 use crate::lint;
+use crate::sink::Sink as _;
 use crate::topology::{self, Code, DatabaseName, Severity, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 
 use super::ui::Ui;
-use super::{Failure, Outcome};
 use crate::backup::Manifest;
 use crate::config::HAPROXY_SOCKET;
+use crate::failure::{Failure, Outcome};
 use crate::health::{haproxy, http};
 use crate::node::{self, database, switch};
 use crate::secrets::Secrets;

@@ -8,9 +8,10 @@ use anyhow::anyhow;
 use serde_json::json;
 
 use super::ui::{Tone, Ui, paint};
-use super::{Failure, Outcome};
 use crate::deploy::journal::{Journal, Unfinished};
 use crate::deploy::{self, Engine, Event, Fleet, Plan};
+use crate::failure::{Failure, Outcome};
+use crate::sink::Sink as _;
 use crate::topology::Selector;
 
 /// How a roll-out is spoken of where it happens.

@@ -3,15 +3,40 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
+use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::json;
 
 use super::args::Format;
-use super::faults::{OutputArgs, ReportFormat};
 use super::ui::{Ui, table};
-use super::{Failure, Outcome, findings, source};
+use super::{findings, source};
+use crate::failure::{Failure, Outcome};
 use crate::faults::report::difference::Difference;
 use crate::faults::report::{Run, html, junit};
 use crate::lab::state;
+use crate::sink::Sink as _;
+
+/// How a run of faults is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ReportFormat {
+    /// Predicted and measured side by side
+    Table,
+    /// Everything that was measured
+    Json,
+    /// XML as `JUnit` writes it, for continuous integration
+    Junit,
+    /// One page with a drawing of each fault
+    Html,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct OutputArgs {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ReportFormat,
+    /// File to write to, whole or not at all [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
 
 /// Directory of the runs of a stack.
 fn runs_of(stack: &str) -> anyhow::Result<PathBuf> {

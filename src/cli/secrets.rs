@@ -6,9 +6,11 @@ use anyhow::anyhow;
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::args::{FileArg, Format, FormatArgs, Rotated};
+use super::source;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Outcome, source};
+use crate::failure::Outcome;
 use crate::secrets::{Kind, Rotation, Secrets};
+use crate::sink::Sink as _;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SecretsArgs {

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::Failure;
 use super::diagnostics;
 use super::ui::Ui;
+use crate::failure::Failure;
+use crate::sink::Sink as _;
 use crate::topology::{Checked, Severity, Source, Topology};
 
 const NAME: &str = "topology.json";

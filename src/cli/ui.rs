@@ -4,9 +4,12 @@
 
 use std::io::Write as _;
 
-use super::Outcome;
-use super::args::ColorChoice;
+use clap::ValueEnum;
+
+use crate::failure::Outcome;
+
 use crate::health::mongo;
+use crate::sink::Sink;
 
 const BOLD: &str = "\u{1b}[1m";
 const RED: &str = "\u{1b}[1;31m";
@@ -23,6 +26,14 @@ pub(super) enum Tone {
     Warning,
     Quiet,
     Strong,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
 }
 
 /// Where output goes.
@@ -77,29 +88,6 @@ impl Ui {
         self.data(&text)
     }
 
-    /// A line of talk.
-    pub(super) fn say(&mut self, line: &str) {
-        if !self.quiet {
-            anstream::eprintln!("{line}");
-        }
-    }
-
-    /// A line of talk that `--quiet` does not silence.
-    #[expect(
-        clippy::unused_self,
-        reason = "output goes through a Ui that was passed in"
-    )]
-    pub(super) fn warn(&mut self, line: &str) {
-        anstream::eprintln!("{line}");
-    }
-
-    /// A line that the next one is written over; for terminals.
-    pub(super) fn transient(&mut self, line: &str) {
-        if !self.quiet {
-            anstream::eprint!("\r\u{1b}[2K{line}");
-        }
-    }
-
     /// A line for the process that started this one and waits for it.
     pub(super) fn announce(line: &str) {
         println!("{line}");
@@ -123,6 +111,24 @@ impl Ui {
             paint(Tone::Bad, "error:"),
             words.join(": ")
         ));
+    }
+}
+
+impl Sink for Ui {
+    fn say(&mut self, line: &str) {
+        if !self.quiet {
+            anstream::eprintln!("{line}");
+        }
+    }
+
+    fn warn(&mut self, line: &str) {
+        anstream::eprintln!("{line}");
+    }
+
+    fn transient(&mut self, line: &str) {
+        if !self.quiet {
+            anstream::eprint!("\r\u{1b}[2K{line}");
+        }
     }
 }
 

@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::args::{FileArg, Format};
 use super::model::summary;
+use super::source;
 use super::ui::{Tone, Ui, paint, table};
-use super::{Outcome, source};
+use crate::failure::Outcome;
 use crate::topology::{Name, Node, Selector, Tier, Topology};
 use crate::whatif::{self, Capacity, Case, Service, Survival};
 

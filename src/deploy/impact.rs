@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::fleet::{Fleet, NodeState};
-use super::plan::{Now, Step, What};
+use super::terms::{Now, Step, What};
 use crate::config::{Action, Member};
 use crate::topology::Tier;
 

@@ -13,9 +13,11 @@ mod obstacle;
 mod plan;
 mod run;
 mod step;
+mod terms;
 
 pub use fleet::{FACTS_FILE, Fleet, NodeState};
 pub use host::Host;
 pub use impact::Impact;
-pub use plan::{Choice, Now, Plan, Step, What, plan};
+pub use plan::{Plan, plan};
 pub use run::{Engine, Event, Failure, Options, Spent};
+pub use terms::{Choice, Now, Step, What};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fleet::{Fleet, NodeState};
-use super::plan::{Choice, Step, What};
+use super::terms::{Choice, Step, What};
 use crate::topology::{SetRole, Tier};
 
 /// Why these steps can't be done, in sentences that say what to do instead.

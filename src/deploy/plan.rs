@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::fleet::{FACTS_FILE, Fleet, NodeState};
 use super::impact::{Impact, impact};
 use super::obstacle::obstacles;
+use super::terms::{Choice, Now, Step, What};
 use crate::config::{Action, SetRole, actions};
 use crate::topology::Tier;
 
@@ -37,75 +38,6 @@ pub struct Plan {
     pub impact: Impact,
     /// Why it can't be done like this; with one of them nothing is touched.
     pub obstacles: Vec<String>,
-}
-
-/// One thing that is done to one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// Steps with the same number are done at the same time.
-    pub wave: usize,
-    /// The node.
-    pub node: String,
-    /// What it does in the stack.
-    pub tier: Tier,
-    /// What is done.
-    #[serde(flatten)]
-    pub what: What,
-    /// Why, and why in this place.
-    pub reason: String,
-}
-
-/// What a step does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "do", rename_all = "kebab-case")]
-pub enum What {
-    /// Boots a node that was not there; a database then joins the replica set.
-    Add,
-    /// Gives a node its new files and makes its daemons use them.
-    Change {
-        /// The files, below `/etc`.
-        files: Vec<String>,
-        /// What its daemons need; nothing where they read the files when they need them.
-        how: Vec<Action>,
-    },
-    /// Sends an app server no new requests.
-    Drain,
-    /// Shuts a node down; a database leaves the replica set first.
-    Remove,
-}
-
-/// Who has which part at the moment.
-#[derive(Clone, Debug, Default)]
-pub struct Now {
-    /// The load balancer that has the virtual IP.
-    pub owner: Option<String>,
-    /// The databases that take writes: one of each replica set.
-    pub primaries: BTreeSet<String>,
-    /// Nodes at which somebody was interrupted: whatever their files say, they are done again.
-    pub unfinished: BTreeSet<String>,
-    /// Those of them that do not run.
-    pub down: BTreeSet<String>,
-}
-
-/// What the user chose.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    /// App servers that may be out of use at the same time, at least 1.
-    pub max_unavailable: usize,
-    /// App servers that change before the others, to be watched.
-    pub canary: usize,
-    /// Nodes that may be touched; none: all.
-    pub on: Option<BTreeSet<String>>,
-}
-
-impl Default for Choice {
-    fn default() -> Self {
-        Self {
-            max_unavailable: 1,
-            canary: 0,
-            on: None,
-        }
-    }
 }
 
 impl Plan {
@@ -127,41 +59,6 @@ impl Plan {
             count(|what| matches!(what, What::Change { .. })),
             count(|what| *what == What::Remove),
         ]
-    }
-}
-
-impl Step {
-    /// What is done, in words.
-    pub fn words(&self) -> String {
-        match (&self.what, self.tier) {
-            (What::Add, Tier::Database) => "boot, join the replica set".into(),
-            (What::Add, _) => "boot".into(),
-            (What::Drain, _) => "drain".into(),
-            (What::Remove, Tier::Database) => "leave the replica set, stop".into(),
-            (What::Remove, _) => "stop".into(),
-            (What::Change { how, .. }, tier) => {
-                let words: Vec<&str> = how.iter().map(|action| action.words()).collect();
-                match (words.as_slice(), tier) {
-                    ([], _) => "new files, read when they are needed".into(),
-                    (words, Tier::App) => format!("drain, {}, undrain", words.join(", ")),
-                    (words, _) => words.join(", "),
-                }
-            }
-        }
-    }
-
-    /// Whether it takes the node, or a daemon of it, away for a moment.
-    pub(super) fn interrupts(&self) -> bool {
-        match &self.what {
-            What::Add | What::Drain => false,
-            What::Remove => true,
-            What::Change { how, .. } => how.iter().any(|action| {
-                !matches!(
-                    action,
-                    Action::ReloadHaproxy | Action::ReloadKeepalived | Action::ConfigureSet
-                )
-            }),
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, ensure};
 
 use super::ask::Asker;
 use super::fleet::NodeState;
-use super::plan::{Step, What};
+use super::terms::{Step, What};
 use crate::config::{Action, Member, NodeFacts, PROGRAM, ReplicaSet};
 use crate::health::mongo::Role;
 use crate::topology::Tier;

@@ -106,8 +106,6 @@ pub enum Action {
     Misconfigure,
 }
 
-/// How long everything is off, in milliseconds.
-pub(super) const DARK: f64 = 2000.0;
 /// How much longer a slow app takes, in milliseconds.
 const DAWDLE: u32 = 2000;
 

@@ -2,10 +2,11 @@
 //! stand in the rendered files. `docs/faults.md` tells how each came to be what it is.
 
 use super::bound::{Bound, Limit, Loss, MARGIN};
-use super::catalogue::DARK;
 use super::load::LANES;
 use super::timing::Timing;
 
+/// How long everything is off, in milliseconds.
+pub(super) const DARK: f64 = 2000.0;
 /// Time from one checkpoint of mongod to the next, in milliseconds: a full disk is
 /// noticed when the next one is written (`storage.syncPeriodSecs`).
 const CHECKPOINT: f64 = 60_000.0;

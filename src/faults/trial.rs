@@ -7,10 +7,11 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::bound::{Bound, Limit, Loss};
-use super::catalogue::{Action, DARK, Fault, Target};
+use super::catalogue::{Action, Fault, Target};
 use super::inject;
 use super::ledger::{self, Ledger, Witness};
 use super::load::{self, Load, Sample, Shape, Summary, milliseconds, summary};
+use super::predict::DARK;
 use super::timeline::Timeline;
 use super::timing::{NodeFiles, Timing};
 use super::watch::{self, Change, Subject};

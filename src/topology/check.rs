@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::path::{Component, Path, PathBuf};
 
+use super::checker::Check;
 use super::diagnostic::{Diagnostic, Place, step};
 use super::document::quoted;
-use super::raw::{RawNode, RawTopology};
+use super::raw::RawTopology;
 use super::values::{Millis, Name};
 use super::{
-    App, Code, Database, LoadBalancer, Network, Node, Sharding, Slo, Tier, Topology, replica_sets,
+    App, Code, Database, LoadBalancer, Network, Node, Sharding, Slo, Tier, Topology, check_sets,
+    replica_sets,
 };
 
 /// Different VRRP priorities that a load balancer may have.
@@ -40,7 +42,7 @@ pub(super) fn meaning(
     check.subnet();
     check.addresses();
     check.tiers();
-    check.replica_sets();
+    check_sets::check(&mut check);
     check.load_balancer();
     check.database();
     check.sharding();
@@ -51,31 +53,7 @@ pub(super) fn meaning(
     build(raw)
 }
 
-pub(super) struct Check<'c> {
-    pub(super) raw: &'c RawTopology,
-    problems: &'c mut Vec<Diagnostic>,
-}
-
-impl<'c> Check<'c> {
-    pub(super) fn add(
-        &mut self,
-        code: Code,
-        at: Place,
-        message: impl Into<String>,
-    ) -> &mut Diagnostic {
-        self.problems.push(Diagnostic::new(code, at, message));
-        self.problems
-            .last_mut()
-            .unwrap_or_else(|| unreachable!("just pushed"))
-    }
-
-    pub(super) fn tier(&self, tier: Tier) -> impl Iterator<Item = (&'c String, &'c RawNode)> {
-        self.raw
-            .nodes
-            .iter()
-            .filter(move |(_, node)| node.tier == tier)
-    }
-
+impl Check<'_> {
     fn subnet(&mut self) {
         let subnet = self.raw.network.subnet;
         let place = || Place::value("/network/subnet");

@@ -6,30 +6,7 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-use super::Code;
-
-/// How bad a problem is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The topology can't be used.
-    Error,
-    /// The topology can be used, and will disappoint.
-    Warning,
-    /// Worth knowing; right in some places and wrong in others. No topology problem is one.
-    Note,
-}
-
-impl Severity {
-    /// The word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Note => "note",
-        }
-    }
-}
+use super::{Code, Severity};
 
 /// A place in the file: an RFC 6901 pointer, and whether its key or its value is meant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

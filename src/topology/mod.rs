@@ -7,6 +7,8 @@
 
 mod allocate;
 mod check;
+mod check_sets;
+mod checker;
 mod code;
 mod diagnostic;
 mod document;
@@ -15,6 +17,7 @@ mod raw;
 mod replica_sets;
 mod select;
 mod set;
+mod severity;
 mod shape;
 mod shards;
 mod values;
@@ -30,11 +33,12 @@ use serde::{Deserialize, Serialize};
 pub use allocate::block;
 pub use code::Code;
 pub(crate) use code::codes;
-pub use diagnostic::{Diagnostic, Place, Severity, did_you_mean};
+pub use diagnostic::{Diagnostic, Place, did_you_mean};
 pub use edit::{Addition, Edit, EditError, add, add_to_set, remove, scale};
 pub use replica_sets::{CONFIG_SET, ReplicaSet, SetRole};
 pub use select::{SelectError, Selector};
 pub use set::{rename, set};
+pub use severity::Severity;
 pub use shards::{ShardSizes, scale_shards};
 pub use values::{Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
 

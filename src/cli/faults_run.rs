@@ -1,0 +1,210 @@
+//! Faults tried in a lab, from outside and inside.
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+
+use super::request::{FaultsOrder, Request};
+use super::runs::OutputArgs;
+use super::ui::{Tone, Ui, paint};
+use super::{findings, interrupts, lab_way, runs, source};
+use crate::failure::{Failure, Outcome};
+use crate::faults::catalogue::Fault;
+use crate::faults::report::{self, NotRun, Run, Verdict};
+use crate::faults::{inject, trial};
+use crate::lab::{Lab, Place};
+use crate::sink::Sink as _;
+
+/// Tries faults in a lab that runs, and keeps what was found.
+pub(super) fn try_faults(
+    file: Option<&Path>,
+    lab: Option<&str>,
+    mut order: FaultsOrder,
+    ui: &mut Ui,
+) -> Result<Run, Failure> {
+    let place = lab_way::place(file, lab)?;
+    // The budget is the topology's; a lab whose topology is gone has none.
+    if let Ok((_, topology)) = source::load(file, ui) {
+        order.slo = topology.slo();
+    }
+    let run = try_in(&place, &order, ui)?;
+    let number = runs::keep(&run)?;
+    ui.say(&format!(
+        "kept as run {number} of {}; `gen-topology faults report {number}` shows it again",
+        run.stack
+    ));
+    if run.interrupted {
+        return Err(Failure::Interrupted(format!(
+            "{} trials were finished, and the lab is whole again",
+            run.trials.len()
+        )));
+    }
+    Ok(run)
+}
+
+/// Tries faults in a lab that runs.
+pub(super) fn try_in(place: &Place, order: &FaultsOrder, ui: &mut Ui) -> Result<Run, Failure> {
+    let running = lab_way::running(place)?;
+    let _lock = place.lock()?;
+    let interrupted = interrupts::listen_for_interrupts()?;
+    let result = place.directory.join(RESULT);
+    // What an earlier run left is not what this one found.
+    let _ = std::fs::remove_file(&result);
+    let request = Request::Faults(order.clone());
+    let mut child = interrupts::apart(&mut lab_way::inner(&running, &request, ui)?)
+        .spawn()
+        .context("entering the lab")?;
+    lab_way::imitate(interrupts::wait_for(&mut child, &interrupted)?)?;
+    let text = std::fs::read_to_string(&result).context("reading what was found")?;
+    Ok(Run::parse(text.as_bytes()).context("reading what was found")?)
+}
+
+/// File in a lab's directory in which the inner command leaves what it found.
+const RESULT: &str = "faults.json";
+
+/// Faults are tried, inside the lab.
+pub(super) fn inside(place: &Place, order: &FaultsOrder, ui: &mut Ui) -> Outcome {
+    let lab = Lab::open(place)?;
+    let flag = interrupts::inside()?;
+    let interrupted = || flag.load(Ordering::SeqCst);
+    let mut run = Run {
+        version: report::VERSION,
+        stack: lab.plan().name.clone(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        sizes: crate::topology::Tier::ALL.map(|tier| lab.plan().tier(tier).count()),
+        rate: order.pace.rate,
+        seed: order.pace.seed,
+        slo: order.slo,
+        trials: Vec::new(),
+        not_run: Vec::new(),
+        interrupted: false,
+    };
+    // Somebody may have left the lab broken.
+    inject::make_whole(&lab)?;
+    let timing = trial::timing(&lab, order.pace.rate)?;
+    for name in &order.faults {
+        let fault = Fault::named(name).context("an unknown fault")?;
+        let why = fault
+            .lacks(&timing)
+            .or_else(|| inject::unable(&lab, fault.action).map(str::to_owned));
+        if let Some(why) = why {
+            ui.say(&format!(
+                "{} {name}: not run: {why}",
+                paint(Tone::Warning, "-")
+            ));
+            run.not_run.push(NotRun {
+                fault: name.clone(),
+                why,
+                failed: false,
+            });
+            continue;
+        }
+        for repeat in 0..order.repeat {
+            if interrupted() {
+                break;
+            }
+            repeatedly(&lab, fault, order, repeat, &interrupted, &mut run, ui)?;
+        }
+    }
+    run.interrupted = interrupted();
+    let text = serde_json::to_string(&run)?;
+    std::fs::write(place.directory.join(RESULT), text).context("writing what was found")?;
+    Ok(())
+}
+
+/// One trial of several.
+fn repeatedly(
+    lab: &Lab,
+    fault: &'static Fault,
+    order: &FaultsOrder,
+    repeat: u32,
+    interrupted: &dyn Fn() -> bool,
+    run: &mut Run,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let count = if order.repeat > 1 {
+        format!(" {}/{}", repeat + 1, order.repeat)
+    } else {
+        String::new()
+    };
+    ui.say(&format!(
+        "{} {}{count}: {}",
+        paint(Tone::Quiet, "…"),
+        fault.name,
+        fault.breaks
+    ));
+    let pace = trial::Pace {
+        seed: order.pace.seed.wrapping_add(u64::from(repeat)),
+        ..order.pace
+    };
+    match trial::run(lab, fault, pace, &entries(), interrupted) {
+        Ok(mut trial) => {
+            trial.broken.extend(trial::over_budget(&trial, order.slo));
+            ui.say(&findings::line(&trial));
+            run.trials.push(trial);
+            Ok(())
+        }
+        Err(_) if interrupted() => Ok(()),
+        Err(error) => {
+            // The others may still be possible; if the lab can't be mended they are not.
+            run.not_run.push(NotRun {
+                fault: fault.name.to_owned(),
+                why: format!("{error:#}"),
+                failed: true,
+            });
+            ui.error(&error.context(format!("{} could not be tried", fault.name)));
+            trial::wait_until_whole(lab, interrupted)
+        }
+    }
+}
+
+/// Beginning of the ids of a load's entries, different from those of every other load.
+fn entries() -> String {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("fault-{}", since.as_millis())
+}
+
+/// Makes the lab whole, inside it.
+pub(super) fn undo(place: &Place, ui: &mut Ui) -> Outcome {
+    let lab = Lab::open(place)?;
+    inject::make_whole(&lab)?;
+    inject::clean_up(&lab)?;
+    trial::wait_until_whole(&lab, &|| false)?;
+    ui.say(&format!("{} is whole", lab.plan().name));
+    Ok(())
+}
+
+pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
+    runs::present(run, output, ui)?;
+    let count = |verdict| {
+        let rows = run.rows();
+        rows.iter().filter(|row| row.verdict() == verdict).count()
+    };
+    let sent: usize = run
+        .trials
+        .iter()
+        .map(|trial| trial.measured.requests.sent)
+        .sum();
+    let lost: usize = run
+        .trials
+        .iter()
+        .map(|trial| trial.measured.requests.lost())
+        .sum();
+    ui.say(&format!(
+        "{} trials, {sent} requests, {lost} without an answer; {} faults cost more than predicted, {} say nothing, {} not run",
+        run.trials.len(),
+        count(Verdict::Broken),
+        count(Verdict::Void),
+        run.not_run.len()
+    ));
+    let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
+    match (run.is_kept(), failed) {
+        (false, _) => Err(Failure::Budget),
+        (true, 0) => Ok(()),
+        (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),
+    }
+}

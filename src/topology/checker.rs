@@ -1,0 +1,32 @@
+//! The file in hand while it is checked, and the problems found so far.
+
+use super::diagnostic::{Diagnostic, Place};
+use super::raw::{RawNode, RawTopology};
+use super::{Code, Tier};
+
+/// A raw topology, and where its problems go.
+pub(super) struct Check<'c> {
+    pub(super) raw: &'c RawTopology,
+    pub(super) problems: &'c mut Vec<Diagnostic>,
+}
+
+impl<'c> Check<'c> {
+    pub(super) fn add(
+        &mut self,
+        code: Code,
+        at: Place,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        self.problems.push(Diagnostic::new(code, at, message));
+        self.problems
+            .last_mut()
+            .unwrap_or_else(|| unreachable!("just pushed"))
+    }
+
+    pub(super) fn tier(&self, tier: Tier) -> impl Iterator<Item = (&'c String, &'c RawNode)> {
+        self.raw
+            .nodes
+            .iter()
+            .filter(move |(_, node)| node.tier == tier)
+    }
+}
