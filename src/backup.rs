@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::exec;
 use crate::health::mongo::{self, Member};
+use crate::wait;
 
 /// File that says what a backup holds. It is written last: without it there is none.
 const MANIFEST: &str = "backup.json";
@@ -453,7 +454,7 @@ impl Scratch {
     fn member(&self) -> anyhow::Result<Member> {
         let socket = Self::socket(&self.directory);
         let mut found = None;
-        exec::wait_until(Duration::from_secs(30), || {
+        wait::until(Duration::from_secs(30), || {
             found = socket
                 .exists()
                 .then(|| Member::at_socket(&socket).ok())

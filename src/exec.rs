@@ -1,12 +1,16 @@
 //! Running programs: what was run is part of every error, what it said too, and
 //! nothing runs for ever.
 
-use std::io::Write as _;
+use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::wait;
 
 /// The command line of `command`, quoted as a shell would need it.
 pub fn argv(command: &Command) -> String {
@@ -17,13 +21,32 @@ pub fn argv(command: &Command) -> String {
     shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }
 
+/// How long a program may run unless the caller says otherwise: longer than anything that
+/// only asks or changes something on this machine.
+pub const LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// How long builds, downloads and copies may run.
+pub const LONG: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Runs `command` to its end, gives it `input`, and returns what it wrote to standard output.
 ///
 /// # Errors
-/// If it can't be started or ends with another status than 0; the error holds the
-/// command line and what it wrote to standard error.
+/// If it can't be started, ends with another status than 0 or does not end within [`LIMIT`];
+/// the error holds the command line and what it wrote to standard error.
 pub fn run(command: &mut Command, input: Option<&str>) -> anyhow::Result<String> {
-    let output = output(command, input)?;
+    run_within(command, input, LIMIT)
+}
+
+/// Does what [`run`] does for a command that may take `limit`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_within(
+    command: &mut Command,
+    input: Option<&str>,
+    limit: Duration,
+) -> anyhow::Result<String> {
+    let output = output_within(command, input, limit)?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = if said.trim().is_empty() {
@@ -42,7 +65,24 @@ pub fn run(command: &mut Command, input: Option<&str>) -> anyhow::Result<String>
 }
 
 /// Runs `command` to its end and returns all it said, whatever its status.
+///
+/// # Errors
+/// If it can't be started or does not end within [`LIMIT`].
 pub fn output(command: &mut Command, input: Option<&str>) -> anyhow::Result<Output> {
+    output_within(command, input, LIMIT)
+}
+
+/// Does what [`output`] does for a command that may take `limit`. A command that takes longer
+/// is killed.
+///
+/// # Errors
+/// If it can't be started or does not end in time.
+pub fn output_within(
+    command: &mut Command,
+    input: Option<&str>,
+    limit: Duration,
+) -> anyhow::Result<Output> {
+    let deadline = Instant::now() + limit;
     command.stdin(if input.is_some() {
         Stdio::piped()
     } else {
@@ -52,13 +92,84 @@ pub fn output(command: &mut Command, input: Option<&str>) -> anyhow::Result<Outp
     let mut child = command
         .spawn()
         .with_context(|| format!("starting `{}`", argv(command)))?;
+    // Input is written while output is read: a program that answers before it has read all
+    // would wait for a reader, and the writer for it.
     if let (Some(text), Some(mut pipe)) = (input, child.stdin.take()) {
+        let text = text.to_owned();
         // A program that ends without reading is judged by its status.
-        let _ = pipe.write_all(text.as_bytes());
+        thread::spawn(move || pipe.write_all(text.as_bytes()));
     }
-    child
-        .wait_with_output()
-        .with_context(|| format!("waiting for `{}`", argv(command)))
+    let said = child.stdout.take().map(read_all);
+    let wrong = child.stderr.take().map(read_all);
+    let finished = gather(said, deadline).and_then(|stdout| {
+        let stderr = gather(wrong, deadline)?;
+        let status = end(&mut child, deadline)?;
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+        })
+    });
+    if finished.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    finished.map_err(|error| match error {
+        Unfinished::Late => anyhow!(
+            "`{}` did not end within {} s and was killed",
+            argv(command),
+            limit.as_secs_f32()
+        ),
+        Unfinished::Broken(error) => {
+            anyhow::Error::new(error).context(format!("waiting for `{}`", argv(command)))
+        }
+    })
+}
+
+/// Why there is no output.
+enum Unfinished {
+    Late,
+    Broken(io::Error),
+}
+
+/// Reads `pipe` to its end in a thread of its own, which ends with the pipe: a program that
+/// the killed one has started may hold it longer, and nothing waits for that.
+fn read_all(mut pipe: impl Read + Send + 'static) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = pipe.read_to_end(&mut bytes).map(|_| bytes);
+        let _ = sender.send(read);
+    });
+    receiver
+}
+
+fn gather(
+    from: Option<Receiver<io::Result<Vec<u8>>>>,
+    deadline: Instant,
+) -> Result<Vec<u8>, Unfinished> {
+    let Some(from) = from else {
+        return Ok(Vec::new());
+    };
+    let left = deadline.saturating_duration_since(Instant::now());
+    match from.recv_timeout(left) {
+        Ok(read) => read.map_err(Unfinished::Broken),
+        Err(RecvTimeoutError::Timeout) => Err(Unfinished::Late),
+        Err(RecvTimeoutError::Disconnected) => {
+            let why = io::Error::other("its output could not be read");
+            Err(Unfinished::Broken(why))
+        }
+    }
+}
+
+/// Waits for a program that has closed its output: it ends in a moment.
+fn end(child: &mut Child, deadline: Instant) -> Result<ExitStatus, Unfinished> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    wait::some(left, Duration::from_millis(1), || {
+        child.try_wait().transpose()
+    })
+    .ok_or(Unfinished::Late)?
+    .map_err(Unfinished::Broken)
 }
 
 /// Where `program` is: on PATH, or in the directories for administration that a
@@ -87,20 +198,6 @@ fn is_executable(file: &std::path::Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     file.metadata()
         .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-}
-
-/// Calls `ready` until it says yes or `patience` is over; whether it said yes.
-pub fn wait_until(patience: Duration, mut ready: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    loop {
-        if ready() {
-            return true;
-        }
-        if Instant::now() >= deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Does the same for all `items`, `at_once` of them at the same time, and keeps their order.
@@ -145,5 +242,69 @@ pub fn all_of<T>(results: Vec<anyhow::Result<T>>) -> Result<Vec<T>, Vec<anyhow::
         Ok(all)
     } else {
         Err(problems)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_may_answer_before_it_has_read_all() {
+        let text = "0123456789abcdef".repeat(1 << 16);
+        let said = run_within(
+            &mut Command::new("cat"),
+            Some(&text),
+            Duration::from_secs(20),
+        );
+        assert_eq!(said.map(|said| said == text).ok(), Some(true));
+    }
+
+    #[test]
+    fn a_program_may_end_without_reading() {
+        let text = "0123456789abcdef".repeat(1 << 16);
+        let said = run(Command::new("sh").args(["-c", "echo done"]), Some(&text));
+        assert_eq!(said.ok().as_deref(), Some("done\n"));
+    }
+
+    #[test]
+    fn both_outputs_are_read_at_the_same_time() {
+        let script = "head -c 1000000 /dev/zero >&2; head -c 1000000 /dev/zero";
+        let output = output(Command::new("sh").args(["-c", script]), None);
+        let lengths = output.map(|output| (output.stdout.len(), output.stderr.len()));
+        assert_eq!(lengths.ok(), Some((1_000_000, 1_000_000)));
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_killed() {
+        let begun = Instant::now();
+        // What it has started holds its output, and outlives it.
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 20 & sleep 20"]);
+        let said = run_within(&mut command, None, Duration::from_millis(100));
+        let said = said.map_err(|error| error.to_string());
+        assert_eq!(
+            said,
+            Err("`sh -c 'sleep 20 & sleep 20'` did not end within 0.1 s and was killed".into())
+        );
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn the_limit_holds_for_a_program_that_has_closed_its_output() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exec >&- 2>&-; exec sleep 20"]);
+        let said = run_within(&mut command, None, Duration::from_millis(100));
+        assert!(said.is_err_and(|error| error.to_string().contains("was killed")));
+    }
+
+    #[test]
+    fn errors_hold_the_command_line_and_what_was_said() {
+        let said = run(Command::new("sh").args(["-c", "echo no >&2; exit 3"]), None);
+        let said = said.map_err(|error| error.to_string());
+        assert_eq!(
+            said,
+            Err("`sh -c 'echo no >&2; exit 3'` ended with exit status: 3: no".into())
+        );
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
+use crate::files;
 use crate::render::{FACTS, Rendered, is_generated};
 
 /// What has to happen to make a directory equal to what was rendered.
@@ -211,33 +212,13 @@ fn write_node(directory: &Path, node: &Rendered, touched: &BTreeSet<&Path>) -> a
         let written = if is_new {
             fs::write(&file, text.as_bytes())
         } else {
-            replace(&file, text.as_bytes())
+            files::replace(&file, text.as_bytes())
         };
         written.with_context(|| format!("writing {}", file.display()))?;
     }
     if is_new && target.exists() {
         fs::rename(&target, &root).with_context(|| format!("creating {}", root.display()))?;
     }
-    Ok(())
-}
-
-/// Writes `file` whole or not at all.
-pub fn replace(file: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::PermissionsExt as _;
-    let directory = file
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mode = file
-        .metadata()
-        .map_or(0o644, |data| data.permissions().mode() & 0o7777);
-    let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
-    temporary.write_all(content)?;
-    temporary
-        .as_file()
-        .set_permissions(fs::Permissions::from_mode(mode))?;
-    temporary.persist(file).map_err(|error| error.error)?;
     Ok(())
 }
 

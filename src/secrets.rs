@@ -6,14 +6,15 @@
 //! While a secret is exchanged its file holds two, the new one first. Users have a
 //! number in their name, so both work, and whoever reads the file late loses nothing.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 
+use crate::files;
 use crate::health::mongo::{Member, User};
 use crate::topology::Tier;
 
@@ -179,7 +180,7 @@ impl Secrets {
         for kind in &missing {
             let text = text_of(*kind, &[random(*kind, 1)?]);
             // Whoever was faster has made it.
-            if let Err(error) = write_new(&self.path(*kind), &text)
+            if let Err(error) = files::create_private(&self.path(*kind), text.as_bytes())
                 && error.kind() != io::ErrorKind::AlreadyExists
             {
                 return Err(error)
@@ -296,7 +297,8 @@ impl Secrets {
             if node.read(kind).is_ok_and(|old| old == text) {
                 continue;
             }
-            write(&target, &text).with_context(|| format!("writing {}", target.display()))?;
+            files::replace_private(&target, text.as_bytes())
+                .with_context(|| format!("writing {}", target.display()))?;
         }
         Ok(())
     }
@@ -328,7 +330,8 @@ impl Secrets {
 
     fn replace(&self, kind: Kind, entries: &[Entry]) -> anyhow::Result<()> {
         let path = self.path(kind);
-        write(&path, &text_of(kind, entries)).with_context(|| format!("writing {}", path.display()))
+        files::replace_private(&path, text_of(kind, entries).as_bytes())
+            .with_context(|| format!("writing {}", path.display()))
     }
 }
 
@@ -401,28 +404,6 @@ fn parse(kind: Kind, text: &str) -> Result<Vec<Entry>, String> {
     }
     // One key as `openssl rand -base64 756` writes it, on several lines.
     Ok(vec![key(lines.concat())])
-}
-
-/// Writes a file as a whole, readable by its owner only.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let file = complete(path, text)?;
-    file.persist(path).map_err(|error| error.error).map(drop)
-}
-
-/// The same, unless there is such a file.
-fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let file = complete(path, text)?;
-    let kept: Result<File, _> = file.persist_noclobber(path);
-    kept.map_err(|error| error.error).map(drop)
-}
-
-/// A temporary file beside `path`; `tempfile` gives it mode 0600.
-fn complete(path: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    Ok(file)
 }
 
 #[cfg(test)]

@@ -16,29 +16,27 @@ const PURE: [&str; 7] = [
 ];
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 22] = [
     (
         "deploy",
-        &["config", "health", "render", "topology", "exec", "secrets"],
+        &["config", "health", "render", "topology", "secrets"],
     ),
     (
         "lab",
         &[
-            "backup", "config", "health", "render", "topology", "exec", "hosts", "secrets",
+            "backup", "config", "health", "render", "topology", "hosts", "secrets",
         ],
     ),
     (
         "faults",
-        &[
-            "config", "health", "render", "topology", "exec", "lab", "native",
-        ],
+        &["config", "health", "render", "topology", "lab", "native"],
     ),
     (
         "node",
-        &["backup", "config", "health", "exec", "topology", "secrets"],
+        &["backup", "config", "health", "topology", "secrets"],
     ),
-    ("machines", &["exec"]),
-    ("backup", &["health", "exec"]),
+    ("machines", &[]),
+    ("backup", &["health"]),
     ("import", &["native", "topology"]),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),
@@ -46,20 +44,23 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("native", &["topology"]),
     ("whatif", &["topology"]),
     ("config", &["topology", "secrets"]),
-    ("health", &["topology", "exec"]),
+    ("health", &["topology"]),
     ("secrets", &["health", "topology"]),
     ("topology", &[]),
-    ("exec", &[]),
+    ("exec", &["wait"]),
     ("failure", &[]),
+    ("files", &[]),
     ("sink", &[]),
+    ("wait", &[]),
     ("main", &[]),
 ];
 
 /// What a pure room may use although it isn't pure: `config` names the kinds of secrets.
 const IMPURE: [(&str, &str); 1] = [("config", "secrets")];
 
-/// Rooms that any room may use which isn't pure: how work fails, and where it tells of itself.
-const SHARED: [&str; 2] = ["failure", "sink"];
+/// Rooms that any room may use which is not pure: the plumbing, how work fails, and where it
+/// tells of itself.
+const SHARED: [&str; 5] = ["exec", "failure", "files", "sink", "wait"];
 
 /// Circles of files that are left. None may be added.
 const CIRCLES: [&[&str]; 2] = [
@@ -176,7 +177,8 @@ fn forbidden(line: &Line) -> Option<String> {
     };
     let bad = rooms(&line.code).into_iter().find(|used| {
         let used = used.as_str();
-        let is_shared = SHARED.contains(&used) && !PURE.contains(room);
+        let is_below = PURE.contains(room) || SHARED.contains(room);
+        let is_shared = SHARED.contains(&used) && !is_below;
         used != *room && !is_shared && !allowed.contains(&used)
     })?;
     Some(format!(

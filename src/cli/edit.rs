@@ -263,7 +263,7 @@ fn edit(
         .path
         .canonicalize()
         .with_context(|| format!("finding {}", source.path.display()))?;
-    crate::hosts::replace(&file, edit.text.as_bytes())
+    crate::files::replace(&file, edit.text.as_bytes())
         .with_context(|| format!("writing {}", source.path.display()))?;
     ui.say(&format!(
         "{}: {}; next: `gen-topology generate`",

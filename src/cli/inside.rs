@@ -249,7 +249,7 @@ fn start(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
     lab.start(nodes)?;
     for name in nodes {
         let node = lab.planned(name)?;
-        if !crate::exec::wait_until(PATIENCE, || lab.is_ready(node)) {
+        if !crate::wait::until(PATIENCE, || lab.is_ready(node)) {
             return Err(Failure::Failed(anyhow::anyhow!(
                 "{name} was started and does not become ready; see `gen-topology lab logs {name}`"
             )));

@@ -15,6 +15,7 @@ use super::request::Request;
 use super::ui::{Tone, Ui, paint};
 use super::{generate, source};
 use crate::failure::{Failure, Outcome};
+use crate::files;
 use crate::lab::supplies::{self, Supplies};
 use crate::lab::{LabPlan, Place, enter};
 use crate::sink::Sink as _;
@@ -162,11 +163,8 @@ pub(super) fn install_program(place: &Place) -> anyhow::Result<()> {
 /// Ends a lab and removes its directory.
 fn remove(place: &Place) -> anyhow::Result<()> {
     enter::end(place)?;
-    match fs::remove_dir_all(&place.directory) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("removing {}", place.directory.display())),
-    }
+    files::remove_directory(&place.directory)
+        .with_context(|| format!("removing {}", place.directory.display()))
 }
 
 pub(super) fn down(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outcome {

@@ -67,7 +67,7 @@ pub(super) fn keep(run: &Run) -> anyhow::Result<u32> {
         .with_context(|| format!("creating {}", directory.display()))?;
     let number = numbers(&directory).last().map_or(1, |last| last + 1);
     let path = directory.join(format!("{number}.json"));
-    crate::hosts::replace(&path, &serde_json::to_vec(run)?)
+    crate::files::replace(&path, &serde_json::to_vec(run)?)
         .with_context(|| format!("writing {}", path.display()))?;
     Ok(number)
 }
@@ -232,7 +232,7 @@ impl OutputArgs {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        crate::hosts::replace(file, text.as_bytes())
+        crate::files::replace(file, text.as_bytes())
             .with_context(|| format!("writing {}", file.display()))?;
         ui.say(&format!("wrote {}", file.display()));
         Ok(())

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -71,18 +73,18 @@ impl Journal {
     /// # Errors
     /// If it can't be written.
     pub fn begin(path: &Path, steps: usize, unfinished: &Unfinished) -> anyhow::Result<Self> {
-        let new = path.with_extension("new");
-        let file = File::create(&new).with_context(|| format!("creating {}", new.display()))?;
+        let creating = || format!("creating {}", path.display());
+        let new = files::beside(path, 0o644).with_context(creating)?;
         let mut journal = Self {
             path: path.to_path_buf(),
-            file,
+            file: new.as_file().try_clone().with_context(creating)?,
         };
         journal.write(&Entry::Begin { steps })?;
         for (node, what) in &unfinished.nodes {
             let (node, what) = (node.clone(), what.clone());
             journal.write(&Entry::Start { node, what })?;
         }
-        fs::rename(&new, path).with_context(|| format!("creating {}", path.display()))?;
+        files::keep(new, path).with_context(creating)?;
         Ok(journal)
     }
 
@@ -145,11 +147,7 @@ fn read(text: &str) -> Option<Unfinished> {
 /// # Errors
 /// If it can't be removed.
 pub fn forget(path: &Path) -> anyhow::Result<()> {
-    match fs::remove_file(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error).with_context(|| format!("removing {}", path.display())),
-    }
+    files::remove(path).with_context(|| format!("removing {}", path.display()))
 }
 
 #[cfg(test)]

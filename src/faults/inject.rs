@@ -14,6 +14,7 @@ use crate::health::mongo::Role;
 
 use crate::lab::{Lab, NodePlan, Process, net};
 use crate::topology::Tier;
+use crate::wait;
 
 /// Name of the nftables table with the rules of a fault.
 const TABLE: &str = "gen_topology_faults";
@@ -351,10 +352,7 @@ fn move_database(lab: &Lab, node: &NodePlan, small: bool) -> anyhow::Result<()> 
     lab.run_in(name, &["sh", "-c", &script])?;
     lab.supervise(name, &["start", "mongod"])?;
     let is_back = || lab.is_ready(node);
-    ensure!(
-        exec::wait_until(PATIENCE, is_back),
-        "{name} does not come back"
-    );
+    ensure!(wait::until(PATIENCE, is_back), "{name} does not come back");
     Ok(())
 }
 

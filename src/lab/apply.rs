@@ -12,6 +12,7 @@ use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::run::{Lab, write, write_files};
 use crate::config::{Action, HAPROXY_SOCKET};
 use crate::exec;
+use crate::files;
 use crate::health::haproxy;
 use crate::secrets::Secrets;
 use crate::topology::Tier;
@@ -118,12 +119,9 @@ impl Lab {
     /// # Errors
     /// If files can't be removed.
     pub fn settle(&self, name: &str) -> anyhow::Result<()> {
-        match fs::remove_file(self.place.node(name).join(PREVIOUS)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing {PREVIOUS} of {name}"))
-            }
-            _ => self.record(),
-        }
+        files::remove(&self.place.node(name).join(PREVIOUS))
+            .with_context(|| format!("removing {PREVIOUS} of {name}"))?;
+        self.record()
     }
 
     /// Removes a node that was stopped for good, with its data.

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::state::{Place, RunningLab};
 use crate::exec;
+use crate::wait;
 
 /// Starts the lab's anchor. Without root rights it gets a user namespace in which
 /// this user is root.
@@ -132,7 +133,7 @@ pub fn end(place: &Place) -> anyhow::Result<()> {
         Err(error) => return Err(error).with_context(|| format!("ending process {anchor}")),
     }
     // The first process of a PID namespace is a zombie only when all others are gone.
-    if !exec::wait_until(Duration::from_secs(10), || !is_alive(anchor)) {
+    if !wait::until(Duration::from_secs(10), || !is_alive(anchor)) {
         bail!("process {anchor}, the lab's anchor, does not end");
     }
     Ok(())

@@ -13,6 +13,7 @@ use crate::exec;
 use crate::health::mongo::{self, Role};
 use crate::secrets::{Kind, Login, Rotation};
 use crate::topology::Tier;
+use crate::wait;
 
 /// How long a member may take until it is one again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,12 +67,12 @@ impl Lab {
         self.reconcile_database()?;
         say("the set knows the new passwords beside the old ones");
         self.give_tier(Tier::App)?;
-        if !exec::wait_until(NOTICE, || self.nobody_is(&old)) {
+        if !wait::until(NOTICE, || self.nobody_is(&old)) {
             say(
                 "the application did not notice by itself: restarting it, one instance after the other",
             );
             self.restart_apps()?;
-            if !exec::wait_until(NOTICE, || self.nobody_is(&old)) {
+            if !wait::until(NOTICE, || self.nobody_is(&old)) {
                 bail!("somebody still uses the application's old password; it stays valid");
             }
         }
@@ -105,7 +106,7 @@ impl Lab {
     fn restart_routers(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
         for node in self.plan.nodes.iter().filter(|node| node.is_router()) {
             self.supervise(&node.name, &["restart", "mongos"])?;
-            if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
+            if !wait::until(PATIENCE, || self.is_ready(node)) {
                 bail!("{} did not become ready with the new key", node.name);
             }
             say(&format!("{}: restarted mongos", node.name));
@@ -143,7 +144,7 @@ impl Lab {
                 admin.step_down(60)?;
             }
             self.supervise(&node.name, &["restart", "mongod"])?;
-            if !exec::wait_until(PATIENCE, || self.set_is_well()) {
+            if !wait::until(PATIENCE, || self.set_is_well()) {
                 bail!("{} did not come back as a member", node.name);
             }
             say(&format!("{}: restarted", node.name));
@@ -164,7 +165,7 @@ impl Lab {
     fn restart_apps(&self) -> anyhow::Result<()> {
         for node in self.plan.tier(Tier::App) {
             self.restart_app(&node.name)?;
-            if !exec::wait_until(PATIENCE, || self.is_ready(node)) {
+            if !wait::until(PATIENCE, || self.is_ready(node)) {
                 bail!("{} did not become ready with the new password", node.name);
             }
         }

@@ -19,6 +19,7 @@ use crate::config::{APP_SOCKET, Action, NodeFacts, actions};
 use crate::exec;
 use crate::secrets::Secrets;
 use crate::topology::Tier;
+use crate::wait;
 
 /// Something that happened to a node, for whoever watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,7 +149,7 @@ impl Lab {
                  see \"Taking a shard away\" in docs/database.md"
             );
         }
-        if exec::wait_until(Duration::from_secs(60), || !self.is_needed(&old)) {
+        if wait::until(Duration::from_secs(60), || !self.is_needed(&old)) {
             return Ok(());
         }
         bail!(
@@ -183,7 +184,7 @@ impl Lab {
             return Ok(());
         };
         signal(pid, Signal::TERM)?;
-        let ended = exec::wait_until(Duration::from_secs(60), || {
+        let ended = wait::until(Duration::from_secs(60), || {
             wake_supervisor(pid);
             !is_alive(pid)
         });
@@ -205,7 +206,7 @@ impl Lab {
         };
         self.connect(name, false)?;
         signal(pid, Signal::KILL)?;
-        if !exec::wait_until(Duration::from_secs(10), || !is_alive(pid)) {
+        if !wait::until(Duration::from_secs(10), || !is_alive(pid)) {
             bail!("{name} does not end");
         }
         self.unplug(pid);
@@ -595,7 +596,7 @@ impl Lab {
                 continue;
             };
             let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");
-            exec::wait_until(LOADED, || UnixStream::connect(&socket).is_ok());
+            wait::until(LOADED, || UnixStream::connect(&socket).is_ok());
         }
         Ok(())
     }
@@ -631,7 +632,7 @@ impl Lab {
             return boot(nodes);
         }
         boot(&others)?;
-        exec::wait_until(Duration::from_secs(30), || {
+        wait::until(Duration::from_secs(30), || {
             interrupted() || self.has_primary()
         });
         for wave in apps.chunks(WAVE) {
@@ -640,7 +641,7 @@ impl Lab {
             }
             boot(wave)?;
             // A wave that is not ready in time does not hold up the next one.
-            exec::wait_until(Duration::from_secs(10), || {
+            wait::until(Duration::from_secs(10), || {
                 interrupted() || wave.iter().all(|node| self.is_ready(node))
             });
         }
@@ -677,7 +678,7 @@ impl Lab {
                     .with_context(|| self.why_not(node))?;
             }
         }
-        exec::wait_until(Duration::from_secs(10), || {
+        wait::until(Duration::from_secs(10), || {
             asleep.retain(|pid| is_alive(*pid) && !wake_supervisor(*pid));
             asleep.is_empty()
         });
@@ -799,20 +800,17 @@ pub(super) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(parent)
         .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(crate::hosts::replace(path, text.as_bytes())?))
+        .and_then(|()| Ok(crate::files::replace(path, text.as_bytes())?))
         .with_context(|| format!("writing {}", path.display()))
 }
 
 /// Makes `path` a link to `target`, in one step.
 fn link(path: &Path, target: &str) -> anyhow::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let new = path.with_extension("new");
-    let _ = fs::remove_file(&new);
     // In the place of a link, an older lab had a directory to show the app in.
     let _ = fs::remove_dir(path);
     fs::create_dir_all(parent)
-        .and_then(|()| std::os::unix::fs::symlink(target, &new))
-        .and_then(|()| fs::rename(&new, path))
+        .and_then(|()| crate::files::link(path, Path::new(target)))
         .with_context(|| format!("linking {} to {target}", path.display()))
 }
 
@@ -862,7 +860,7 @@ fn wake_supervisor(pid: i32) -> bool {
 fn first_child(unshare: &Child) -> Option<i32> {
     let path = format!("/proc/{0}/task/{0}/children", unshare.id());
     let mut found = None;
-    exec::wait_until(Duration::from_secs(5), || {
+    wait::until(Duration::from_secs(5), || {
         let children = fs::read_to_string(&path);
         found = children
             .as_ref()

@@ -144,7 +144,7 @@ impl Place {
         }
         let text = serde_json::to_string_pretty(&about)? + "\n";
         fs::create_dir_all(&self.directory)
-            .and_then(|()| fs::write(self.directory.join("lab.json"), text))
+            .and_then(|()| crate::files::replace(&self.directory.join("lab.json"), text.as_bytes()))
             .with_context(|| format!("writing to {}", self.directory.display()))
     }
 

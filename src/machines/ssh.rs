@@ -206,7 +206,7 @@ impl Ssh {
     ) -> anyhow::Result<String> {
         // Ctrl-C in a terminal is for us; a step that was begun is brought to its end.
         command.process_group(0);
-        let output = exec::output(command, input)?;
+        let output = exec::output_within(command, input, exec::LONG)?;
         if let Some(error) = self.refusal(node, &output) {
             return Err(error.into());
         }

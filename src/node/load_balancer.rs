@@ -31,6 +31,7 @@ use crate::config::{
 };
 use crate::exec;
 use crate::health::{haproxy, http, vrrp};
+use crate::wait;
 
 /// How long a question to a neighbour may take.
 const QUESTION: Duration = Duration::from_millis(300);
@@ -314,7 +315,7 @@ fn watch_keepalived(
     say: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<u8> {
     // Its first look at haproxy counts; one that came too early would cost a second.
-    exec::wait_until(FIRST_ANSWER, || check_haproxy(facts).is_ok());
+    wait::until(FIRST_ANSWER, || check_haproxy(facts).is_ok());
     if takes_at_once(facts, settings) {
         drain_others(settings, &|| false, say);
     }

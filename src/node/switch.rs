@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::exec;
+use crate::{exec, files};
 
 /// Where a switch is told of; gone after a boot, as is everything that was not confirmed.
 const ROOM: &str = "/run/gen-topology";
@@ -448,12 +448,8 @@ fn read() -> anyhow::Result<Option<Switch>> {
 
 fn write(switch: &Switch) -> anyhow::Result<()> {
     let path = Path::new(ROOM).join("switch.json");
-    let mut file =
-        tempfile::NamedTempFile::new_in(ROOM).with_context(|| format!("writing to {ROOM}"))?;
-    serde_json::to_writer_pretty(&mut file, switch)?;
-    file.persist(&path)
-        .with_context(|| format!("writing {}", path.display()))?;
-    Ok(())
+    files::replace_private(&path, &serde_json::to_vec_pretty(switch)?)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// A link that keeps a system from being collected, made in one step.
@@ -461,17 +457,9 @@ fn root(link: &str, system: &Path) -> anyhow::Result<()> {
     let what = || format!("linking {link}");
     let link = Path::new(link);
     fs::create_dir_all(link.parent().unwrap_or(link)).with_context(what)?;
-    let new = link.with_extension("new");
-    let _ = fs::remove_file(&new);
-    std::os::unix::fs::symlink(system, &new).with_context(what)?;
-    fs::rename(&new, link).with_context(what)
+    files::link(link, system).with_context(what)
 }
 
 fn unroot(link: &str) -> anyhow::Result<()> {
-    match fs::remove_file(link) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("removing {link}"))
-        }
-        _ => Ok(()),
-    }
+    files::remove(Path::new(link)).with_context(|| format!("removing {link}"))
 }
