@@ -269,6 +269,21 @@ impl Secrets {
         Member::login_as_any(host, patience, logins.iter().map(Login::as_user))
     }
 
+    /// A connection to the mongod at `host` as another member of its set, which may do
+    /// everything; none if it takes none of the keys.
+    ///
+    /// # Errors
+    /// If the file can't be read, or nothing answers; connections are accepted within `patience`.
+    pub fn log_in_as_member(
+        &self,
+        host: &str,
+        patience: Duration,
+    ) -> anyhow::Result<Option<Member>> {
+        let keys = self.keys()?;
+        let users = keys.iter().map(|key| User::member(key.reveal()));
+        Member::login_as_any(host, patience, users)
+    }
+
     /// The keys that members know each other by, the newest first.
     ///
     /// # Errors

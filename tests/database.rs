@@ -1,12 +1,13 @@
 //! Replica sets of real mongods, reconciled: from every state that a set can be in, by
 //! one run or several at once, and killed after each step.
 //!
-//! The mongods of a test listen on ports of the loopback interface; they take turns with
-//! those of other tests, because the machine may have two processors.
+//! The mongods of a test listen on ports of the loopback interface; one such test runs at a time, so
+//! that no other one takes a port that it has found free.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a test may stop")]
 #![expect(clippy::print_stdout, reason = "shown when a test fails")]
 
+mod restore;
 mod router;
 mod sharding;
 
@@ -27,9 +28,10 @@ use gen_topology::topology::Tier;
 use mongodb::bson::{Bson, Document, doc};
 
 use crate::common::not_run;
+use crate::common::turn::Turn;
 use crate::lab::is_root;
 
-static TURN: Mutex<()> = Mutex::new(());
+static PORTS: Mutex<()> = Mutex::new(());
 
 /// How long a test waits for what has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +44,8 @@ struct Cluster {
     program: PathBuf,
     secrets: Secrets,
     members: Vec<Mongod>,
-    _turn: MutexGuard<'static, ()>,
+    _ports: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 struct Mongod {
@@ -53,7 +56,8 @@ struct Mongod {
 impl Cluster {
     /// Room for `count` mongods, none of which runs; none where there is no mongod.
     fn new(count: usize) -> Option<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports_are_ours = PORTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::beside_others();
         let Some(program) = supplies::mongod().expect("a home directory") else {
             not_run("mongod is missing; `gen-topology lab up` fetches one");
             return None;
@@ -77,6 +81,7 @@ impl Cluster {
             directory,
             program,
             secrets,
+            _ports: ports_are_ours,
             _turn: turn,
         })
     }

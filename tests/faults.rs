@@ -140,7 +140,7 @@ fn trial<'r>(run: &'r Value, fault: &str) -> &'r Value {
 
 #[test]
 fn faults_are_made_noticed_undone_and_counted() {
-    let Some(bench) = Bench::new(
+    let Some(bench) = Bench::alone(
         "faults_are_made_noticed_undone_and_counted",
         "examples/ha.json",
     ) else {
@@ -198,7 +198,7 @@ fn faults_are_made_noticed_undone_and_counted() {
 
 #[test]
 fn an_interrupted_run_leaves_a_whole_lab() {
-    let Some(bench) = Bench::new("an_interrupted_run_leaves_a_whole_lab", "topology.json") else {
+    let Some(bench) = Bench::alone("an_interrupted_run_leaves_a_whole_lab", "topology.json") else {
         return;
     };
     bench.expect(&["lab", "up", "--wait"], 0);
@@ -226,7 +226,7 @@ fn an_interrupted_run_leaves_a_whole_lab() {
 
 #[test]
 fn what_a_killed_run_has_broken_can_be_undone() {
-    let Some(bench) = Bench::new(
+    let Some(bench) = Bench::alone(
         "what_a_killed_run_has_broken_can_be_undone",
         "topology.json",
     ) else {
@@ -255,7 +255,8 @@ fn what_a_killed_run_has_broken_can_be_undone() {
 
 #[test]
 fn a_rate_that_can_not_be_produced_is_not_blamed_on_the_stack() {
-    let Some(bench) = Bench::new("a_rate_that_can_not_be_produced", "examples/single.json") else {
+    let Some(bench) = Bench::alone("a_rate_that_can_not_be_produced", "examples/single.json")
+    else {
         return;
     };
     bench.expect(&["lab", "up", "--wait"], 0);

@@ -611,7 +611,7 @@ fn without_root_rights_it_is_the_same() {
 /// The old stack's promises. A promised gap is judged with room for a busy machine; losses are not.
 #[test]
 fn the_demonstration_keeps_its_promises() {
-    let Some(bench) = Bench::new("the_demonstration_keeps_its_promises", "topology.json") else {
+    let Some(bench) = Bench::alone("the_demonstration_keeps_its_promises", "topology.json") else {
         return;
     };
     let before = Leftovers::count(&bench);

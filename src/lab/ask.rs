@@ -333,6 +333,13 @@ impl Lab {
             .with_context(|| format!("{} takes no password of {}", node.name, kind.file()))
     }
 
+    /// A connection to the mongod of a node as another member of its set.
+    pub(super) fn mongod_as_member(&self, node: &NodePlan) -> anyhow::Result<mongo::Member> {
+        self.secrets()
+            .log_in_as_member(&self.mongod_of(node), QUESTION)?
+            .with_context(|| format!("{} does not take the members' key", node.name))
+    }
+
     fn node_state(
         &self,
         node: &NodePlan,

@@ -50,7 +50,8 @@ impl Lab {
         if of != database {
             bail!("the copy is of the database {of}, and the application's is {database}");
         }
-        let member = self.mongod_as(node, Kind::Application)?;
+        // As a member: what is older than a collection's validator takes more than the application may.
+        let member = self.mongod_as_member(node)?;
         backup::put_back(&member, directory, overwrite)
     }
 

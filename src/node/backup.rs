@@ -48,7 +48,11 @@ pub fn put_back(
     }
     let hello = mongo::Member::connect(&me.host, CONNECT)?.hello()?;
     let primary = hello.primary.context("no database is primary")?;
-    backup::put_back(&login(secrets, &primary)?, directory, overwrite)
+    // As a member: what is older than a collection's validator takes more than the application may.
+    let member = secrets
+        .log_in_as_member(&primary, CONNECT)?
+        .with_context(|| format!("{primary} does not take the members' key"))?;
+    backup::put_back(&member, directory, overwrite)
 }
 
 /// The only replica set of a stack, and this node's part in it.

@@ -1,5 +1,4 @@
-//! A place of its own for each test of the lab. The tests share two processors, so they
-//! take turns.
+//! A place of its own for each test of the lab.
 
 #![expect(clippy::expect_used, reason = "a test may stop")]
 
@@ -8,25 +7,31 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use super::turn::Turn;
 use super::{PROGRAM, REPOSITORY, not_run};
-
-/// One lab at a time.
-static TURN: Mutex<()> = Mutex::new(());
 
 /// A state directory of its own and a topology that can be changed.
 pub(crate) struct Bench {
     pub(crate) directory: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Bench {
     /// A bench with a copy of one of the shipped topologies, or none where the lab can't run.
     pub(crate) fn new(test: &str, topology: &str) -> Option<Self> {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::with(Turn::beside_others(), test, topology)
+    }
+
+    /// The same with no other lab or database beside it, because it measures times.
+    pub(crate) fn alone(test: &str, topology: &str) -> Option<Self> {
+        Self::with(Turn::alone(), test, topology)
+    }
+
+    fn with(turn: Turn, test: &str, topology: &str) -> Option<Self> {
         if let Some(why) = unable() {
             not_run(&format!("{test}: {why}"));
             return None;

@@ -5,6 +5,7 @@
 
 pub(crate) mod lab;
 pub(crate) mod machines;
+pub(crate) mod turn;
 
 use std::fs;
 use std::io::Write as _;
