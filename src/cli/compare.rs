@@ -105,6 +105,7 @@ fn measured(
         repeat: 1,
         pace,
         slo: Slo::default(),
+        retry: false,
     };
     let goal = Goal {
         topology: &source.path,

@@ -44,7 +44,7 @@ pub(super) fn run(file: Option<&Path>, args: &DemoArgs, ui: &mut Ui) -> Outcome 
         lab_up::down(file, Some(&name), ui)?;
     }
     let run = outcome?;
-    faults_run::conclude(&run, &args.output, ui)
+    faults_run::conclude(&run, true, &args.output, ui)
 }
 
 fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Result<Run, Failure> {
@@ -58,6 +58,7 @@ fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Res
             patience_ms: 0,
         },
         slo: crate::topology::Slo::default(),
+        retry: true,
     };
     faults_run::try_faults(file, Some(name), order, ui)
 }

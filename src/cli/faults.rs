@@ -57,6 +57,9 @@ pub(super) enum FaultsCommand {
         /// Decides which of several nodes is hit and when; the same number does the same again
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Try a fault once more if it broke a time, and don't fail for what a busy machine explains
+        #[arg(long)]
+        retry: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -103,6 +106,7 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
             repeat,
             rate,
             seed,
+            retry,
             output,
         } => {
             output.check()?;
@@ -118,10 +122,14 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
                     patience_ms: 0,
                 },
                 slo: Slo::default(),
+                retry,
             };
             let run = faults_run::try_faults(file, lab, order, ui)?;
-            faults_run::conclude(&run, &output, ui)
+            faults_run::conclude(&run, retry, &output, ui)
         }
+        FaultsCommand::Compare { .. } if lab.is_some() => Err(Failure::Usage(
+            "`faults compare` brings up a lab of its own for each recipe; leave out --lab".into(),
+        )),
         FaultsCommand::Compare {
             names,
             rate,
@@ -216,7 +224,7 @@ fn list(file: Option<&Path>, format: Format, ui: &mut Ui) -> Outcome {
                     "breaks": fault.breaks,
                     "visitors": fault.visitors,
                     "undo": fault.undo,
-                    "bound": (fault.bound)(&timing),
+                    "bound": fault.costs(&timing),
                     "lacks": fault.lacks(&timing),
                 })
             })
@@ -225,7 +233,7 @@ fn list(file: Option<&Path>, format: Format, ui: &mut Ui) -> Outcome {
     }
     let mut text = String::new();
     for fault in CATALOGUE {
-        let bound = (fault.bound)(&timing);
+        let bound = fault.costs(&timing);
         text.push_str(&format!("{}\n", paint(Tone::Strong, fault.name)));
         text.push_str(&format!("  what      {}\n", fault.breaks));
         text.push_str(&format!("  visitors  {}\n", fault.visitors));
@@ -257,7 +265,7 @@ fn predict(file: Option<&Path>, rate: u32, format: Format, ui: &mut Ui) -> Outco
     let predictions: Vec<_> = CATALOGUE
         .iter()
         .map(|fault| {
-            let bound = (fault.bound)(&timing);
+            let bound = fault.costs(&timing);
             let lacks = fault.lacks(&timing);
             let over = match lacks {
                 None => report::over_budget(&bound, topology.slo()),

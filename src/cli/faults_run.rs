@@ -13,6 +13,7 @@ use super::{findings, interrupts, lab_way, runs, source};
 use crate::failure::{Failure, Outcome};
 use crate::faults::catalogue::Fault;
 use crate::faults::report::{self, NotRun, Run, Verdict};
+use crate::faults::trial::Trial;
 use crate::faults::{inject, trial};
 use crate::lab::{Lab, Place};
 use crate::sink::Sink as _;
@@ -139,9 +140,19 @@ fn repeatedly(
         seed: order.pace.seed.wrapping_add(u64::from(repeat)),
         ..order.pace
     };
-    match trial::run(lab, fault, pace, &entries(), interrupted) {
-        Ok(mut trial) => {
-            trial.broken.extend(trial::over_budget(&trial, order.slo));
+    let attempt = || {
+        let mut trial = trial::run(lab, fault, pace, &entries(), interrupted)?;
+        trial.hold_to(order.slo);
+        Ok(trial)
+    };
+    let tried = attempt().and_then(|first| {
+        if !order.retry || !first.may_be_noise() || interrupted() {
+            return Ok(first);
+        }
+        again(first, attempt, ui)
+    });
+    match tried {
+        Ok(trial) => {
             ui.say(&findings::line(&trial));
             run.trials.push(trial);
             Ok(())
@@ -158,6 +169,26 @@ fn repeatedly(
             trial::wait_until_whole(lab, interrupted)
         }
     }
+}
+
+/// Tries a fault once more.
+fn again(
+    first: Trial,
+    attempt: impl Fn() -> anyhow::Result<Trial>,
+    ui: &mut Ui,
+) -> anyhow::Result<Trial> {
+    ui.say(&findings::line(&first));
+    ui.say(&format!(
+        "{} {}: once more, because nothing was lost and a busy machine may be the cause",
+        paint(Tone::Quiet, "…"),
+        first.fault
+    ));
+    let why: Vec<String> = first.broken.into_iter().chain(first.void).collect();
+    let first_attempt = Some(why.join("; "));
+    attempt().map(|second| Trial {
+        first_attempt,
+        ..second
+    })
 }
 
 /// Beginning of the ids of a load's entries, different from those of every other load.
@@ -178,7 +209,8 @@ pub(super) fn undo(place: &Place, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
+/// Tells what a run has shown. `lenient`: trials that say nothing are no failure.
+pub(super) fn conclude(run: &Run, lenient: bool, output: &OutputArgs, ui: &mut Ui) -> Outcome {
     runs::present(run, output, ui)?;
     let count = |verdict| {
         let rows = run.rows();
@@ -202,7 +234,8 @@ pub(super) fn conclude(run: &Run, output: &OutputArgs, ui: &mut Ui) -> Outcome {
         run.not_run.len()
     ));
     let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
-    match (run.is_kept(), failed) {
+    let is_kept = run.is_kept() || lenient && count(Verdict::Broken) == 0;
+    match (is_kept, failed) {
         (false, _) => Err(Failure::Budget),
         (true, 0) => Ok(()),
         (true, _) => Err(anyhow!("{failed} faults could not be tried").into()),

@@ -64,6 +64,10 @@ pub(super) fn line(trial: &Trial) -> String {
         trial.nodes.join(", "),
         said.join(", ")
     );
+    if let Some(first) = &trial.first_attempt {
+        let words = format!("second attempt; the first: {first}");
+        text.push_str(&format!("\n  {}", paint(Tone::Quiet, &words)));
+    }
     for sentence in trial.broken.iter().chain(&trial.void) {
         text.push_str(&format!("\n  {}", paint(tone, sentence)));
     }

@@ -84,4 +84,6 @@ pub(super) struct FaultsOrder {
     pub pace: trial::Pace,
     /// The topology's budget.
     pub slo: Slo,
+    /// Whether a time that was broken is tried once more, and a void trial is no failure.
+    pub retry: bool,
 }

@@ -191,6 +191,18 @@ impl Bound {
         self
     }
 
+    /// For requests that are so far apart, in milliseconds, that a gap may begin as much earlier.
+    /// Up to 5 ms, as at 200 requests a second, are in the margin.
+    #[must_use]
+    pub fn spaced(mut self, ms: f64) -> Self {
+        if let Some(gap) = self.gap.as_mut().filter(|_| ms > 5.0) {
+            gap.ms += ms;
+            gap.formula.push_str(" + time between requests");
+            gap.values.push_str(&format!(" + {}", number(ms)));
+        }
+        self
+    }
+
     /// The limits there are, with what each is about.
     pub fn limits(&self) -> impl Iterator<Item = (&'static str, &Limit)> {
         [

@@ -479,6 +479,11 @@ impl Fault {
         CATALOGUE.iter().find(|fault| fault.name == name)
     }
 
+    /// What it may cost, at the rate of `timing`.
+    pub fn costs(&self, timing: &Timing) -> Bound {
+        (self.bound)(timing).spaced(1000.0 / f64::from(timing.rate.max(1)))
+    }
+
     /// How many times the usual rate the load has.
     pub fn load_factor(&self) -> u32 {
         if self.name == "overload" { 3 } else { 1 }

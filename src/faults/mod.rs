@@ -11,7 +11,7 @@
 //! an outage lasts, and [`predict`] makes [`bound`]s of it: pure. [`inject`] breaks a lab and
 //! makes it whole, with an [`impostor`] where the application itself has to misbehave.
 //! [`trial`] does so under [`load`], with a [`ledger`] of what was acknowledged, while [`watch`]
-//! looks at the nodes. A [`timeline`] is what can be drawn of it, a [`report`] what can be told.
+//! looks at the nodes and [`noise`] at this machine. A [`timeline`] is what can be drawn of it, a [`report`] what can be told.
 //! [`tour`] is the demonstration.
 
 pub mod bound;
@@ -20,6 +20,7 @@ pub mod impostor;
 pub mod inject;
 pub mod ledger;
 pub mod load;
+pub mod noise;
 pub mod predict;
 pub mod report;
 pub mod timeline;

