@@ -24,7 +24,7 @@ pub(super) struct InitArgs {
 }
 
 /// The demo application, so that a new project runs before a line of it is written.
-const APP: [(&str, &str); 7] = [
+const APP: [(&str, &str); 8] = [
     ("app.py", include_str!("../../app/app.py")),
     ("database.py", include_str!("../../app/database.py")),
     ("requirements.in", include_str!("../../app/requirements.in")),
@@ -39,6 +39,10 @@ const APP: [(&str, &str); 7] = [
     (
         "static/style.css",
         include_str!("../../app/static/style.css"),
+    ),
+    (
+        "static/status.js",
+        include_str!("../../app/static/status.js"),
     ),
     ("static/icon.svg", include_str!("../../app/static/icon.svg")),
 ];
