@@ -122,6 +122,11 @@ pub(super) enum OwnCommand {
         #[command(flatten)]
         secrets: SecretsArg,
     },
+    /// Watch the databases: notice within tenths of a second who is gone, and act
+    WatchDatabase {
+        #[command(flatten)]
+        secrets: SecretsArg,
+    },
     /// Tell what this node runs, as JSON
     Report,
     /// Tell how this database does in its replica set, as JSON
@@ -228,6 +233,12 @@ fn of_node(facts_file: &Path, command: OwnCommand, ui: &mut Ui) -> Outcome {
         OwnCommand::Check {
             daemon: LoadBalancerDaemon::Keepalived,
         } => has_virtual_ip(facts.virtual_ip, ui),
+        OwnCommand::WatchDatabase { secrets } => Ok(node::watch::watch(
+            facts_file,
+            &facts,
+            Secrets::at(secrets.secrets),
+            &say,
+        )?),
         OwnCommand::Report => ui.json(&node::report::report(facts_file)?),
         OwnCommand::Vitals { secrets } => {
             let secrets = Secrets::at(secrets.secrets);

@@ -177,6 +177,35 @@ pub struct AppFacts {
     /// Port of mongos; sharded stacks only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub router_port: Option<u16>,
+    /// How databases are watched, where a set has more than one member.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub watch: Option<Watch>,
+    /// The databases, `address:port`; those of the connections that end when one of them is gone.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub databases: Vec<String>,
+}
+
+/// What `gen-topology node watch-database` needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Watch {
+    /// UDP port at which watchers tell each other who is there.
+    pub port: u16,
+    /// Time between two adverts.
+    pub interval_ms: u64,
+    /// How long a new primary waits for what a silent member may have and it has not; what a majority
+    /// has it has itself.
+    pub catch_up_ms: u64,
+}
+
+impl Watch {
+    fn of(topology: &Topology) -> Self {
+        let database = topology.database();
+        Self {
+            port: database.watch_port,
+            interval_ms: database.watch_interval.get(),
+            catch_up_ms: database.watch_interval.get() * 2,
+        }
+    }
 }
 
 /// The replica set as it should be; what `gen-topology node reconcile-database` works towards.
@@ -196,6 +225,9 @@ pub struct ReplicaSet {
     pub election_timeout_ms: u64,
     /// Time between two heartbeats.
     pub heartbeat_interval_ms: u64,
+    /// How the members watch each other, where there is more than one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub watch: Option<Watch>,
     /// Its members, in file order.
     pub members: Vec<Member>,
 }
@@ -266,6 +298,8 @@ pub fn resolve(topology: &Topology) -> Vec<NodeConfig> {
 struct Shared {
     servers: Arc<Vec<Server>>,
     app: Arc<AppServer>,
+    /// Databases of sets that are watched, `address:port`.
+    watched: Vec<String>,
     /// By the name of the replica set.
     databases: BTreeMap<String, (Arc<Mongod>, Arc<ReplicaSet>)>,
 }
@@ -279,6 +313,9 @@ impl Shared {
             let daemon = (Arc::new(mongod), Arc::clone(set));
             (set.name.clone(), daemon)
         });
+        let watched = sets.iter().filter(|set| set.watch.is_some());
+        let watched = watched.flat_map(|set| set.members.iter().map(|member| member.host.clone()));
+        let watched = watched.collect();
         let config_servers = sets.iter().find(|set| set.role == Some(SetRole::Config));
         let app = topology.app();
         let servers = topology.tier(Tier::App).map(|node| Server {
@@ -294,6 +331,7 @@ impl Shared {
                 supervisor: Supervisor::of(topology),
                 mongos: config_servers.map(|servers| Mongos::of(topology, servers)),
             }),
+            watched,
             databases: databases.collect(),
         }
     }
@@ -326,6 +364,8 @@ impl Shared {
                     port: topology.app().port,
                     health_path: topology.app().health_path.to_string(),
                     router_port: self.app.mongos.as_ref().map(|_| topology.database().port),
+                    watch: (!self.watched.is_empty()).then(|| Watch::of(topology)),
+                    databases: self.watched.clone(),
                 });
                 Role::App(Arc::clone(&self.app))
             }
@@ -357,6 +397,7 @@ fn replica_sets(topology: &Topology) -> Vec<Arc<ReplicaSet>> {
         application_database: database.name.to_string(),
         election_timeout_ms: database.election_timeout.get(),
         heartbeat_interval_ms: database.heartbeat_interval.get(),
+        watch: (set.nodes.len() > 1).then(|| Watch::of(topology)),
         members: set.nodes.iter().map(member).collect(),
     });
     let mut sets: Vec<ReplicaSet> = sets.collect();

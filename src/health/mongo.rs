@@ -168,6 +168,32 @@ impl Member {
             .map(drop)
     }
 
+    /// Asks a secondary to stand for election now.
+    ///
+    /// # Errors
+    /// If it is not elected.
+    pub fn step_up(&self) -> mongodb::error::Result<()> {
+        self.command(doc! { "replSetStepUp": 1 }).map(drop)
+    }
+
+    /// The member that it copies from, `address:port`.
+    ///
+    /// # Errors
+    /// If it does not answer, or not to this user.
+    pub fn sync_source(&self) -> mongodb::error::Result<Option<String>> {
+        let status = self.command(doc! { "replSetGetStatus": 1 })?;
+        let source = status.get_str("syncSourceHost").unwrap_or_default();
+        Ok((!source.is_empty()).then(|| source.to_owned()))
+    }
+
+    /// Asks it to copy from another member, for as long as that one is there.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub fn sync_from(&self, host: &str) -> mongodb::error::Result<()> {
+        self.command(doc! { "replSetSyncFrom": host }).map(drop)
+    }
+
     /// Where it is: `address:port`, or the path of its socket.
     pub fn host(&self) -> &str {
         &self.host
@@ -298,6 +324,20 @@ pub fn observe(
         }
     });
     Ok(())
+}
+
+/// Whether the member at `host` accepts a connection within `patience`, and then answers within twice that.
+pub fn answers(host: &str, patience: Duration) -> bool {
+    let accepts = parse(host).is_ok_and(|place| http::accepts(*place.ip(), place.port(), patience));
+    let (asked, mut heard) = (std::cell::Cell::new(false), false);
+    let over = || asked.get();
+    let asking = accepts
+        && observe(host, patience * 2, Duration::ZERO, &over, &mut |role| {
+            asked.set(true);
+            heard = role.is_some();
+        })
+        .is_ok();
+    asking && heard
 }
 
 /// How a member does in its set, as it sees it itself.

@@ -230,6 +230,13 @@ fn node_plan(
                 "supervisor/conf.d/nginx.conf".into(),
                 nginx_program(supplies),
             );
+            etc.insert(
+                "supervisor/conf.d/watch-database.conf".into(),
+                format!(
+                    "; The lab's own: on NixOS systemd runs it.\n{}",
+                    watcher().text()
+                ),
+            );
             if etc.contains_key(MONGOS) {
                 etc.insert(
                     "supervisor/conf.d/mongos.conf".into(),
@@ -415,6 +422,17 @@ fn mongos_program(supplies: &Supplies) -> String {
     )
 }
 
+/// Ends when the facts change, to start with the new ones.
+fn watcher() -> Program<'static> {
+    Program {
+        name: "watch-database",
+        command: "/etc/gen-topology/gen-topology node watch-database".into(),
+        priority: 15,
+        stop_signal: "TERM",
+        stop_seconds: 5,
+    }
+}
+
 fn database_programs(supplies: &Supplies) -> String {
     let mongod = Program {
         name: "mongod",
@@ -433,7 +451,11 @@ fn database_programs(supplies: &Supplies) -> String {
     let reconcile = reconcile
         .text()
         .replace("autorestart=true", "autorestart=unexpected");
-    format!("{SUPERVISOR_MAIN}{}{reconcile}", mongod.text())
+    format!(
+        "{SUPERVISOR_MAIN}{}{}{reconcile}",
+        mongod.text(),
+        watcher().text()
+    )
 }
 
 /// What is different below `/etc`: files and links.

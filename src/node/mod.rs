@@ -8,6 +8,7 @@ pub mod load_balancer;
 pub mod report;
 pub mod step_down;
 pub mod switch;
+pub mod watch;
 
 use std::path::Path;
 use std::sync::mpsc::Receiver;

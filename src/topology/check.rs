@@ -247,6 +247,14 @@ impl Check<'_> {
             ));
             problem.hint = Some(format!("use {} or less", Millis::new(election.get() / 4)));
         }
+        if !(20..=1000).contains(&settings.watch_interval.get()) {
+            let message = format!(
+                "`watch_interval` goes from 20ms to 1s, this is {}",
+                settings.watch_interval
+            );
+            let place = Place::value("/database/watch_interval");
+            self.add(Code::OutOfRange, place, message);
+        }
         // mongod refuses a WiredTiger cache below 0.25 GB (storage.wiredTiger.engineConfig.cacheSizeGB).
         if !(256 << 20..=10_000 << 30).contains(&settings.cache_size.get()) {
             let message = format!(
@@ -405,6 +413,8 @@ fn build(raw: RawTopology) -> Option<Topology> {
             port: raw.database.port,
             election_timeout: raw.database.election_timeout,
             heartbeat_interval: raw.database.heartbeat_interval,
+            watch_interval: raw.database.watch_interval,
+            watch_port: raw.database.watch_port,
             cache_size: raw.database.cache_size,
             sharding: raw.database.sharding.map(|sharding| Sharding {
                 shards: sharding.shards,

@@ -208,6 +208,10 @@ pub struct Database {
     pub election_timeout: Millis,
     /// Time between two heartbeats of a member.
     pub heartbeat_interval: Millis,
+    /// Time between two adverts of the databases' watchers.
+    pub watch_interval: Millis,
+    /// UDP port of the databases' watchers.
+    pub watch_port: u16,
     /// Memory of the storage engine's cache.
     pub cache_size: Bytes,
     /// How data are spread over several replica sets, if they are.

@@ -153,6 +153,11 @@ pub(super) struct RawDatabase {
     pub election_timeout: Millis,
     /// Time between two heartbeats of a member.
     pub heartbeat_interval: Millis,
+    /// Time between two adverts of the databases' watchers; a member that misses three is gone.
+    pub watch_interval: Millis,
+    /// UDP port at which the databases' watchers tell each other who is there.
+    #[schemars(range(min = 1))]
+    pub watch_port: u16,
     /// Memory of the storage engine's cache on each node.
     pub cache_size: Bytes,
     /// Data spread over several replica sets. Default: one replica set has all of it.
@@ -191,6 +196,8 @@ impl Default for RawDatabase {
             port: 27017,
             election_timeout: Millis::new(2000),
             heartbeat_interval: Millis::new(500),
+            watch_interval: Millis::new(100),
+            watch_port: 27117,
             cache_size: Bytes::mebibytes(256),
             sharding: None,
         }

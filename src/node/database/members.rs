@@ -248,10 +248,15 @@ fn entry(id: i32, member: &Member) -> Document {
 }
 
 fn settings(wanted: &ReplicaSet) -> Document {
-    doc! {
-        "electionTimeoutMillis": i64::try_from(wanted.election_timeout_ms).unwrap_or(i64::MAX),
-        "heartbeatIntervalMillis": i64::try_from(wanted.heartbeat_interval_ms).unwrap_or(i64::MAX),
+    let whole = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let mut settings = doc! {
+        "electionTimeoutMillis": whole(wanted.election_timeout_ms),
+        "heartbeatIntervalMillis": whole(wanted.heartbeat_interval_ms),
+    };
+    if let Some(watch) = &wanted.watch {
+        settings.insert("catchUpTimeoutMillis", whole(watch.catch_up_ms));
     }
+    settings
 }
 
 #[cfg(test)]
@@ -271,6 +276,7 @@ mod tests {
             application_database: "web".into(),
             election_timeout_ms: 2000,
             heartbeat_interval_ms: 500,
+            watch: None,
             members: members.collect(),
         }
     }
