@@ -20,5 +20,6 @@
     ./network.nix
     ./nginx.nix
     ./secrets.nix
+    ./watch.nix
   ];
 }

@@ -165,6 +165,7 @@ impl Cluster {
             application_database: "web".into(),
             election_timeout_ms: 2000,
             heartbeat_interval_ms: 500,
+            watch: None,
             members: members.iter().map(member).collect(),
         };
         let here = std::net::Ipv4Addr::LOCALHOST;

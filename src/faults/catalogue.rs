@@ -355,11 +355,11 @@ pub const CATALOGUE: &[Fault] = &[
         name: "db-primary-hang",
         tier: Some(Tier::Database),
         breaks: "stops mongod with SIGSTOP where the primary is",
-        visitors: "writes wait for the election, and those in flight for the driver's time-out",
+        visitors: "writes wait until the databases' watchers are sure, and for the election",
         undo: "continued",
         target: Target::Primary,
         action: Action::Pause(Program::Mongod),
-        bound: predict::silent_primary,
+        bound: predict::hanging_primary,
     },
     Fault {
         name: "db-primary-power-off",

@@ -197,14 +197,24 @@ const SYNC_AGAIN: (&str, f64) = ("sync source's retry", 1000.0);
 /// While connections to the new primary are made and proved, reads wait, too.
 const RECONNECT: (&str, f64) = ("driver's reconnect", 500.0);
 
+/// A look of the databases' watchers: how often the mongod is asked, or adverts are counted, whether it can
+/// really not be reached, and the vote.
+const VOTE: (&str, f64) = ("vote", 50.0);
+
 pub(super) fn election(timing: &Timing) -> Bound {
+    let pause = Bound::losing(Loss::None).gap(&[RECONNECT]);
+    if let Some(watch) = timing.watch {
+        return pause.write_gap(&[
+            ("½ watch interval", watch / 2.0),
+            ("3 refusals", 30.0),
+            ("look", watch),
+            VOTE,
+            RECONNECT,
+            between_writes(timing),
+        ]);
+    }
     let [timeout, vote] = longest_election(timing);
-    Bound::losing(Loss::None).gap(&[RECONNECT]).write_gap(&[
-        timeout,
-        vote,
-        SYNC_AGAIN,
-        between_writes(timing),
-    ])
+    pause.write_gap(&[timeout, vote, SYNC_AGAIN, between_writes(timing)])
 }
 
 pub(super) fn step_down(timing: &Timing) -> Bound {
@@ -216,7 +226,41 @@ pub(super) fn step_down(timing: &Timing) -> Bound {
     ])
 }
 
+/// Nothing answers at the primary's address.
 pub(super) fn silent_primary(timing: &Timing) -> Bound {
+    let Some(watch) = timing.watch else {
+        return unwatched_silence(timing);
+    };
+    let (silence, look) = missed_adverts(watch);
+    watched_silence(timing, &[silence, look])
+}
+
+/// The primary's kernel answers for a mongod that does not. Its own watcher says so, and whoever
+/// hears it asks, too: databases and then app nodes.
+pub(super) fn hanging_primary(timing: &Timing) -> Bound {
+    let Some(watch) = timing.watch else {
+        return unwatched_silence(timing);
+    };
+    let adverts = ("5 × watch interval", 5.0 * watch);
+    watched_silence(timing, &[adverts, ("2 looks", 2.0 * 3.0 * watch)])
+}
+
+/// Three missed adverts; then whether a connection is accepted.
+fn missed_adverts(watch: f64) -> ((&'static str, f64), (&'static str, f64)) {
+    let silence = ("3¼ × watch interval", 3.25 * watch);
+    (silence, ("look", watch))
+}
+
+fn watched_silence(timing: &Timing, noticed: &[(&'static str, f64)]) -> Bound {
+    let rest = [VOTE, ("catch-up", timing.catch_up), RECONNECT];
+    let mut parts = [noticed, &rest].concat();
+    let mut answer = parts.clone();
+    answer.push(MARGIN);
+    parts.push(between_writes(timing));
+    Bound::losing(Loss::None).write_gap(&parts).slowest(&answer)
+}
+
+fn unwatched_silence(timing: &Timing) -> Bound {
     let [timeout, vote] = longest_election(timing);
     let heartbeat = ("driver's heartbeat", timing.driver_heartbeat);
     let connect = ("driver's connect", timing.driver_connect);
@@ -238,7 +282,18 @@ pub(super) fn silent_primary(timing: &Timing) -> Bound {
         ])
 }
 
+/// A member that copied from it has to find another; its connection ends with the watcher's look.
 pub(super) fn secondary_gone(timing: &Timing) -> Bound {
+    if let Some(watch) = timing.watch {
+        let (silence, look) = missed_adverts(watch);
+        return Bound::losing(Loss::None).write_gap(&[
+            silence,
+            look,
+            ("another source", 200.0),
+            between_writes(timing),
+            MARGIN,
+        ]);
+    }
     Bound::losing(Loss::None).gap(&[MARGIN]).write_gap(&[
         ("½ election timeout", timing.election / 2.0),
         ("sync source's buffer", timing.sync_source),

@@ -48,6 +48,10 @@ pub struct Timing {
     pub driver_connect: f64,
     /// How long a secondary waits for a silent sync source.
     pub sync_source: f64,
+    /// Time between two adverts of the databases' watchers; none where there are none.
+    pub watch: Option<f64>,
+    /// How long a new primary waits for what a silent member may have.
+    pub catch_up: f64,
     /// Requests that one app server works on at a time.
     pub in_hand: usize,
     /// Nodes by tier.
@@ -131,6 +135,14 @@ impl Timing {
                 .parameter("oplogNetworkTimeoutBufferSeconds")
                 .and_then(serde_yaml_ng::Value::as_f64)
                 .map_or(5000.0, |seconds| seconds * 1000.0),
+            watch: set
+                .watch
+                .as_ref()
+                .map(|watch| milliseconds(watch.interval_ms)),
+            catch_up: set
+                .watch
+                .as_ref()
+                .map_or(NEVER, |watch| milliseconds(watch.catch_up_ms)),
             in_hand: python(gunicorn, "workers") * python(gunicorn, "threads") * instances,
             load_balancers: vrrp.len(),
             apps: tier(Tier::App).count(),

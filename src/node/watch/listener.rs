@@ -15,6 +15,8 @@ use crate::health::mongo;
 const REMIND: Duration = Duration::from_secs(1);
 /// Time between two looks at the same database.
 const AGAIN: Duration = Duration::from_millis(300);
+/// What is said of it within so long is no news.
+const EPISODE: Duration = Duration::from_secs(5);
 
 /// Listens until `changed` says that the facts are others.
 pub(super) fn listen(
@@ -47,6 +49,8 @@ pub(super) fn listen(
         };
         let fresh = tried.get(&host).is_none_or(|at| at.elapsed() >= AGAIN);
         if fresh && is_ours(from) && app.databases.contains(&host) {
+            let known = tried.get(&host).is_some_and(|at| at.elapsed() < EPISODE);
+            let say: &dyn Fn(&str) = if known { &|_| () } else { say };
             leave(&host, interval(watch), &mut metrics, say);
             tried.insert(host, Instant::now());
         }

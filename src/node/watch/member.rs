@@ -18,7 +18,7 @@ use crate::health::mongo;
 use crate::secrets::Secrets;
 
 /// Adverts that may be sent while mongod owes an answer.
-pub(super) const HANGS: u32 = 4;
+pub(super) const HANGS: u32 = 3;
 /// Time between two looks at what the own mongod copies from.
 const FOLLOW: Duration = Duration::from_secs(1);
 /// For how long those who listen are told of a member that is gone: a datagram may be lost, and a
