@@ -105,7 +105,7 @@ fn view(set: &ReplicaSet, watch: &Watch, me: &str) -> anyhow::Result<View> {
     Ok(View::new(&set.name, interval(watch), at, seats))
 }
 
-impl<'w> Watcher<'w> {
+impl Watcher<'_> {
     /// Receives, tells the others, looks for who is missing, and acts.
     fn turn<'s>(&'s self, desk: &mut Desk, scope: &'s std::thread::Scope<'s, '_>) {
         self.hear(desk);

@@ -1,5 +1,5 @@
 //! What the watcher has seen and done, as a file in the text format of Prometheus, for a collector
-//! that reads such files (node_exporter's `--collector.textfile.directory`).
+//! that reads such files (`node_exporter`'s `--collector.textfile.directory`).
 
 use std::fmt::Write as _;
 use std::fs;
