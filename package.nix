@@ -11,19 +11,18 @@ rustPlatform.buildRustPackage {
   pname = manifest.package.name;
   inherit (manifest.package) version;
 
-  # What cargo reads, so that a change of hosts/ or of a module builds nothing anew.
-  # The program has the application, the examples and the schema within it.
+  # What cargo reads, and nothing of the stack that this repository runs: a machine restarts its
+  # daemons when the program is another one, and an edit of topology.json or app/ has to be no more
+  # than a reload. What `init` writes is in starter/.
   src = lib.fileset.toSource {
     root = ./.;
     fileset = lib.fileset.unions [
       ./Cargo.lock
       ./Cargo.toml
-      ./app
       ./benches
-      ./examples
       ./src
+      ./starter
       (lib.fileset.fileFilter (file: file.hasExt "rs") ./tests)
-      ./topology.json
       ./topology.schema.json
     ];
   };

@@ -7,6 +7,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -132,55 +133,60 @@ in
       stopIfChanged = false;
       unitConfig = import ./unit.nix;
 
-      serviceConfig = import ./hardening.nix // {
-        Type = "exec";
-        ExecStart = lib.concatStringsSep " " [
-          (lib.getExe' cfg.supervisor "supervisord")
-          "--nodaemon"
-          "--configuration=${supervisorConfig}"
-          "--pidfile=/run/supervisor/supervisord.pid"
-        ];
-        ExecStartPre = password;
-        ExecReload = [
-          password
-          (lib.getExe reload)
-        ];
-        # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
-        # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn
-        # outlives a supervisord that was killed.
-        KillMode = "mixed";
-        TimeoutStopSec = 45;
-        Restart = "always";
-        RestartSec = "1s";
+      serviceConfig = import ./hardening.nix lib (
+        {
+          Type = "exec";
+          ExecStart = utils.escapeSystemdExecArgs [
+            (lib.getExe' cfg.supervisor "supervisord")
+            "--nodaemon"
+            "--configuration=${supervisorConfig}"
+            "--pidfile=/run/supervisor/supervisord.pid"
+          ];
+          ExecStartPre = [
+            (import ./room.nix { inherit lib pkgs top; })
+            password
+          ];
+          ExecReload = [
+            password
+            (lib.getExe reload)
+          ];
+          # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
+          # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn
+          # outlives a supervisord that was killed.
+          KillMode = "mixed";
+          TimeoutStopSec = 45;
+          Restart = "always";
+          RestartSec = "1s";
 
-        User = user;
-        Group = user;
-        SupplementaryGroups = [ top.group ];
-        RuntimeDirectory = "supervisor";
-        RuntimeDirectoryMode = "0750";
-        LogsDirectory = [
-          "gunicorn"
-          "supervisor"
-        ];
-        LogsDirectoryMode = "0750";
-        ReadWritePaths = [ "/run/gen-topology" ];
+          User = user;
+          Group = user;
+          SupplementaryGroups = [ top.group ];
+          RuntimeDirectory = "supervisor";
+          RuntimeDirectoryMode = "0750";
+          LogsDirectory = [
+            "gunicorn"
+            "supervisor"
+          ];
+          LogsDirectoryMode = "0750";
+          ReadWritePaths = [ "-/run/gen-topology" ];
 
-        CapabilityBoundingSet = "";
-        # No MemoryDenyWriteExecute: the app is yours, and some packages of Python need it.
-        ProtectProc = "invisible";
-        RestrictAddressFamilies = [
-          "AF_INET"
-          "AF_INET6"
-          "AF_UNIX"
-        ];
-        SystemCallFilter = [
-          "@system-service"
-          "~@privileged"
-          # supervisord and gunicorn give their sockets to their owner, who has them already.
-          "@chown"
-        ];
-        EnvironmentFile = lib.mkIf (cfg.environmentFile != null) cfg.environmentFile;
-      };
+          CapabilityBoundingSet = "";
+          # No MemoryDenyWriteExecute: the app is yours, and some packages of Python need it.
+          ProtectProc = "invisible";
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_UNIX"
+          ];
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
+            # supervisord and gunicorn give their sockets to their owner, who has them already.
+            "@chown"
+          ];
+        }
+        // lib.optionalAttrs (cfg.environmentFile != null) { EnvironmentFile = cfg.environmentFile; }
+      );
     };
   };
 }

@@ -10,6 +10,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -94,12 +95,12 @@ in
       stopIfChanged = false;
       unitConfig = import ./unit.nix;
 
-      serviceConfig = import ./hardening.nix // {
+      serviceConfig = import ./hardening.nix lib {
         # Not `notify`: haproxy would make its master the main process, and systemd
         # would talk past our supervisor. keepalived's supervisor waits for haproxy's
         # first answer instead.
         Type = "exec";
-        ExecStart = lib.concatStringsSep " " [
+        ExecStart = utils.escapeSystemdExecArgs [
           (lib.getExe top.package)
           "node"
           "run"
@@ -108,6 +109,8 @@ in
           haproxy
           "-W"
           "-db"
+          # Its log has each warning already; without this stderr has it once more.
+          "-q"
           "-f"
           configFile
         ];
@@ -118,7 +121,8 @@ in
           # The supervisor passes it on as USR2, which lets no connection drop.
           "${lib.getExe' pkgs.coreutils "kill"} -HUP $MAINPID"
         ];
-        # The supervisor writes this itself; this is for a supervisor that was killed.
+        # The supervisor writes this itself, and Keepalived's when it was killed; this is for the case
+        # that neither runs.
         ExecStopPost = ''${pkgs.runtimeShell} -c "echo -254 > ${state}"'';
         # TERM goes to the supervisor only, which lets requests at hand be answered.
         KillMode = "mixed";
@@ -132,7 +136,8 @@ in
         SupplementaryGroups = [ top.group ];
         RuntimeDirectory = "haproxy";
         RuntimeDirectoryMode = "0750";
-        ReadWritePaths = [ "/run/gen-topology" ];
+        ExecStartPre = import ./room.nix { inherit lib pkgs top; };
+        ReadWritePaths = [ "-/run/gen-topology" ];
 
         # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the
         # lesser of the two. Without either haproxy starts all the same, with IP_FREEBIND,

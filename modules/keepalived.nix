@@ -10,6 +10,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -79,9 +80,9 @@ in
       stopIfChanged = false;
       unitConfig = import ./unit.nix;
 
-      serviceConfig = import ./hardening.nix // {
+      serviceConfig = import ./hardening.nix lib {
         Type = "exec";
-        ExecStart = lib.concatStringsSep " " [
+        ExecStart = utils.escapeSystemdExecArgs [
           (lib.getExe top.package)
           "node"
           "run"
@@ -90,6 +91,8 @@ in
           (lib.getExe cfg.package)
           "--dont-fork"
           "--log-console"
+          # Else each line is in the journal twice: as it is written, and by way of syslog.
+          "--no-syslog"
           "--vrrp"
           "--use-file=/etc/keepalived/keepalived.conf"
           "--pid=/run/keepalived/keepalived.pid"

@@ -3,6 +3,7 @@
 {
   lib,
   pkgs,
+  utils,
   top,
   # `mongod` or `mongos`, and the options of its module.
   name,
@@ -27,12 +28,12 @@
     stopIfChanged = false;
     unitConfig = import ./unit.nix;
 
-    serviceConfig = import ./hardening.nix // {
+    serviceConfig = import ./hardening.nix lib {
       Type = "exec";
       # As root (`+`): the source is root's. A copy, because MongoDB wants a key that only
       # its owner can read, and a credential's access list looks as if a group could.
       ExecStartPre = "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o mongodb -g mongodb ${lib.escapeShellArg top.secrets.databaseKey} /run/gen-topology/secrets/database-key";
-      ExecStart = lib.concatStringsSep " " [
+      ExecStart = utils.escapeSystemdExecArgs [
         (lib.getExe' cfg.package name)
         "--config"
         "/etc/${name}.conf"

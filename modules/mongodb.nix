@@ -9,6 +9,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -23,6 +24,7 @@ let
     inherit
       lib
       pkgs
+      utils
       top
       cfg
       ;
@@ -49,12 +51,21 @@ let
     '';
   };
 
-  hardening = import ./hardening.nix // {
-    inherit (daemon.systemd.services.mongod.serviceConfig)
-      CapabilityBoundingSet
-      RestrictAddressFamilies
-      ;
-  };
+  # Like mongod, whom they talk to.
+  confined =
+    own:
+    import ./hardening.nix lib (
+      {
+        CapabilityBoundingSet = "";
+        RestrictAddressFamilies = [
+          "AF_INET"
+          "AF_INET6"
+          "AF_NETLINK"
+          "AF_UNIX"
+        ];
+      }
+      // own
+    );
 in
 {
   options.services.gen-topology.mongodb = {
@@ -161,19 +172,20 @@ in
           stopIfChanged = false;
           unitConfig = import ./unit.nix;
 
-          serviceConfig = hardening // {
+          serviceConfig = confined {
             # Done once, and then "active (exited)". Not `oneshot`: a switch would wait for
             # it, and it waits for the other members, which may be switched later.
             Type = "exec";
             RemainAfterExit = true;
-            ExecStart = lib.concatStringsSep " " [
-              (lib.getExe top.package)
-              "node"
-              "reconcile-database"
-              # systemd's word for the credentials' directory.
-              "--secrets"
-              "%d"
-            ];
+            # %d, systemd's word for the credentials' directory, stays as it is.
+            ExecStart =
+              utils.escapeSystemdExecArgs [
+                (lib.getExe top.package)
+                "node"
+                "reconcile-database"
+                "--secrets"
+              ]
+              + " %d";
             LoadCredential = [
               "database-key:${top.secrets.databaseKey}"
               "application:${top.secrets.application}"
@@ -204,7 +216,7 @@ in
             "network-online.target"
           ];
 
-          serviceConfig = hardening // {
+          serviceConfig = confined {
             Type = "oneshot";
             ExecStart = lib.getExe copy;
             LoadCredential = [ "application:${top.secrets.application}" ];

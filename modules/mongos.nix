@@ -4,6 +4,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -15,6 +16,7 @@ let
     inherit
       lib
       pkgs
+      utils
       top
       cfg
       ;

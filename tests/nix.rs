@@ -4,6 +4,7 @@
 
 #![expect(clippy::expect_used, reason = "a test may stop")]
 
+mod program;
 mod project;
 
 use std::collections::BTreeSet;
@@ -234,7 +235,7 @@ fn the_flake_has_what_it_promises() {
         .expect("tests")
         .flatten()
         .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".nix")?.to_owned()))
-        .filter(|name| !["default", "node", "container-haproxy-dies"].contains(&name.as_str()))
+        .filter(|name| !["default", "node"].contains(&name.as_str()))
         .map(|name| format!("vm-{name}"))
         .collect();
     let vm_checks: BTreeSet<String> = checks
@@ -253,9 +254,16 @@ fn the_flake_has_what_it_promises() {
     ] {
         assert!(checks.contains(&name), "{name} is no check");
     }
-    for (name, test) in outputs["containerTests"].as_object().expect("tests") {
+    let containers = outputs["containerTests"].as_object().expect("tests");
+    for (name, test) in containers {
         assert_eq!(test["kvm"], false, "{name} would need KVM");
     }
+    // Each test runs both ways.
+    let both: BTreeSet<String> = containers
+        .keys()
+        .map(|name| name.replacen("container-", "vm-", 1))
+        .collect();
+    assert_eq!(both, tests);
     assert_eq!(outputs["virtualbox"]["node-1"]["nic1"], "intnet");
     assert_eq!(outputs["template"], true);
 }
@@ -437,7 +445,7 @@ fn scripts_of_the_vm_tests_are_sound() {
                 .arg(work.path("script"))
                 .env(
                     "PYFLAKES_BUILTINS",
-                    machines.join(",") + ",start_all,subtest,retry",
+                    machines.join(",") + ",os,start_all,subtest,retry",
                 )
                 .output()
                 .expect("pyflakes starts");

@@ -25,29 +25,35 @@ pub(super) struct InitArgs {
 
 /// The demo application, so that a new project runs before a line of it is written.
 const APP: [(&str, &str); 8] = [
-    ("app.py", include_str!("../../app/app.py")),
-    ("database.py", include_str!("../../app/database.py")),
-    ("requirements.in", include_str!("../../app/requirements.in")),
+    ("app.py", include_str!("../../starter/app/app.py")),
+    ("database.py", include_str!("../../starter/app/database.py")),
+    (
+        "requirements.in",
+        include_str!("../../starter/app/requirements.in"),
+    ),
     (
         "requirements.txt",
-        include_str!("../../app/requirements.txt"),
+        include_str!("../../starter/app/requirements.txt"),
     ),
     (
         "templates/index.html",
-        include_str!("../../app/templates/index.html"),
+        include_str!("../../starter/app/templates/index.html"),
     ),
     (
         "static/style.css",
-        include_str!("../../app/static/style.css"),
+        include_str!("../../starter/app/static/style.css"),
     ),
     (
         "static/status.js",
-        include_str!("../../app/static/status.js"),
+        include_str!("../../starter/app/static/status.js"),
     ),
-    ("static/icon.svg", include_str!("../../app/static/icon.svg")),
+    (
+        "static/icon.svg",
+        include_str!("../../starter/app/static/icon.svg"),
+    ),
 ];
 
-const TOPOLOGY: &str = include_str!("../../examples/ha.json");
+const TOPOLOGY: &str = include_str!("../../starter/topology.json");
 const SCHEMA: &str = include_str!("../../topology.schema.json");
 
 /// `init`.

@@ -57,6 +57,8 @@ pub enum Target {
 pub enum Program {
     /// haproxy, master and worker.
     Haproxy,
+    /// haproxy and the process that supervises it.
+    HaproxyUnit,
     /// keepalived, parent and VRRP process.
     Keepalived,
     /// nginx, master and workers.
@@ -169,6 +171,16 @@ pub const CATALOGUE: &[Fault] = &[
         undo: "its supervisor starts it again",
         target: Target::Owner,
         action: Action::Kill(Program::Haproxy),
+        bound: predict::fall_over,
+    },
+    Fault {
+        name: "haproxy-unit-kill",
+        tier: Some(Tier::LoadBalancer),
+        breaks: "kills haproxy where the virtual IP is, together with the process that supervises it",
+        visitors: "a blink; what was in flight on it is lost",
+        undo: "its service starts both again",
+        target: Target::Owner,
+        action: Action::Kill(Program::HaproxyUnit),
         bound: predict::fall_over,
     },
     Fault {

@@ -271,17 +271,22 @@ fn signal(lab: &Lab, node: &str, program: Program, with: Signal) -> anyhow::Resu
 /// die first would have time to start another.
 fn processes_of(processes: &[Process], program: Program) -> Vec<&Process> {
     let name = match program {
-        Program::Haproxy => "haproxy",
+        Program::Haproxy | Program::HaproxyUnit => "haproxy",
         Program::Keepalived => "keepalived",
         Program::Nginx => "nginx",
         Program::Mongod => "mongod",
         Program::Gunicorn | Program::Worker => "gunicorn",
     };
+    let is_supervisor = |process: &&Process| process.command.contains("node run haproxy");
     let is = |process: &&Process| match program {
         Program::Gunicorn | Program::Worker => process.command.contains("gunicorn"),
         _ => process.name == name,
     };
-    let all: Vec<&Process> = processes.iter().filter(is).collect();
+    let mut all: Vec<&Process> = processes.iter().filter(is).collect();
+    if program == Program::HaproxyUnit {
+        // First, so that it has no time to tell of haproxy's end.
+        all.splice(..0, processes.iter().filter(is_supervisor));
+    }
     if program == Program::Worker {
         let is_child = |process: &&&Process| all.iter().any(|other| other.pid == process.parent);
         return all.iter().filter(is_child).take(1).copied().collect();

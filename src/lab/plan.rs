@@ -363,7 +363,7 @@ fn load_balancer_programs(supplies: &Supplies, drain: Millis, keeper: &str) -> S
         command: kept(
             "haproxy",
             format!(
-                "{} -W -db -f /etc/haproxy/haproxy.cfg",
+                "{} -W -db -q -f /etc/haproxy/haproxy.cfg",
                 supplies.tool("haproxy")
             ),
         ),

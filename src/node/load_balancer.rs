@@ -4,7 +4,8 @@
 //! The file [`HAPROXY_STATE`] is the switch. keepalived watches it: -254 puts the
 //! node into FAULT, where it gives the virtual IP up at once; 0 lets it take part.
 //!
-//! - haproxy ends, for whatever reason: -254, within a millisecond or two.
+//! - haproxy ends, for whatever reason: -254, within a millisecond or two. Where its supervisor ended
+//!   with it, keepalived's supervisor writes that.
 //! - haproxy is back: before a node that will take the virtual IP away from another
 //!   says 0, it waits until it has been well for a while, then asks the others to
 //!   drain (`POST /drain`, after which their answers carry `Connection: close`),
@@ -25,7 +26,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
-use super::{handover, listen};
+use super::{handover, lifeline, listen};
 use crate::config::{
     HAPROXY_SOCKET, HAPROXY_STATE, LoadBalancerFacts, NodeFacts, RELEASE_AFTER, RELEASE_PAUSE,
 };
@@ -77,6 +78,7 @@ pub fn run_haproxy(
     say: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<u8> {
     let settings = settings(facts)?;
+    let _alive = lifeline::hold()?;
     write_state(-254)?;
     let signals = listen()?;
     let mut child = spawn(argv)?;
@@ -296,6 +298,10 @@ pub fn run_keepalived(
         let _ = fs::remove_file(Path::new("/run/keepalived").join(stale));
     }
     let signals = listen()?;
+    lifeline::watch(|| {
+        // It can't be told of: whoever holds the other end of our output may be gone, too.
+        let _ = write_state(-254);
+    });
     let over = AtomicBool::new(false);
     let code = std::thread::scope(|scope| {
         scope.spawn(|| handover::keep(facts_file, facts, &over, say));

@@ -4,6 +4,7 @@ pub mod app;
 pub mod backup;
 pub mod database;
 mod handover;
+mod lifeline;
 pub mod load_balancer;
 pub mod report;
 pub mod step_down;

@@ -41,7 +41,8 @@ let
       startAt = option (types.either types.str (types.listOf types.str)) [ ];
       serviceConfig = option (types.addCheck (types.attrsOf unitOption) (
         config:
-        lib.elem (config.Type or "simple") [
+        # What is weaker than another definition, too.
+        lib.elem (config.Type.content or config.Type or "simple") [
           "exec"
           "simple"
           "forking"
@@ -51,7 +52,7 @@ let
           "notify-reload"
           "idle"
         ]
-        && lib.elem (config.Restart or "no") [
+        && lib.elem (config.Restart.content or config.Restart or "no") [
           "no"
           "on-success"
           "on-failure"

@@ -1,5 +1,6 @@
 # What the test driver of NixOS puts before a test's script, as far as ours use it
 # (nixos/lib/test-script-prepend.py and the driver's machine/__init__.py).
+import os
 from typing import Any, Callable, ContextManager
 
 

@@ -8,7 +8,7 @@ _: {
     node_4.wait_for_open_port(80)
 
     with subtest("the other one serves"):
-        node_2.crash()
+        crash(node_2)
         # Each of these is retried by haproxy where it has to be: none may fail.
         for number in range(20):
             client.succeed(f"{ANSWER}/")

@@ -52,33 +52,24 @@ let
 
   ofTier = stack: tier: lib.filter (node: node.tier == tier) (lib.attrValues stack.facts);
 
-  # The stack's nodes as machines of a test. Options below `virtualisation` exist here only.
+  # The stack's nodes as machines of a test, of either kind: the stack's own interface name and
+  # address, and none that the driver makes up. Options below `virtualisation` exist here only.
   machine =
     stack: name: module:
-    { lib, ... }:
+    { ... }:
     {
       imports = [ module ];
-      virtualisation = {
-        # mongod takes its cache and more; below 1.5 GiB it dies under load.
-        memorySize = if stack.facts.${name}.tier == "database" then 2048 else 1024;
-        # The stack's own interface name and address, and none that the driver makes up.
-        interfaces.${stack.facts.${name}.interface} = {
-          vlan = 1;
-          assignIP = false;
-        };
-        # Without the driver's user-mode card, which would be called eth0, too.
-        qemu.networkingOptions = lib.mkForce [ ];
+      virtualisation.interfaces.${stack.facts.${name}.interface} = {
+        vlan = 1;
+        assignIP = false;
       };
     };
 
   # Somebody who visits: on the same network, with an address that no node has.
   client = stack: {
-    virtualisation = {
-      interfaces.eth0 = {
-        vlan = 1;
-        assignIP = false;
-      };
-      qemu.networkingOptions = lib.mkForce [ ];
+    virtualisation.interfaces.eth0 = {
+      vlan = 1;
+      assignIP = false;
     };
     networking = {
       useNetworkd = true;
@@ -93,48 +84,103 @@ let
     };
     environment.systemPackages = [
       pkgs.curl
+      pkgs.iproute2
       pkgs.jq
     ];
   };
 
-  # A test is a function of its stack to a module of the test driver, less the nodes.
-  vmTest =
-    stackName: path:
+  machines = stack: lib.mapAttrs (machine stack) stack.nixosModules // { client = client stack; };
+
+  # QEMU machines.
+  vm =
+    stack: name: module:
+    { lib, ... }:
+    {
+      imports = [ module ];
+      virtualisation = {
+        # mongod takes its cache and more; below 1.5 GiB it dies under load.
+        memorySize = if stack.facts.${name}.tier or "" == "database" then 2048 else 1024;
+        # Without the driver's user-mode card, which would be called eth0, too.
+        qemu.networkingOptions = lib.mkForce [ ];
+      };
+    };
+
+  # Containers of systemd-nspawn.
+  container = _: module: {
+    imports = [ module ];
+    # What containers have otherwise, and systemd-resolved, which comes with networkd, refuses.
+    networking.useHostResolvConf = false;
+  };
+
+  # A test is a function of its stack to a module of the test driver, less the machines: its script is
+  # the same with either kind.
+  testOf =
+    kind: stackName: path:
     let
       stack = stacks.${stackName};
       test = import path { inherit lib stack; };
     in
     pkgs.testers.runNixOSTest {
-      imports = [ (removeAttrs test [ "script" ]) ];
+      imports = [
+        (removeAttrs test [ "script" ])
+        (kind stack)
+      ];
       node.specialArgs = stack.specialArgs;
-      nodes = lib.mapAttrs (machine stack) stack.nixosModules // {
-        client = client stack;
-      };
       globalTimeout = 1800;
       testScript = prelude stack + "\n" + test.script;
     };
+
+  inQemu = stack: { nodes = lib.mapAttrs (vm stack) (machines stack); };
+
+  inContainers = stack: {
+    containers = lib.mapAttrs container (machines stack);
+    # The driver asks for it unless told otherwise, even without a virtual machine.
+    requiredFeatures.kvm = false;
+  };
+
+  # What each test runs on.
+  tests = {
+    app-server-crashes = "shipped";
+    database-primary-crashes = "ha";
+    firewall = "shipped";
+    gunicorn-dies = "shipped";
+    haproxy-dies = "shipped";
+    load-balancer-crashes = "shipped";
+    sessions-are-spread = "shipped";
+    stack-answers = "shipped";
+    two-of-three-load-balancers-crash = "three";
+  };
+
+  each =
+    prefix: kind:
+    lib.mapAttrs' (
+      name: stack: lib.nameValuePair "${prefix}-${name}" (testOf kind stack (./. + "/${name}.nix"))
+    ) tests;
 in
 {
   inherit stacks;
 
-  vms =
-    lib.mapAttrs' (name: stack: lib.nameValuePair "vm-${name}" (vmTest stack (./. + "/${name}.nix")))
-      {
-        app-server-crashes = "shipped";
-        database-primary-crashes = "ha";
-        firewall = "shipped";
-        gunicorn-dies = "shipped";
-        haproxy-dies = "shipped";
-        load-balancer-crashes = "shipped";
-        sessions-are-spread = "shipped";
-        stack-answers = "shipped";
-        two-of-three-load-balancers-crash = "three";
-      };
+  vms = each "vm" inQemu;
+  # The same in systemd-nspawn containers, for machines without KVM.
+  containers = each "container" inContainers;
 
-  # The load balancers' part once more in systemd-nspawn containers, for machines without KVM.
-  containers.container-haproxy-dies = import ./container-haproxy-dies.nix {
-    inherit lib pkgs;
-    stack = stacks.shipped;
-    prelude = prelude stacks.shipped;
-  };
+  # For scripts/boot-hosts, which runs all tests of a stack on the same machines: which test runs on
+  # which stack, and its script.
+  scripts = lib.mapAttrs (name: stackName: {
+    stack = stackName;
+    text =
+      let
+        stack = stacks.${stackName};
+      in
+      prelude stack + "\n" + (import (./. + "/${name}.nix") { inherit lib stack; }).script;
+  }) tests;
+  machinesOf = lib.mapAttrs (
+    _: stack:
+    pkgs.testers.runNixOSTest {
+      name = "machines";
+      imports = [ (inContainers stack) ];
+      node.specialArgs = stack.specialArgs;
+      testScript = "";
+    }
+  ) stacks;
 }

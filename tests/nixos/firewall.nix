@@ -1,37 +1,21 @@
 # Who may reach what. A stranger, whose packets come from outside the stack's subnet,
 # reaches the virtual IP and nothing else.
-{ lib, ... }:
-{
+_: {
   name = "firewall";
-
-  # So that answers find their way to the stranger: refused is refused by the firewall,
-  # not by a missing route.
-  defaults.networking.interfaces.eth0.ipv4.routes = [
-    {
-      address = "192.0.2.0";
-      prefixLength = 24;
-    }
-  ];
-  nodes.client.networking = {
-    interfaces.eth0 = {
-      ipv4.addresses = lib.mkForce [
-        {
-          address = "192.0.2.7";
-          prefixLength = 24;
-        }
-      ];
-      ipv4.routes = lib.mkForce [
-        {
-          address = "10.20.0.0";
-          prefixLength = 24;
-        }
-      ];
-    };
-  };
 
   script = ''
     wait_for_the_stack()
     wait_for_virtual_ip(node_1)
+    # The visitor becomes a stranger. Answers find their way to it: refused is refused by the
+    # firewall, not by a missing route.
+    for node in [node_1, node_2, node_3, node_4, node_5]:
+        node.succeed("ip route add 192.0.2.0/24 dev eth0")
+    client.succeed(
+        "systemctl stop systemd-networkd.socket systemd-networkd",
+        "ip address flush dev eth0",
+        "ip address add 192.0.2.7/24 dev eth0",
+        "ip route add 10.20.0.0/24 dev eth0",
+    )
 
     with subtest("visitors from anywhere reach the virtual IP"):
         client.succeed(f"{ANSWER}/")

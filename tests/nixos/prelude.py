@@ -7,6 +7,20 @@ def wait_for_the_stack():
     client.wait_until_succeeds(f"{ANSWER}/api/entries", timeout=600)
 
 
+def crash(machine):
+    """The plug is pulled. A virtual machine is gone at once; a container's cable is cut
+    first, because its addresses would stay as long as its network."""
+    if hasattr(machine, "crash"):
+        machine.crash()
+        return
+    leader = machine.get_systemd_process
+    machine.execute("ip link set eth0 down")
+    os.kill(leader, 9)
+    machine.wait_for_shutdown()
+    # The driver remembers it; the next start has another.
+    del machine.get_systemd_process
+
+
 def wait_for_virtual_ip(machine, timeout=60):
     machine.wait_until_succeeds("gen-topology node check keepalived", timeout=timeout)
 

@@ -9,9 +9,9 @@ _: {
     # The third has to be up before it can be the last.
     lb_3.wait_until_succeeds("systemctl is-active keepalived", timeout=120)
 
-    lb_1.crash()
+    crash(lb_1)
     wait_for_virtual_ip(lb_2, timeout=10)
-    lb_2.crash()
+    crash(lb_2)
     wait_for_virtual_ip(lb_3, timeout=10)
 
     client.wait_until_succeeds(f"{ANSWER}/", timeout=10)

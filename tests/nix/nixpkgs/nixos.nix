@@ -40,6 +40,8 @@ lib.evalModules {
         in
         {
           _module.args.pkgs = config.nixpkgs.pkgs;
+          _module.args.utils.escapeSystemdExecArgs =
+            arguments: lib.concatStringsSep " " (map toString arguments);
           # The parts of nginx.conf that come from us, in upstream's order.
           environment.etc = lib.mkIf config.services.nginx.enable {
             "nginx/nginx.conf".source = package {
