@@ -1,7 +1,7 @@
 //! Rendered files and the directory `hosts/`: what differs, and making it equal.
 //!
 //! Everything is looked at before anything is written. Only files that carry our
-//! mark are ever replaced or removed.
+//! mark are ever replaced or removed. An export is written the same way ([`Tree`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -57,14 +57,32 @@ impl Changes {
     }
 }
 
+/// The files that belong below one directory: a node's, or an export.
+#[derive(Clone, Debug)]
+pub struct Tree<'a> {
+    /// Name of the directory.
+    pub name: &'a str,
+    /// Path below it → text.
+    pub files: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> From<&'a Rendered> for Tree<'a> {
+    fn from(node: &'a Rendered) -> Self {
+        let files = node.files.iter().map(|(path, text)| (*path, text.as_ref()));
+        Self {
+            name: &node.node,
+            files: files.collect(),
+        }
+    }
+}
+
+fn trees(rendered: &[Rendered]) -> Vec<Tree<'_>> {
+    rendered.iter().map(Tree::from).collect()
+}
+
 /// Compares `directory` with `rendered`; reads only.
 pub fn diff(directory: &Path, rendered: &[Rendered]) -> anyhow::Result<Changes> {
-    let mut changes = in_parallel(rendered, |node| diff_node(directory, node))?
-        .into_iter()
-        .fold(Changes::default(), |mut all, one| {
-            all.absorb(one);
-            all
-        });
+    let mut changes = diff_trees(directory, &trees(rendered))?;
     let wanted: BTreeSet<&str> = rendered.iter().map(|node| node.node.as_str()).collect();
     for entry in entries(directory)? {
         let name = entry.file_name();
@@ -88,8 +106,25 @@ pub fn diff(directory: &Path, rendered: &[Rendered]) -> anyhow::Result<Changes> 
     Ok(changes)
 }
 
+/// Compares the directories of `trees` below `directory`, whatever is beside them.
+pub fn diff_trees(directory: &Path, trees: &[Tree<'_>]) -> anyhow::Result<Changes> {
+    let mut changes = in_parallel(trees, |tree| diff_node(directory, tree))?
+        .into_iter()
+        .fold(Changes::default(), |mut all, one| {
+            all.absorb(one);
+            all
+        });
+    changes.sort();
+    Ok(changes)
+}
+
 /// Makes `directory` equal to `rendered`. Does nothing where a foreign file is in the way.
 pub fn write(directory: &Path, rendered: &[Rendered], changes: &Changes) -> anyhow::Result<()> {
+    write_trees(directory, &trees(rendered), changes)
+}
+
+/// Makes the directories of `trees` below `directory` equal to them, likewise.
+pub fn write_trees(directory: &Path, trees: &[Tree<'_>], changes: &Changes) -> anyhow::Result<()> {
     if !changes.foreign.is_empty() || changes.is_empty() {
         return Ok(());
     }
@@ -115,12 +150,12 @@ pub fn write(directory: &Path, rendered: &[Rendered], changes: &Changes) -> anyh
         .chain(&changes.changed)
         .map(PathBuf::as_path)
         .collect();
-    in_parallel(rendered, |node| write_node(directory, node, &touched)).map(drop)
+    in_parallel(trees, |tree| write_node(directory, tree, &touched)).map(drop)
 }
 
-fn diff_node(directory: &Path, node: &Rendered) -> anyhow::Result<Changes> {
+fn diff_node(directory: &Path, node: &Tree<'_>) -> anyhow::Result<Changes> {
     let mut changes = Changes::default();
-    let root = PathBuf::from(&node.node);
+    let root = PathBuf::from(node.name);
     if let Some(obstacle) = obstacle(directory, &root) {
         changes.foreign.push(obstacle);
         return Ok(changes);
@@ -189,17 +224,17 @@ fn sort_out(
     Ok(())
 }
 
-fn write_node(directory: &Path, node: &Rendered, touched: &BTreeSet<&Path>) -> anyhow::Result<()> {
-    let root = directory.join(&node.node);
+fn write_node(directory: &Path, node: &Tree<'_>, touched: &BTreeSet<&Path>) -> anyhow::Result<()> {
+    let root = directory.join(node.name);
     let is_new = !root.exists();
     let target = if is_new {
-        directory.join(format!(".{}.new", node.node))
+        directory.join(format!(".{}.new", node.name))
     } else {
         root.clone()
     };
     let mut made = BTreeSet::new();
     for (path, text) in &node.files {
-        if !touched.contains(Path::new(&node.node).join(path).as_path()) {
+        if !touched.contains(Path::new(node.name).join(path).as_path()) {
             continue;
         }
         let file = target.join(path);
@@ -240,12 +275,17 @@ pub fn facts(directory: &Path) -> anyhow::Result<Vec<(PathBuf, String)>> {
 
 /// A unified diff of what `write` would do, for people.
 pub fn unified(directory: &Path, rendered: &[Rendered], changes: &Changes) -> String {
-    let wanted: BTreeMap<PathBuf, &str> = rendered
+    unified_trees(directory, &trees(rendered), changes)
+}
+
+/// A unified diff of what `write_trees` would do, for people.
+pub fn unified_trees(directory: &Path, trees: &[Tree<'_>], changes: &Changes) -> String {
+    let wanted: BTreeMap<PathBuf, &str> = trees
         .iter()
         .flat_map(|node| {
             node.files
                 .iter()
-                .map(|(path, text)| (PathBuf::from(&node.node).join(path), text.as_ref()))
+                .map(|(path, text)| (PathBuf::from(node.name).join(path), *text))
         })
         .collect();
     let mut text = String::new();

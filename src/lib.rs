@@ -15,6 +15,7 @@ pub mod cli;
 pub mod config;
 pub mod deploy;
 pub mod exec;
+pub mod export;
 pub mod failure;
 pub mod faults;
 pub mod files;

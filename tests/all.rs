@@ -8,6 +8,7 @@ mod daemons;
 mod database;
 mod edit;
 mod engine;
+mod export;
 mod faults;
 mod faults_report;
 mod generate;

@@ -8,6 +8,7 @@ use super::args::{FileArg, FormatArgs, LookArgs, PlanArgs};
 use super::demo::DemoArgs;
 use super::deploy::{DeployArgs, RollbackArgs};
 use super::edit::{AddArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs};
+use super::export::ExportArgs;
 use super::faults::FaultsArgs;
 use super::generate::GenerateArgs;
 use super::import::ImportArgs;
@@ -82,6 +83,8 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
+    /// Write the stack for another world: Docker Compose and others
+    Export(ExportArgs),
     /// Tell which failures of one or two nodes the stack survives, on paper
     Whatif(WhatifArgs),
     /// Find what keeps a stack from failing over, in its daemons' files or in those of others

@@ -66,7 +66,7 @@ pub(super) fn run(file: Option<&Path>, args: &GenerateArgs, ui: &mut Ui) -> Outc
     Ok(())
 }
 
-fn foreign(list: &[String]) -> anyhow::Error {
+pub(super) fn foreign(list: &[String]) -> anyhow::Error {
     anyhow!(
         "these were not made by gen-topology and are in the way; move them elsewhere, nothing was written:\n  {}",
         list.join("\n  ")
@@ -88,7 +88,7 @@ pub(super) fn beside(source: &Source) -> PathBuf {
     }
 }
 
-fn counts(changes: &hosts::Changes) -> String {
+pub(super) fn counts(changes: &hosts::Changes) -> String {
     let parts = [
         (changes.created.len(), "created"),
         (changes.changed.len(), "changed"),

@@ -11,6 +11,7 @@ mod deploy;
 mod diagnostics;
 mod doctor;
 mod edit;
+mod export;
 mod faults;
 mod faults_run;
 mod findings;
@@ -106,6 +107,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Rename(args) => edit::rename(file(&args.edit.file.file).as_deref(), &args, ui),
         Command::Plan(args) => plan::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Generate(args) => generate::run(file(&args.file.file).as_deref(), &args, ui),
+        Command::Export(args) => export::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),

@@ -98,7 +98,7 @@ pub(super) enum OwnCommand {
     /// Ask a daemon whether it is well
     Check {
         /// Which
-        daemon: LoadBalancerDaemon,
+        daemon: Asked,
     },
     /// Wait to be told to end; then drain the app node before ending
     DrainOnStop,
@@ -176,6 +176,19 @@ pub(super) enum LoadBalancerDaemon {
     Keepalived,
 }
 
+/// What `node check` asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Asked {
+    /// haproxy: does it answer?
+    Haproxy,
+    /// Keepalived: is the virtual IP here?
+    Keepalived,
+    /// The application, through nginx: can it serve?
+    App,
+    /// mongod: is it primary or secondary?
+    Database,
+}
+
 /// `EX_TEMPFAIL` of sysexits.h: time or another node will help.
 const NOT_YET: u8 = 75;
 /// `EX_CONFIG` of sysexits.h: nothing will change before somebody has decided something.
@@ -227,12 +240,12 @@ fn of_node(facts_file: &Path, command: OwnCommand, ui: &mut Ui) -> Outcome {
                 Err(Failure::Status(code))
             }
         }
-        OwnCommand::Check {
-            daemon: LoadBalancerDaemon::Haproxy,
-        } => Ok(node::load_balancer::check_haproxy(&facts)?),
-        OwnCommand::Check {
-            daemon: LoadBalancerDaemon::Keepalived,
-        } => has_virtual_ip(facts.virtual_ip, ui),
+        OwnCommand::Check { daemon } => match daemon {
+            Asked::Haproxy => Ok(node::load_balancer::check_haproxy(&facts)?),
+            Asked::Keepalived => has_virtual_ip(facts.virtual_ip, ui),
+            Asked::App => Ok(node::app::check(&facts)?),
+            Asked::Database => Ok(database::check(&facts)?),
+        },
         OwnCommand::WatchDatabase { secrets } => Ok(node::watch::watch(
             facts_file,
             &facts,

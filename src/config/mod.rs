@@ -56,6 +56,24 @@ pub const RELEASE_AFTER: Duration = Duration::from_millis(1200);
 /// Time between two looks for servers that are down.
 pub const RELEASE_PAUSE: Duration = Duration::from_millis(200);
 
+/// Seconds for which a connection that ended is remembered. A client takes the same port again, and
+/// whoever remembers the old connection, 2 minutes by default, takes the new one for its own.
+const ENDED: &str = "1";
+/// Seconds for which one is remembered that one side has ended: longer than haproxy lets
+/// it be (`timeout client-fin`).
+const HALF_ENDED: &str = "10";
+/// Settings of connection tracking (`net.netfilter.…`) on load balancers, by which open
+/// connections are handed over when the virtual IP moves.
+pub const CONNECTION_TRACKING: [(&str, &str); 7] = [
+    ("nf_conntrack_tcp_loose", "0"),
+    ("nf_conntrack_tcp_be_liberal", "1"),
+    ("nf_conntrack_tcp_timeout_time_wait", ENDED),
+    ("nf_conntrack_tcp_timeout_close", ENDED),
+    ("nf_conntrack_tcp_timeout_fin_wait", HALF_ENDED),
+    ("nf_conntrack_tcp_timeout_close_wait", HALF_ENDED),
+    ("nf_conntrack_tcp_timeout_last_ack", HALF_ENDED),
+];
+
 /// Where a node finds a secret; who puts it there belongs to the platform.
 pub(crate) fn secret(kind: Kind) -> String {
     format!("{}/{}", secrets::DIRECTORY, kind.file())
@@ -287,7 +305,12 @@ pub struct Member {
 
 /// What every node of `topology` must run, in file order.
 pub fn resolve(topology: &Topology) -> Vec<NodeConfig> {
-    let shared = Shared::of(topology);
+    resolve_with(topology, &|node| node.address.to_string())
+}
+
+/// The same, where databases are found by what `host` says, not by their addresses.
+pub fn resolve_with(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Vec<NodeConfig> {
+    let shared = Shared::of(topology, host);
     topology
         .nodes()
         .iter()
@@ -305,8 +328,8 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(topology: &Topology) -> Self {
-        let sets = replica_sets(topology);
+    fn of(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Self {
+        let sets = replica_sets(topology, host);
         let mongod = topology.replica_sets();
         let mongod = mongod.iter().map(|set| Mongod::of(topology, set));
         let databases = sets.iter().zip(mongod).map(|(set, mongod)| {
@@ -383,11 +406,11 @@ impl Shared {
 }
 
 /// The replica sets of a stack, each with what its members have to know.
-fn replica_sets(topology: &Topology) -> Vec<Arc<ReplicaSet>> {
+fn replica_sets(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Vec<Arc<ReplicaSet>> {
     let database = topology.database();
     let member = |node: &&Node| Member {
         name: node.name.to_string(),
-        host: format!("{}:{}", node.address, database.port),
+        host: format!("{}:{}", host(node), database.port),
         voting: node.voting.unwrap_or(true),
     };
     let sets = topology.replica_sets().into_iter().map(|set| ReplicaSet {

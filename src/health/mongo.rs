@@ -1,5 +1,6 @@
 //! What a member of a replica set says about itself, and about the others.
 
+use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -236,9 +237,20 @@ impl Member {
     }
 }
 
+/// The address behind `host`, which may have a name: containers get their addresses late.
 fn parse(host: &str) -> anyhow::Result<std::net::SocketAddrV4> {
-    host.parse()
-        .with_context(|| format!("`{host}` is no address:port"))
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let found = host.to_socket_addrs();
+    let mut found =
+        found.with_context(|| format!("`{host}` is no address:port and no name:port"))?;
+    found
+        .find_map(|address| match address {
+            std::net::SocketAddr::V4(address) => Some(address),
+            std::net::SocketAddr::V6(_) => None,
+        })
+        .with_context(|| format!("`{host}` has no IPv4 address"))
 }
 
 /// How to talk to exactly one member.

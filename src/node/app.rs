@@ -1,6 +1,7 @@
 //! An app node leaves before it goes: haproxy is told, and has time to notice.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,11 +9,24 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::listen;
-use crate::config::DRAIN_FILE;
+use crate::config::{DRAIN_FILE, NodeFacts};
+use crate::health::http;
 
 /// haproxy asks once a second (`inter 1s`, spread by 5 %), and one 404 is enough
 /// for it to send no more; what it has sent by then has the rest.
 const DRAIN: Duration = Duration::from_millis(1600);
+
+/// Fails unless the application can serve, asked as haproxy asks it.
+///
+/// # Errors
+/// If it can't, with the reason.
+pub fn check(facts: &NodeFacts) -> anyhow::Result<()> {
+    let app = facts.app.as_ref().context("this node is no app server")?;
+    let client = http::client(Duration::from_secs(3));
+    let answer = http::get(&client, Ipv4Addr::LOCALHOST, app.port, &app.health_path)?;
+    anyhow::ensure!(answer.status == 200, "the app answers {}", answer.status);
+    Ok(())
+}
 
 /// Waits to be told to end, then makes the health check answer 404 for long enough.
 ///

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::config::{LoadBalancerFacts, NodeFacts};
+use crate::config::{CONNECTION_TRACKING, LoadBalancerFacts, NodeFacts};
 use crate::exec;
 use crate::health::{http, vrrp};
 
@@ -42,12 +42,6 @@ const WINDOW: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a peer may take to accept a connection.
 const QUESTION: Duration = Duration::from_millis(200);
-/// Seconds for which a connection that ended is remembered. A client takes the same port again, and
-/// whoever remembers the old connection, 2 minutes by default, takes the new one for its own.
-const ENDED: &str = "1";
-/// Seconds for which one is remembered that one side has ended: longer than haproxy lets
-/// it be (`timeout client-fin`).
-const HALF_ENDED: &str = "10";
 /// Mark of packets that are for a connection of this node.
 const MARK: u32 = 0x6774;
 /// Routing table in which the virtual IP is local.
@@ -119,17 +113,13 @@ fn prepare(virtual_ip: Ipv4Addr) -> anyhow::Result<()> {
     )?;
     // Loaded once, so that the settings exist.
     load("  ct state established accept\n")?;
-    for (name, value) in [
-        ("nf_conntrack_tcp_loose", "0"),
-        ("nf_conntrack_tcp_be_liberal", "1"),
-        ("nf_conntrack_tcp_timeout_time_wait", ENDED),
-        ("nf_conntrack_tcp_timeout_close", ENDED),
-        ("nf_conntrack_tcp_timeout_fin_wait", HALF_ENDED),
-        ("nf_conntrack_tcp_timeout_close_wait", HALF_ENDED),
-        ("nf_conntrack_tcp_timeout_last_ack", HALF_ENDED),
-    ] {
+    for (name, value) in CONNECTION_TRACKING {
         let path = format!("/proc/sys/net/netfilter/{name}");
-        std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
+        // In a container they can only be read, and whoever starts it has set them.
+        let is_set = std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == value);
+        if !is_set {
+            std::fs::write(&path, value).with_context(|| format!("writing {path}"))?;
+        }
     }
     Ok(())
 }

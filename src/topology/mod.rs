@@ -334,6 +334,14 @@ impl Topology {
         self.slo
     }
 
+    /// The same stack where the nodes' interface has another name, as some worlds want it.
+    #[must_use]
+    pub fn on_interface(&self, interface: Interface) -> Self {
+        let mut other = self.clone();
+        other.network.interface = interface;
+        other
+    }
+
     /// Every node, in file order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

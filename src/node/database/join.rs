@@ -26,7 +26,10 @@ enum Holds {
 
 /// Makes the set, if it is this node's turn and nobody would lose anything.
 pub(super) fn initiate(run: &Run<'_>) -> anyhow::Result<Step> {
-    let address = |member: &&Member| member.host.parse::<std::net::SocketAddrV4>().ok();
+    let address = |member: &&Member| {
+        let address = member.host.parse::<std::net::SocketAddrV4>().ok();
+        (address, member.host.clone())
+    };
     let voters = run.wanted.members.iter().filter(|member| member.voting);
     // By address and not by place in the file: nodes may have files of different age.
     let first = voters.min_by_key(address);

@@ -115,6 +115,19 @@ pub fn reconcile(
     }
 }
 
+/// Fails unless this node's mongod is a member that serves: primary or secondary.
+///
+/// # Errors
+/// If it is not, with the reason.
+pub fn check(facts: &NodeFacts) -> anyhow::Result<()> {
+    let (_, me) = facts.membership()?;
+    let (_, port) = me.host.rsplit_once(':').unwrap_or_default();
+    let hello = mongo::Member::connect(&format!("127.0.0.1:{port}"), CONNECT)?.hello()?;
+    let serves = matches!(hello.role, Role::Primary | Role::Secondary);
+    anyhow::ensure!(serves, "mongod is {:?}", hello.role);
+    Ok(())
+}
+
 /// Moves the data of a shard that the topology does not know any more to the others, and takes
 /// it out of the cluster. Can be run again; until `patience` is over it waits.
 ///

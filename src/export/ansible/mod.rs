@@ -1,0 +1,162 @@
+//! Ansible: the rendered files on plain Debian 12 machines with systemd.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::text::{fill, marked, readme, remark, yaml};
+use super::{Files, Format, Part, README, Refusal, Stack, container, refuse};
+use crate::render;
+use crate::topology::{Tier, Topology};
+
+const PAGE: &str = include_str!("README.md");
+
+/// Hand-written files: path in the export and text.
+const OWN: [(&str, &str); 11] = [
+    (
+        "files/units/haproxy.service",
+        include_str!("units/haproxy.service"),
+    ),
+    (
+        "files/units/keepalived.service",
+        include_str!("units/keepalived.service"),
+    ),
+    (
+        "files/units/supervisord.service",
+        include_str!("units/supervisord.service"),
+    ),
+    (
+        "files/units/mongod.service",
+        include_str!("units/mongod.service"),
+    ),
+    (
+        "files/units/reconcile-database.service",
+        include_str!("units/reconcile-database.service"),
+    ),
+    ("files/nginx.conf", include_str!("nginx.conf")),
+    ("files/tmpfiles/node.conf", include_str!("tmpfiles.conf")),
+    (
+        "files/tmpfiles/balancer.conf",
+        include_str!("tmpfiles-balancer.conf"),
+    ),
+    ("files/logrotate/mongod", include_str!("logrotate")),
+    ("tasks/common.yaml", include_str!("common.yaml")),
+    ("site.yaml", include_str!("site.yaml")),
+];
+
+/// Ansible.
+#[derive(Debug)]
+pub(super) struct Ansible;
+
+impl Format for Ansible {
+    fn name(&self) -> &'static str {
+        "ansible"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Ansible inventory and playbook for plain Debian 12 machines with systemd"
+    }
+
+    fn files(&self, stack: &Stack<'_>) -> Result<Files, Refusal> {
+        refuse(obstacles(stack.topology))?;
+        Ok(directory(stack, README)?)
+    }
+}
+
+/// What plain Debian machines can't be made into.
+pub(super) fn obstacles(topology: &Topology) -> Vec<Part> {
+    if topology.database().sharding.is_none() {
+        return Vec::new();
+    }
+    vec![Part::new(
+        "database.sharding",
+        "Debian has no mongos, the router of a sharded stack, and no registry that machines fetch from carries \
+         it; leave `sharding` out, or export `openstack`",
+    )]
+}
+
+/// The playbook's directory, with its page at `page`.
+pub(super) fn directory(stack: &Stack<'_>, page: &str) -> anyhow::Result<Files> {
+    let mut files = Files::new();
+    for rendered in &stack.rendered {
+        let own = rendered
+            .files
+            .iter()
+            .filter(|(path, _)| **path != render::HOST);
+        for (path, text) in own {
+            files.insert(
+                format!("files/nodes/{}/{path}", rendered.node),
+                text.to_string(),
+            );
+        }
+    }
+    let stop = (stack.topology.load_balancer().drain_time.get() / 1000 + 10).to_string();
+    let mut values = vec![("STOP", stop.as_str())];
+    values.extend(container::WHEEL);
+    for (path, text) in OWN {
+        files.insert(path.into(), marked(&fill(text, &values)));
+    }
+    files.insert("inventory.yaml".into(), inventory(stack)?);
+    files.insert("vars.yaml".into(), vars(stack)?);
+    files.insert(page.into(), readme("ansible", &words(stack)));
+    Ok(files)
+}
+
+fn inventory(stack: &Stack<'_>) -> anyhow::Result<String> {
+    let group = |tier: Tier| {
+        let nodes = stack.topology.tier(tier);
+        let hosts: Map<String, Value> = nodes
+            .map(|node| {
+                (
+                    node.name.to_string(),
+                    json!({ "ansible_host": node.address }),
+                )
+            })
+            .collect();
+        json!({ "hosts": hosts })
+    };
+    let data = json!({
+        "all": {
+            "children": BTreeMap::from([
+                ("app", group(Tier::App)),
+                ("database", group(Tier::Database)),
+                ("load_balancer", group(Tier::LoadBalancer)),
+            ]),
+        },
+    });
+    let why = "A group for each tier. How machines are reached is yours to say, in group_vars/all.yaml for one.";
+    Ok(marked(&format!("{}{}", remark(why), yaml(&data)?)))
+}
+
+/// Where the playbook finds what is not in its directory.
+fn vars(stack: &Stack<'_>) -> anyhow::Result<String> {
+    let places = &stack.places;
+    let below = |path: &str| format!("{{{{ playbook_dir }}}}/{}", literal(path));
+    let requirements = stack.topology.app().requirements.to_string_lossy();
+    let data = json!({
+        "app": below(&places.app),
+        "requirements": literal(&requirements),
+        "secrets": below(&places.secrets),
+        "program": "{{ lookup('ansible.builtin.pipe', 'command -v gen-topology') }}",
+    });
+    let why = "Each of these can be said otherwise with --extra-vars.";
+    Ok(marked(&format!("{}{}", remark(why), yaml(&data)?)))
+}
+
+/// A text in which Ansible's templates find nothing.
+fn literal(text: &str) -> String {
+    text.replace('{', "{{ '{' }}")
+}
+
+fn words(stack: &Stack<'_>) -> String {
+    let topology = stack.topology;
+    fill(
+        PAGE,
+        &[
+            ("NAME", topology.name().as_str()),
+            ("TOPOLOGY", &stack.places.topology),
+            ("VIRTUAL_IP", &topology.network().virtual_ip.to_string()),
+            ("PORT", &topology.load_balancer().port.to_string()),
+        ],
+    )
+}

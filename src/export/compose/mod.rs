@@ -1,0 +1,245 @@
+//! Docker Compose: each node is a service with its own address on a network of the stack's
+//! subnet. Load balancers pass the virtual IP on there as they do between machines.
+
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::container;
+use super::text::{fill, marked, readme, remark, yaml};
+use super::{Files, Format, Part, README, Refusal, Stack, refuse};
+use crate::secrets::Kind;
+use crate::topology::{Tier, Topology};
+use service::Service;
+
+const PAGE: &str = include_str!("README.md");
+const DOOR: &str = include_str!("door.cfg");
+
+/// Name of the network, and of the whole project's volumes' beginning.
+const NETWORK: &str = "stack";
+
+/// Docker Compose.
+#[derive(Debug)]
+pub(super) struct Compose;
+
+impl Format for Compose {
+    fn name(&self) -> &'static str {
+        "compose"
+    }
+
+    fn summary(&self) -> &'static str {
+        "Docker Compose on one machine: a container for each node, the virtual IP on their network"
+    }
+
+    fn files(&self, stack: &Stack<'_>) -> Result<Files, Refusal> {
+        refuse(obstacles(stack.topology))?;
+        let mut files = Files::new();
+        for (node, rendered) in stack.each() {
+            for (path, text) in container::files(node, rendered) {
+                files.insert(format!("nodes/{}/{path}", node.facts.name), text);
+            }
+        }
+        for tier in Tier::ALL {
+            let text = container::dockerfile(stack.topology, tier);
+            files.insert(dockerfile(tier), text);
+        }
+        let door = door(stack.topology);
+        files.insert(
+            format!("nodes/{door}/haproxy.cfg"),
+            marked(&door_file(stack.topology)),
+        );
+        files.insert("compose.yaml".into(), compose(stack, &door)?);
+        // Compose v2 knows a key `name` for it, and 1.29 does not.
+        let project = format!("COMPOSE_PROJECT_NAME={}\n", stack.topology.name());
+        files.insert(".env".into(), marked(&project));
+        files.insert(README.into(), page(stack));
+        Ok(files)
+    }
+}
+
+fn obstacles(topology: &Topology) -> Vec<Part> {
+    let mut parts = container::obstacles(topology);
+    let interface = topology.network().interface.to_string();
+    if interface != "eth0" {
+        parts.push(Part::new(
+            "network.interface",
+            format!("the engine calls a container's interface eth0, not {interface}; leave `interface` out"),
+        ));
+    }
+    parts
+}
+
+/// Where the Dockerfile of a tier is.
+fn dockerfile(tier: Tier) -> String {
+    format!("images/{}/Dockerfile", tier.name())
+}
+
+#[derive(Serialize)]
+struct Networks {
+    networks: BTreeMap<&'static str, Network>,
+}
+
+#[derive(Serialize)]
+struct Network {
+    driver: &'static str,
+    ipam: Ipam,
+}
+
+#[derive(Serialize)]
+struct Ipam {
+    config: [Subnet; 1],
+}
+
+#[derive(Serialize)]
+struct Subnet {
+    subnet: String,
+}
+
+#[derive(Serialize)]
+struct Volumes {
+    volumes: BTreeMap<String, BTreeMap<(), ()>>,
+}
+
+#[derive(Serialize)]
+struct Secrets {
+    secrets: BTreeMap<&'static str, SecretFile>,
+}
+
+#[derive(Serialize)]
+struct SecretFile {
+    file: String,
+}
+
+#[derive(Serialize)]
+struct Services {
+    services: BTreeMap<String, Service>,
+}
+
+fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
+    let topology = stack.topology;
+    let mut services: BTreeMap<String, Service> = stack
+        .each()
+        .map(|(node, _)| (node.facts.name.clone(), Service::of(stack, node)))
+        .collect();
+    services.insert(
+        door.to_owned(),
+        Service::door(stack, door, free_address(topology)),
+    );
+    let network = Network {
+        driver: "bridge",
+        ipam: Ipam {
+            config: [Subnet {
+                subnet: topology.network().subnet.to_string(),
+            }],
+        },
+    };
+    let volumes = topology
+        .tier(Tier::Database)
+        .map(|node| (node.name.to_string(), BTreeMap::new()));
+    let secrets = Kind::ALL.map(|kind| {
+        let file = format!("{}/{}", stack.places.secrets, kind.file());
+        (
+            kind.file(),
+            SecretFile {
+                file: literal(&file),
+            },
+        )
+    });
+    let parts = [
+        (SERVICES, yaml(&Services { services })?),
+        (
+            NETWORKS,
+            yaml(&Networks {
+                networks: BTreeMap::from([(NETWORK, network)]),
+            })?,
+        ),
+        (
+            VOLUMES,
+            yaml(&Volumes {
+                volumes: volumes.collect(),
+            })?,
+        ),
+        (
+            SECRETS,
+            yaml(&Secrets {
+                secrets: BTreeMap::from(secrets),
+            })?,
+        ),
+    ];
+    let texts = parts.map(|(why, text)| format!("\n{}{text}", remark(why)));
+    Ok(marked(&texts.concat()))
+}
+
+const SERVICES: &str = "\
+A service for each node. What a node is told is in its directory below nodes/, which is mounted at
+/node: when a file there changes, a daemon is told to read it again and no container is made anew.";
+const NETWORKS: &str = "\
+All addresses are fixed. The virtual IP is no container's: Keepalived on a load balancer adds it.";
+const VOLUMES: &str =
+    "The data of each database. `down` leaves them, `down --volumes` removes them.";
+const SECRETS: &str =
+    "Files that `gen-topology secrets init` makes; each service gets only what it has to know.";
+
+/// A text in which Compose puts nothing in the place of `$`.
+fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+/// A name that no node has, for the service that publishes the virtual IP's port.
+fn door(topology: &Topology) -> String {
+    let taken: BTreeSet<&str> = topology
+        .nodes()
+        .iter()
+        .map(|node| node.name.as_str())
+        .collect();
+    let names =
+        std::iter::once("www".to_owned()).chain((2..).map(|number| format!("www-{number}")));
+    names
+        .into_iter()
+        .find(|name| !taken.contains(name.as_str()))
+        .unwrap_or_default()
+}
+
+fn door_file(topology: &Topology) -> String {
+    let target = format!(
+        "{}:{}",
+        topology.network().virtual_ip,
+        topology.load_balancer().port
+    );
+    fill(DOOR, &[("TARGET", &target)])
+}
+
+/// The highest address of the subnet that nobody has. The topology's check has left room for it.
+fn free_address(topology: &Topology) -> std::net::Ipv4Addr {
+    let network = topology.network();
+    let used: BTreeSet<_> = topology.nodes().iter().map(|node| node.address).collect();
+    let hosts = network.subnet.network().to_bits() + 1..network.subnet.broadcast().to_bits();
+    hosts
+        .rev()
+        .map(std::net::Ipv4Addr::from_bits)
+        .find(|address| !used.contains(address) && *address != network.virtual_ip)
+        .unwrap_or(network.virtual_ip)
+}
+
+fn page(stack: &Stack<'_>) -> String {
+    let topology = stack.topology;
+    let names = |tier| {
+        let names: Vec<&str> = topology.tier(tier).map(|node| node.name.as_str()).collect();
+        names.join(" ")
+    };
+    let virtual_ip = topology.network().virtual_ip.to_string();
+    let text = fill(
+        PAGE,
+        &[
+            ("NAME", topology.name().as_str()),
+            ("PROGRAM", &container::program_image()),
+            ("TOPOLOGY", &stack.places.topology),
+            ("VIRTUAL_IP", &virtual_ip),
+            ("PORT", &topology.load_balancer().port.to_string()),
+            ("BALANCERS", &names(Tier::LoadBalancer)),
+        ],
+    );
+    readme("compose", &text)
+}

@@ -1,0 +1,81 @@
+//! How visitors come in, and who may talk to whom.
+
+use serde_json::{Value, json};
+
+use super::{metadata, selector};
+use crate::export::flows::{self, Flow, From, What};
+use crate::topology::{Tier, Topology};
+
+pub(super) fn manifests(topology: &Topology) -> Vec<Value> {
+    let mut documents = vec![service(topology), ingress(topology), closed(topology)];
+    documents.extend([Tier::App, Tier::Database].map(|tier| policy(topology, tier)));
+    documents
+}
+
+fn service(topology: &Topology) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(topology, "app", "app"),
+        "spec": {
+            "selector": { "app.kubernetes.io/component": "app" },
+            "ports": [{ "name": "http", "port": topology.load_balancer().port, "targetPort": "http" }],
+        },
+    })
+}
+
+/// Of the cluster's default class.
+fn ingress(topology: &Topology) -> Value {
+    let backend = json!({ "service": { "name": "app", "port": { "name": "http" } } });
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata(topology, "app", "app"),
+        "spec": {
+            "rules": [{ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } }],
+        },
+    })
+}
+
+/// Nobody may come in, unless another policy says so.
+fn closed(topology: &Topology) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(topology, "closed", "network"),
+        "spec": { "podSelector": {}, "policyTypes": ["Ingress"] },
+    })
+}
+
+fn policy(topology: &Topology, tier: Tier) -> Value {
+    let rules: Vec<Value> = flows::of(topology)
+        .into_iter()
+        .filter(|flow| flow.to == tier)
+        .filter_map(rule)
+        .collect();
+    json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(topology, tier.name(), tier.name()),
+        "spec": {
+            "podSelector": selector(tier.name()),
+            "policyTypes": ["Ingress"],
+            "ingress": rules,
+        },
+    })
+}
+
+fn rule(flow: Flow) -> Option<Value> {
+    let What::Tcp(port) = flow.what else {
+        return None;
+    };
+    let ports = json!([{ "protocol": "TCP", "port": port }]);
+    Some(match flow.from {
+        // The Ingress controller stands in the load balancers' place; which namespace it is in
+        // only the cluster knows.
+        From::Anyone | From::Tier(Tier::LoadBalancer) => json!({ "ports": ports }),
+        From::Tier(tier) => {
+            json!({ "from": [{ "podSelector": selector(tier.name()) }], "ports": ports })
+        }
+    })
+}
