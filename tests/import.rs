@@ -160,3 +160,94 @@ fn no_password_of_an_inventory_is_printed() {
     );
     assert!(!output.text().contains("geh"), "{}", output.text());
 }
+
+/// The nodes that an inventory becomes, with their tiers, and what is said of it.
+fn nodes(text: &str) -> (String, String) {
+    let work = TestEnvironment::new();
+    work.write("inventory", text);
+    let output = work.run(&["import", "ansible", "inventory"]);
+    let topology: Value = serde_json::from_str(&output.stdout).unwrap_or_default();
+    let nodes = topology["nodes"].as_object().cloned().unwrap_or_default();
+    let nodes = nodes.iter().map(|(name, node)| {
+        let tier = node["tier"].as_str().unwrap_or_default();
+        format!("{name}={tier}")
+    });
+    (nodes.collect::<Vec<_>>().join(" "), output.stderr)
+}
+
+const THREE: &str = "lb1=load-balancer w1=app d1=database";
+
+#[test]
+fn other_forms_of_an_inventory_say_the_same() {
+    let listed = r#"{ "_meta": { "hostvars": { "lb1": { "ansible_host": "10.1.1.11" }, "w1": {}, "d1": {} } },
+        "all": { "children": ["lbservers", "www", "mongodb"] }, "lbservers": { "hosts": ["lb1"] },
+        "www": { "hosts": ["w1"] }, "mongodb": { "hosts": ["d1"] } }"#;
+    let remark =
+        "--- # production\nlb: { hosts: { lb1: } }\nweb:\n  hosts: w1\ndb:\n  hosts: [d1]\n";
+    let plain = "[proxy]\nlb1\n[backend]\nw1\n[database]\nd1\n";
+    for text in [listed, remark, plain] {
+        let (nodes, said) = nodes(text);
+        assert_eq!(nodes, THREE, "{text}: {said}");
+    }
+    let (nodes, said) = nodes("lb:\n  hosts: lb[1:2]\nweb:\n  hosts: w1\ndb:\n  hosts: d1\n");
+    assert!(
+        nodes.starts_with("lb1=load-balancer lb2="),
+        "{nodes}: {said}"
+    );
+}
+
+#[test]
+fn what_is_not_our_database_is_left_out() {
+    let text = "[lb]\nlb1\n[web]\nw1\n[mongodb]\nd1\narb1\n[mongodb_arbiters]\narb1\n[mongos]\nr1\n\
+                [mysql_db]\nm1\n[config_servers]\nc1\n[mongo:children]\nmongodb\nmongos\nconfig_servers\n";
+    let (found, said) = nodes(text);
+    assert_eq!(found, THREE, "{said}");
+    for (host, what) in [
+        ("arb1", "arbiters"),
+        ("r1", "routers"),
+        ("m1", "another program"),
+        ("c1", "config servers"),
+    ] {
+        let line = said
+            .lines()
+            .find(|line| line.contains(&format!("host {host} was left out")));
+        assert!(
+            line.is_some_and(|line| line.contains(what)),
+            "{host}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_stated_virtual_ip_counts_when_the_subnet_is_guessed() {
+    let work = TestEnvironment::new();
+    let text = |vip: &str| {
+        format!(
+            "[lb]\nlb1 ansible_host=10.1.1.11\n[web]\nw1 ansible_host=10.1.1.21\n[db]\nd1 ansible_host=10.1.1.31\n[all:vars]\nvip={vip}\n"
+        )
+    };
+    work.write("inventory", text("10.1.2.100"));
+    let output = work.run(&["import", "ansible", "inventory"]).exits(0);
+    let topology: Value = serde_json::from_str(&output.stdout).expect("JSON");
+    assert_eq!(topology["network"]["subnet"], "10.1.0.0/22");
+    // One that no subnet of a usual size holds, too.
+    work.write("inventory", text("203.0.113.5"));
+    let output = work.run(&["import", "ansible", "inventory"]).exits(3);
+    assert!(output.stderr.contains("`--subnet`"), "{}", output.text());
+}
+
+#[test]
+fn what_is_no_inventory_is_named_as_such() {
+    let work = TestEnvironment::new();
+    work.write("vault", "$ANSIBLE_VAULT;1.1;AES256\n6162\n");
+    work.write("aws.yml", "plugin: amazon.aws.aws_ec2\nregions: [a]\n");
+    work.write("some/hosts", "[lb]\n");
+    for (file, code, why) in [
+        ("vault", 1, "ansible-vault view"),
+        ("aws.yml", 1, "configures the plugin amazon.aws.aws_ec2"),
+        ("some", 64, "is a directory"),
+    ] {
+        let output = work.run(&["import", "ansible", file]).exits(code);
+        assert!(output.stderr.contains(why), "{file}: {}", output.text());
+    }
+}

@@ -333,7 +333,11 @@ fn mongod_is_read() {
     assert_eq!(config.place("storage.journal.enabled").unwrap().0, 4);
     let error = mongod::Config::parse("a: 1\nb: [\n").unwrap_err();
     assert!(error.line >= 2, "{error}");
-    assert!(mongod::Config::parse("dbpath = /var/lib/mongodb\n").is_err());
+    // The older form.
+    let old = mongod::Config::parse("dbpath = /var/lib/mongodb\nreplSet = rs0\n").unwrap();
+    assert_eq!(old.replica_set(), Some("rs0"));
+    assert_eq!(old.place("replication.replSetName").unwrap().0, 2);
+    assert!(mongod::Config::parse("name = value\n").is_err());
     assert_eq!(mongod::Config::parse("").unwrap().replica_set(), None);
 }
 

@@ -10,7 +10,7 @@ use super::{diagnostics, model};
 use crate::failure::{Failure, Outcome};
 use crate::import::{Inventory, Wishes, topology};
 use crate::sink::Sink as _;
-use crate::topology::{Name, Severity, Source, Tier, Topology};
+use crate::topology::{Code, Name, Severity, Source, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ImportArgs {
@@ -55,14 +55,7 @@ fn group_tier(text: &str) -> Result<(String, Tier), String> {
 /// `import`.
 pub(super) fn run(args: &ImportArgs, ui: &mut Ui) -> Outcome {
     let ImportCommand::Ansible(args) = &args.command;
-    let text = if args.inventory == Path::new("-") {
-        std::io::read_to_string(std::io::stdin()).context("reading standard input")?
-    } else {
-        std::fs::read_to_string(&args.inventory)
-            .with_context(|| format!("reading {}", args.inventory.display()))?
-    };
-    let inventory = Inventory::parse(&text)
-        .map_err(|why| anyhow!("{} is no inventory: {why}", args.inventory.display()))?;
+    let inventory = read(&args.inventory)?;
     let wishes = Wishes {
         name: args.name.to_string(),
         tiers: args.map.iter().cloned().collect(),
@@ -92,6 +85,14 @@ pub(super) fn run(args: &ImportArgs, ui: &mut Ui) -> Outcome {
             .problems
             .retain(|problem| problem.severity == Severity::Error);
         ui.warn(diagnostics::draw(&source, &checked.problems).trim_end());
+        let outside = [Code::AddressOutsideSubnet, Code::VipOutsideSubnet];
+        if checked
+            .problems
+            .iter()
+            .any(|problem| outside.contains(&problem.code))
+        {
+            ui.warn("`--subnet` names another subnet, and `--virtual-ip` another virtual IP");
+        }
         return Err(Failure::Invalid);
     };
     ui.say(&format!(
@@ -99,6 +100,23 @@ pub(super) fn run(args: &ImportArgs, ui: &mut Ui) -> Outcome {
         model::summary(&topology)
     ));
     Ok(())
+}
+
+/// The inventory of a file, or of standard input.
+fn read(file: &Path) -> Result<Inventory, Failure> {
+    if file.is_dir() {
+        return Err(Failure::Usage(format!(
+            "{} is a directory: name the inventory in it, or give what `ansible-inventory --list` prints",
+            file.display()
+        )));
+    }
+    let text = if file == Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).context("reading standard input")?
+    } else {
+        std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?
+    };
+    Ok(Inventory::parse(&text)
+        .map_err(|why| anyhow!("{} is no inventory: {why}", file.display()))?)
 }
 
 /// Never in the place of something else.

@@ -1,18 +1,17 @@
 //! `lint`: the known traps, in the stack's own rendered files or in foreign ones.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
 use super::args::{FileArg, Format};
-use super::diagnostics::{Lines, Picture, Spot, draw_all, readable};
+use super::diagnostics::{Lines, Picture, Spot, draw_all};
 use super::model::counted;
 use super::ui::Ui;
-use super::{generate, source};
+use super::{generate, lint_files, source};
 use crate::failure::{Failure, Outcome};
 use crate::lint::{self, File, Finding, Kind};
 use crate::render;
@@ -53,7 +52,11 @@ pub(super) fn run(file: Option<&Path>, args: &LintArgs, ui: &mut Ui) -> Outcome 
         let (_, topology) = source::load(file, ui)?;
         own(&topology)?
     } else {
-        foreign(&named)?
+        let read = lint_files::read(&named)?;
+        for skipped in &read.skipped {
+            ui.say(&format!("skipped: {skipped}"));
+        }
+        read.files
     };
     let found = lint::lint(&files);
     let files: Vec<File> = files.into_iter().map(File::masked).collect();
@@ -121,35 +124,11 @@ fn own(topology: &Topology) -> anyhow::Result<Vec<File>> {
                 path: format!("hosts/{}/{name}", node.node),
                 text: text.to_string(),
                 kind,
+                included: BTreeMap::new(),
             });
         }
     }
     Ok(files)
-}
-
-fn foreign(paths: &[PathBuf]) -> anyhow::Result<Vec<File>> {
-    let mut files = Vec::new();
-    let mut unknown = Vec::new();
-    for path in paths {
-        let name = path.display().to_string();
-        let bytes = std::fs::read(path).with_context(|| format!("reading {name}"))?;
-        let text = readable(&bytes).into_owned();
-        match lint::recognise(&name, &text) {
-            Some(kind) => files.push(File {
-                path: name,
-                text,
-                kind,
-            }),
-            None => unknown.push(name),
-        }
-    }
-    if unknown.is_empty() {
-        return Ok(files);
-    }
-    Err(anyhow!(
-        "{}: this is no configuration of haproxy, Keepalived or mongod, no replica set as JSON, and holds no mongodb:// address",
-        unknown.join(", ")
-    ))
 }
 
 fn draw(files: &[File], found: &[Finding]) -> String {

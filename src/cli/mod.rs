@@ -27,6 +27,7 @@ mod lab_logs;
 mod lab_up;
 mod lab_way;
 mod lint;
+mod lint_files;
 mod load;
 mod machine_backup;
 mod machine_host;

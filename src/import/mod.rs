@@ -1,6 +1,7 @@
 //! Inventories of other tools as topologies. Pure: text in, text out, and remarks on
 //! everything that was guessed or left out.
 
+mod groups;
 mod ini;
 mod pattern;
 mod stack;
@@ -43,16 +44,15 @@ impl Inventory {
     /// # Errors
     /// If it is neither.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let first = text
-            .lines()
-            .map(str::trim)
-            .find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+        if text.trim_start().starts_with("$ANSIBLE_VAULT") {
+            return Err("it is encrypted: give what `ansible-vault view` prints".into());
+        }
+        let mut lines = text.lines().map(str::trim);
+        let first = lines.find(|line| !line.is_empty() && !line.starts_with(['#', ';']));
+        let first = first.map(|line| line.split(" #").next().unwrap_or_default().trim());
         match first {
             None => Err("the inventory is empty".into()),
-            Some(line) if line == "---" || (line.ends_with(':') && !line.starts_with('[')) => {
-                yaml::parse(text)
-            }
-            Some(line) if line.starts_with('{') => yaml::parse(text),
+            Some(line) if is_yaml(line) => yaml::parse(text),
             Some(_) => Ok(ini::parse(text)),
         }
     }
@@ -95,6 +95,14 @@ impl Inventory {
             }
         }
     }
+}
+
+/// Whether the first line of an inventory is one of YAML, or of JSON.
+fn is_yaml(line: &str) -> bool {
+    let key = line.split_once(": ").map_or("", |(key, _)| key);
+    let key = !key.is_empty() && !key.contains(['[', '=', ' ']);
+    let begins = line.starts_with("---") || line.starts_with('{');
+    begins || key || (line.ends_with(':') && !line.starts_with('['))
 }
 
 #[cfg(test)]

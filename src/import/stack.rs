@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use super::groups::{Guess, guess};
 use super::pattern::split_port;
 use super::{Inventory, Vars};
 use crate::topology::{Name, Tier, block};
@@ -32,32 +33,6 @@ pub struct Imported {
     /// What was guessed, renamed, given an address or left out, in sentences.
     pub remarks: Vec<String>,
 }
-
-/// Words in the name of a group that tell its tier.
-const WORDS: [(&str, Tier); 22] = [
-    ("lb", Tier::LoadBalancer),
-    ("lbs", Tier::LoadBalancer),
-    ("haproxy", Tier::LoadBalancer),
-    ("keepalived", Tier::LoadBalancer),
-    ("loadbalancer", Tier::LoadBalancer),
-    ("loadbalancers", Tier::LoadBalancer),
-    ("balancer", Tier::LoadBalancer),
-    ("balancers", Tier::LoadBalancer),
-    ("app", Tier::App),
-    ("apps", Tier::App),
-    ("appservers", Tier::App),
-    ("web", Tier::App),
-    ("webservers", Tier::App),
-    ("nginx", Tier::App),
-    ("flask", Tier::App),
-    ("gunicorn", Tier::App),
-    ("db", Tier::Database),
-    ("dbs", Tier::Database),
-    ("dbservers", Tier::Database),
-    ("database", Tier::Database),
-    ("databases", Tier::Database),
-    ("mongo", Tier::Database),
-];
 
 /// Variables that hold a host's address.
 const ADDRESS: [&str; 9] = [
@@ -101,17 +76,15 @@ pub fn topology(inventory: &Inventory, wishes: &Wishes) -> Result<Imported, Stri
     let members = members(inventory, wishes, &mut remarks);
     let names = names(&members, &mut remarks);
     let known: Vec<Ipv4Addr> = members.iter().filter_map(|member| member.address).collect();
+    let named = wishes.virtual_ip.or_else(|| stated(inventory));
     let subnet = wishes
         .subnet
-        .unwrap_or_else(|| around(&known, &mut remarks));
-    let virtual_ip = wishes
-        .virtual_ip
-        .or_else(|| stated(inventory))
-        .unwrap_or_else(|| {
-            let free = free(subnet, 10..u32::MAX, &known.iter().copied().collect());
-            remarks.push(format!("virtual IP {free}: the inventory names none"));
-            free
-        });
+        .unwrap_or_else(|| around(&known, named, &mut remarks));
+    let virtual_ip = named.unwrap_or_else(|| {
+        let free = free(subnet, 10..u32::MAX, &known.iter().copied().collect());
+        remarks.push(format!("virtual IP {free}: the inventory names none"));
+        free
+    });
     let nodes = nodes(&members, &names, subnet, virtual_ip, &mut remarks);
     remarks.extend(left_out(inventory));
     let topology = json!({
@@ -141,10 +114,13 @@ fn members<'i>(
     wishes: &Wishes,
     remarks: &mut Vec<String>,
 ) -> Vec<Member<'i>> {
-    let tier_of = |group: &str| wishes.tiers.get(group).copied().or_else(|| guess(group));
+    let tier_of = |group: &str| {
+        let chosen = wishes.tiers.get(group).copied();
+        chosen.or_else(|| guess(group).and_then(Guess::tier))
+    };
     for (name, group) in &inventory.groups {
         let says = !group.hosts.is_empty() && !wishes.tiers.contains_key(name);
-        if let Some(tier) = guess(name).filter(|_| says) {
+        if let Some(Guess::Tier(tier)) = guess(name).filter(|_| says) {
             remarks.push(format!("group {name} is taken for the tier {tier}"));
         }
     }
@@ -152,14 +128,25 @@ fn members<'i>(
     for (host, vars) in &inventory.hosts {
         let groups = inventory.groups_of(host);
         // A group of the user's choice counts more than a guess.
+        let mut all = groups
+            .iter()
+            .filter_map(|group| Some((*group, guess(group)?)));
+        let other = all.find_map(|(group, guess)| Some((group, guess.other()?)));
         let chosen: BTreeSet<Tier> = groups
             .iter()
             .filter_map(|group| wishes.tiers.get(*group))
             .copied()
             .collect();
         let guessed: BTreeSet<Tier> = groups.iter().filter_map(|group| tier_of(group)).collect();
-        let tiers = if chosen.is_empty() { guessed } else { chosen };
-        let tiers: Vec<Tier> = tiers.into_iter().collect();
+        if let Some((group, what)) = other.filter(|_| chosen.is_empty()) {
+            remarks.push(format!(
+                "host {host} was left out: its group {group} is for {what}; say `--map GROUP=TIER` if not"
+            ));
+            continue;
+        }
+        let tiers: Vec<Tier> = if chosen.is_empty() { guessed } else { chosen }
+            .into_iter()
+            .collect();
         match tiers.as_slice() {
             [tier] => members.push(Member {
                 host,
@@ -181,20 +168,6 @@ fn members<'i>(
     }
     members.sort_by_key(|member| member.tier);
     members
-}
-
-fn guess(group: &str) -> Option<Tier> {
-    let group = group.to_lowercase();
-    let mut words = group.split(|c: char| !c.is_ascii_alphanumeric());
-    let whole = group.replace(|c: char| !c.is_ascii_alphanumeric(), "");
-    let known = |word: &str| {
-        let word = word.trim_end_matches(|c: char| c.is_ascii_digit());
-        WORDS
-            .iter()
-            .find(|(known, _)| *known == word || (*known == "mongo" && word.starts_with("mongo")))
-    };
-    let found = known(&whole).or_else(|| words.find_map(known));
-    found.map(|(_, tier)| *tier)
 }
 
 fn address(host: &str, vars: &Vars) -> Option<Ipv4Addr> {
@@ -242,22 +215,40 @@ fn stem(tier: Tier) -> &'static str {
     }
 }
 
-/// The smallest usual subnet that holds all addresses.
-fn around(addresses: &[Ipv4Addr], remarks: &mut Vec<String>) -> Ipv4Net {
+/// The smallest usual subnet that holds all addresses, and the virtual IP where there is such a one.
+fn around(
+    addresses: &[Ipv4Addr],
+    virtual_ip: Option<Ipv4Addr>,
+    remarks: &mut Vec<String>,
+) -> Ipv4Net {
     let usual = Ipv4Net::new_assert(Ipv4Addr::new(10, 20, 0, 0), 24);
-    let Some(first) = addresses.first() else {
-        remarks.push(format!("subnet {usual}: the inventory has no addresses"));
-        return usual;
+    let all: Vec<Ipv4Addr> = addresses.iter().copied().chain(virtual_ip).collect();
+    if let Some(subnet) = smallest(&all) {
+        remarks.push(format!("subnet {subnet}: what holds the hosts' addresses"));
+        return subnet;
+    }
+    if let (Some(subnet), Some(address)) = (smallest(addresses), virtual_ip) {
+        remarks.push(format!(
+            "subnet {subnet}: what holds the hosts' addresses, but not the virtual IP {address}; say `--subnet` or `--virtual-ip`"
+        ));
+        return subnet;
+    }
+    let why = if addresses.is_empty() {
+        "the inventory has no addresses"
+    } else {
+        "no subnet of a usual size holds the hosts' addresses; say `--subnet`"
     };
+    remarks.push(format!("subnet {usual}: {why}"));
+    usual
+}
+
+fn smallest(addresses: &[Ipv4Addr]) -> Option<Ipv4Net> {
+    let first = addresses.first()?;
     let nets = (8..=24)
         .rev()
         .filter_map(|length| Ipv4Net::new(*first, length).ok());
-    let mut fitting = nets
-        .map(|net| net.trunc())
-        .filter(|net| addresses.iter().all(|address| net.contains(address)));
-    let subnet = fitting.next().unwrap_or(usual);
-    remarks.push(format!("subnet {subnet}: what holds the hosts' addresses"));
-    subnet
+    let mut nets = nets.map(|net| net.trunc());
+    nets.find(|net| addresses.iter().all(|address| net.contains(address)))
 }
 
 /// The virtual IP, where a variable's name and value say so.

@@ -7,8 +7,16 @@ crate::topology::codes! {
     Unreadable "unreadable" Error
         "The daemon itself could not read the file: a quote or a brace is not closed, or the YAML is broken. haproxy refuses to start then; Keepalived drops what it can't place and goes on with the rest. `haproxy -c -f FILE` and `keepalived -t -f FILE` tell more."
 
+    RemovedWord "removed-word" Warning
+        "A newer haproxy refuses to start with this word: what it stood for has another name, or is gone. The file works until the next upgrade, and then no load balancer comes up again. Write the newer word now; haproxy has known it for years."
+    ValueIgnored "value-ignored" Error
+        "Keepalived does not take a value outside of its range. It writes a line to its log, and goes on with its default, or without the instance if the value was the `virtual_router_id`."
+    UnicastSourceMissing "unicast-source-missing" Error
+        "For an IPv6 instance with `unicast_peer` and without `unicast_src_ip` Keepalived takes the interface's link-local address and can't bind it: the instance stays in FAULT, and the virtual IP is on no node (measured with 2.2.7). Name the node's own address."
+    RealServerUnchecked "real-server-unchecked" Error
+        "A `real_server` without a check is never taken out: the kernel goes on sending connections to a machine that is gone. Give each one a `TCP_CHECK`, or better an `HTTP_GET` of a path that the app answers."
     NoTracking "no-tracking" Error
-        "The VRRP instance watches neither a script nor a file nor a process, so that only the death of the whole machine moves the virtual IP. When haproxy ends, the address stays where nobody listens. Track haproxy: a file that its supervisor writes is fastest, a script that asks haproxy itself finds a hung one, too."
+        "The VRRP instance watches neither a script nor a file nor a process, so that only the death of the whole machine moves the virtual IP. When haproxy ends, the address stays where nobody listens. Track haproxy: a file that its supervisor writes is fastest, a script that asks haproxy itself finds a hung one, too. Where Keepalived hands connections to the kernel (`virtual_server`), track the interface towards the real servers."
     TrackUndefined "track-undefined" Error
         "The VRRP instance tracks a name that the file does not declare. Keepalived logs one line and goes on without it, so nothing is watched. Most of the time it is a typing error, or the declaration is in a file that is not included."
     WeightBelowGap "weight-below-gap" Error

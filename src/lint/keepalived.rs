@@ -1,20 +1,23 @@
 //! Traps that one Keepalived file shows by itself.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use super::cost::time;
 use super::script::{self, patience, skew};
-use super::{Code, Cost, Finding, Findings, Spot};
+use super::tracking::{Service, tracking};
+use super::{Code, Cost, Finding, Findings, Spot, ipvs};
 use crate::native::Directive;
-use crate::native::keepalived::{Block, Config, Instance, State, Track};
+use crate::native::keepalived::{Block, Config, Instance, Peer, State, Track};
 
 /// Longest patience with a silent owner that is not called slow, in seconds.
 const PATIENCE: f64 = 1.0;
 /// Longest wait of a successor after the owner resigned that is not called slow, in seconds.
 const HAND_OVER: f64 = 0.1;
 
-/// Everything about one file.
-pub(super) fn file(config: &Config, findings: &mut Findings<'_>) {
+/// Everything about one configuration; `is_haproxy` says that a file of haproxy is beside it.
+pub(super) fn file(config: &Config, is_haproxy: bool, findings: &mut Findings<'_>) {
+    ipvs::unchecked(config, findings);
     if config.instances.is_empty() {
         return;
     }
@@ -32,13 +35,16 @@ pub(super) fn file(config: &Config, findings: &mut Findings<'_>) {
                 "`track_process {}` works in the first network namespace only",
                 process.name
             ),
-            "in containers, track a file that haproxy's supervisor writes",
+            "in containers, track a file that the supervisor of the service writes",
         );
     }
+    let service = Service::of(config, is_haproxy);
     for instance in &config.instances {
-        timing(instance, findings);
+        values(instance, findings);
+        timing(config, instance, findings);
         adverts(instance, findings);
-        tracking(config, instance, findings);
+        addresses(instance, findings);
+        tracking(config, instance, service, findings);
         state(config, instance, findings);
     }
     clashes(config, findings);
@@ -46,17 +52,12 @@ pub(super) fn file(config: &Config, findings: &mut Findings<'_>) {
 
 /// Instances of one file with the same number on the same interface.
 fn clashes(config: &Config, findings: &mut Findings<'_>) {
-    let is_v6 = |instance: &Instance| {
-        instance
-            .addresses
-            .first()
-            .map(|address| address.address.contains(':'))
-    };
     let clash = |one: &Instance, other: &Instance| {
         one.virtual_router_id.is_some()
             && one.virtual_router_id == other.virtual_router_id
             && one.interface == other.interface
-            && is_v6(one) == is_v6(other)
+            && !one.interface.contains('$')
+            && one.is_ipv6() == other.is_ipv6()
     };
     for (at, one) in config.instances.iter().enumerate() {
         for other in config.instances[at + 1..]
@@ -105,20 +106,8 @@ fn tracks(config: &Config) -> impl Iterator<Item = Track> + '_ {
 
 /// What sync groups track: scripts, files and processes alike.
 fn group_tracks(config: &Config) -> impl Iterator<Item = Track> + '_ {
-    let groups = config
-        .blocks
-        .iter()
-        .filter(|block| block.head.word(0) == "vrrp_sync_group");
-    groups.flat_map(|group| {
-        let inside = ["track_script", "track_file", "track_process"]
-            .into_iter()
-            .flat_map(|word| group.inside(word));
-        inside.map(|child| Track {
-            name: child.head.word(0).to_owned(),
-            weight: None,
-            directive: child.head.clone(),
-        })
-    })
+    let groups = config.sync_groups.iter();
+    groups.flat_map(|group| group.tracks.iter().cloned())
 }
 
 fn global(config: &Config, findings: &mut Findings<'_>) {
@@ -128,7 +117,7 @@ fn global(config: &Config, findings: &mut Findings<'_>) {
         .as_ref()
         .or(config.instances.first().map(|first| &first.directive));
     let head = head.map_or(0..0, Directive::span);
-    if !config.global.reload_check_config {
+    if !config.global.reload_check_config && config.includes.is_empty() {
         findings.costly(
             Code::NoReloadCheck,
             head.clone(),
@@ -140,7 +129,8 @@ fn global(config: &Config, findings: &mut Findings<'_>) {
     let strict = config
         .instances
         .iter()
-        .find_map(|instance| instance.block.child("strict_mode").map(|block| &block.head));
+        .filter_map(|instance| instance.block.child("strict_mode").map(|block| &block.head))
+        .find(|line| !matches!(line.word(1), "off" | "false" | "no"));
     if let Some(strict) = config.global.strict.as_ref().or(strict) {
         findings.costly(
             Code::StrictMode,
@@ -152,7 +142,41 @@ fn global(config: &Config, findings: &mut Findings<'_>) {
     }
 }
 
-fn timing(instance: &Instance, findings: &mut Findings<'_>) {
+/// Statements whose numbers have a range, and what becomes of a number outside of it.
+const RANGES: [(&str, f64, f64, &str); 3] = [
+    ("priority", 1.0, 255.0, "and uses 100"),
+    (
+        "virtual_router_id",
+        1.0,
+        255.0,
+        "and leaves the instance out",
+    ),
+    ("advert_int", 0.01, 255.0, "and uses 1"),
+];
+
+fn values(instance: &Instance, findings: &mut Findings<'_>) {
+    for (word, least, most, then) in RANGES {
+        let written = instance.block.value(word).unwrap_or_default();
+        let number = written.parse::<f64>().ok();
+        let Some(_) = number.filter(|number| *number < least || *number > most) else {
+            continue;
+        };
+        findings.costly(
+            Code::ValueIgnored,
+            place(instance, word),
+            format!("Keepalived does not take `{word} {written}` {then}"),
+            format!("write a number from {least} to {most}"),
+            Cost::endless("this node does not do what the file says"),
+        );
+    }
+}
+
+fn timing(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
+    // The version may stand in a file that is not known.
+    let version = config.includes.is_empty() || config.global.version.is_some();
+    if !version || !instance.knows("advert_int") || !instance.knows("priority") {
+        return;
+    }
     let written = instance.advert_int;
     let rounded = instance.version != 3 && (written - instance.advert_interval()).abs() > 1e-6;
     let cost = Cost::of(instance.master_down(), patience(instance));
@@ -194,7 +218,7 @@ fn timing(instance: &Instance, findings: &mut Findings<'_>) {
 }
 
 fn adverts(instance: &Instance, findings: &mut Findings<'_>) {
-    if instance.unicast_peers.is_empty() {
+    if instance.unicast_peers.is_empty() && instance.block.child("unicast_peer").is_none() {
         findings.costly(
             Code::Multicast,
             instance.directive.span(),
@@ -207,6 +231,24 @@ fn adverts(instance: &Instance, findings: &mut Findings<'_>) {
         );
     }
     let own = instance.unicast_src_ip.as_deref();
+    let ipv6 = |peer: &&Peer| peer.address.contains(':');
+    if let Some(peer) = instance
+        .unicast_peers
+        .iter()
+        .find(ipv6)
+        .filter(|_| own.is_none())
+    {
+        findings.costly(
+            Code::UnicastSourceMissing,
+            peer.directive.span(),
+            format!(
+                "`{}` has IPv6 peers and no `unicast_src_ip`: Keepalived can't bind the link-local address that it takes",
+                instance.name
+            ),
+            "name this node's own address in `unicast_src_ip`",
+            Cost::endless("the instance is in FAULT, and the virtual IP on no node"),
+        );
+    }
     if let Some(peer) = instance
         .unicast_peers
         .iter()
@@ -231,58 +273,23 @@ fn adverts(instance: &Instance, findings: &mut Findings<'_>) {
             "remove it; unicast, `vrrp_check_unicast_src` and the firewall say who may speak",
         );
     }
+}
+
+fn addresses(instance: &Instance, findings: &mut Findings<'_>) {
     for address in instance
-        .addresses
-        .iter()
-        .filter(|address| address.prefix.is_none())
+        .moving()
+        .filter(|address| address.prefix.is_none() && address.address.parse::<IpAddr>().is_ok())
     {
+        let length = if address.address.contains(':') {
+            128
+        } else {
+            32
+        };
         findings.note(
             Code::AddressWithoutPrefix,
             address.directive.span(),
-            format!("{} is added as {0}/32", address.address),
+            format!("{} is added as {0}/{length}", address.address),
             "write the prefix length",
-        );
-    }
-}
-
-fn tracking(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
-    let scripts = instance
-        .track_scripts
-        .iter()
-        .map(|track| (track, config.script(&track.name).is_some()));
-    let files = instance
-        .track_files
-        .iter()
-        .map(|track| (track, config.track_file(&track.name).is_some()));
-    let processes = instance.track_processes.iter();
-    let processes = processes.map(|track| (track, config.track_process(&track.name).is_some()));
-    let all: Vec<(&Track, bool)> = scripts.chain(files).chain(processes).collect();
-    // What an include brings can't be seen.
-    let undefined = all
-        .iter()
-        .filter(|(_, declared)| !declared && config.includes.is_empty());
-    for (track, _) in undefined {
-        findings.costly(
-            Code::TrackUndefined,
-            track.directive.span(),
-            format!(
-                "nothing called `{}` is declared in this file, so it is not tracked",
-                track.name
-            ),
-            "declare it, or correct the name",
-            Cost::endless("nothing watches haproxy"),
-        );
-    }
-    if all.is_empty() && group_tracks(config).next().is_none() {
-        findings.costly(
-            Code::NoTracking,
-            instance.directive.span(),
-            format!(
-                "`{}` tracks nothing: it keeps the virtual IP when haproxy ends",
-                instance.name
-            ),
-            "track a file that haproxy's supervisor writes, and a script that asks haproxy",
-            Cost::endless("haproxy is dead and the machine lives"),
         );
     }
 }
@@ -310,16 +317,8 @@ fn state(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
 }
 
 fn weight_without_preemption(config: &Config, instance: &Instance, findings: &mut Findings<'_>) {
-    let weighted = instance
-        .track_scripts
-        .iter()
-        .map(|track| (track, config.script_weight(track)))
-        .chain(
-            instance
-                .track_processes
-                .iter()
-                .map(|track| (track, process_weight(config, track))),
-        )
+    let weighted = weights(config, instance)
+        .into_iter()
         .find(|(_, weight)| *weight != 0);
     if let Some((track, weight)) = weighted {
         let at = findings.spot(place(instance, "nopreempt"));
@@ -332,12 +331,31 @@ fn weight_without_preemption(config: &Config, instance: &Instance, findings: &mu
                 "leave the weight out, so that a failed check is FAULT",
             )
             .related(other, format!("weight {weight}"))
-            .costs(Cost::endless("the virtual IP stays where haproxy is dead")),
+            .costs(Cost::endless("the virtual IP stays where the check fails")),
         );
     }
 }
 
-/// Where the weight of a tracked script is written: where it is tracked, or where it is declared.
+/// What an instance tracks, and what a failure adds to its priority or takes from it.
+pub(super) fn weights<'i>(config: &Config, instance: &'i Instance) -> Vec<(&'i Track, i32)> {
+    let scripts = instance.track_scripts.iter();
+    let scripts = scripts.map(|track| (track, config.script_weight(track)));
+    let processes = instance.track_processes.iter();
+    let processes = processes.map(|track| (track, process_weight(config, track)));
+    let files = instance.track_files.iter();
+    let files = files.filter_map(|track| Some((track, file_weight(config, track)?)));
+    scripts.chain(processes).chain(files).collect()
+}
+
+/// What the number 1 in a tracked file does to the priority. Without a weight that is
+/// written down, and with one that makes it FAULT, the file's number decides.
+fn file_weight(config: &Config, track: &Track) -> Option<i32> {
+    let declared = config.track_file(&track.name).map(|file| file.weight);
+    let weight = track.weight.or(declared)?;
+    (1 < weight.abs() && weight.abs() < 254).then_some(weight)
+}
+
+/// Where the weight of what is tracked is written: where it is tracked, or where it is declared.
 pub(super) fn weight_place(config: &Config, track: &Track) -> Range<usize> {
     let declared = |block: &Block| block.child("weight").map(|weight| weight.head.span());
     let script = config
@@ -348,7 +366,7 @@ pub(super) fn weight_place(config: &Config, track: &Track) -> Range<usize> {
         .unwrap_or_else(|| track.directive.span())
 }
 
-pub(super) fn process_weight(config: &Config, track: &Track) -> i32 {
+fn process_weight(config: &Config, track: &Track) -> i32 {
     let declared = config
         .track_process(&track.name)
         .map(|process| process.weight);

@@ -5,26 +5,31 @@
 //! findings. Each says what is wrong, where, what to do, and the outage it costs,
 //! computed from the file's own values. What can't be known from a file is not claimed.
 
+mod backend;
 mod code;
+mod configurations;
 mod cost;
 mod haproxy;
+mod ipvs;
 mod keepalived;
 mod kind;
 mod mongodb;
 mod pair;
+mod removed;
 mod script;
 mod servers;
+mod site;
+mod tracking;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use crate::native::{
-    self, Malformed, haproxy as haproxy_file, keepalived as keepalived_file, mongod,
-};
+use crate::native::{self, Malformed, keepalived as keepalived_file, mongod};
 use crate::topology::Severity;
 
 pub use code::Code;
 pub use cost::Cost;
-pub use kind::{Kind, recognise};
+pub use kind::{Kind, recognise, refusal};
 
 /// A file to look at.
 #[derive(Clone, Debug)]
@@ -35,6 +40,9 @@ pub struct File {
     pub text: String,
     /// Which daemon reads it.
     pub kind: Kind,
+    /// For each `include` line of a Keepalived file, by what it names: the files that it
+    /// brings, by their places in the list. A line that is not here brings what is not known.
+    pub included: BTreeMap<String, Vec<usize>>,
 }
 
 impl File {
@@ -100,18 +108,54 @@ impl Finding {
     }
 }
 
-/// What the rules found so far, for one file.
-struct Findings<'a> {
-    file: usize,
-    found: &'a mut Vec<Finding>,
+/// Where each file begins when all are taken for one text after the other.
+struct Bases(Vec<usize>);
+
+impl Bases {
+    fn of(files: &[File]) -> Self {
+        let starts = files.iter().scan(0, |next, file| {
+            let start = *next;
+            *next += file.text.len() + 1;
+            Some(start)
+        });
+        Self(starts.collect())
+    }
+
+    fn of_file(&self, file: usize) -> usize {
+        self.0.get(file).copied().unwrap_or_default()
+    }
+
+    fn spot(&self, span: Range<usize>) -> Spot {
+        let file = self.0.partition_point(|base| *base <= span.start);
+        let file = file.saturating_sub(1);
+        let base = self.of_file(file);
+        Spot {
+            file,
+            span: span.start - base..span.end.saturating_sub(base),
+        }
+    }
 }
 
-impl Findings<'_> {
-    fn spot(&self, span: Range<usize>) -> Spot {
-        Spot {
-            file: self.file,
-            span,
+/// What the rules found so far.
+struct Findings<'a> {
+    bases: &'a Bases,
+    /// Where the places of what is looked at count from.
+    base: usize,
+    found: Vec<Finding>,
+}
+
+impl<'a> Findings<'a> {
+    fn new(bases: &'a Bases, base: usize) -> Self {
+        Self {
+            bases,
+            base,
+            found: Vec::new(),
         }
+    }
+
+    fn spot(&self, span: Range<usize>) -> Spot {
+        self.bases
+            .spot(self.base + span.start..self.base + span.end)
     }
 
     fn add(&mut self, finding: Finding) {
@@ -142,50 +186,39 @@ impl Findings<'_> {
         let at = self.spot(at);
         self.add(Finding::new(code, at, message, hint).costs(cost));
     }
-}
 
-/// The files that are looked at again once all are read: some traps only show together.
-#[derive(Default)]
-struct Together {
-    haproxy: Vec<(usize, haproxy_file::Config)>,
-    keepalived: Vec<(usize, keepalived_file::Config)>,
+    /// A text that the daemon refuses, or of which it drops a part.
+    fn unreadable(&mut self, error: Malformed, check: &str) {
+        self.costly(
+            Code::Unreadable,
+            error.span,
+            error.message,
+            format!("the daemon's own check tells more: `{check}`"),
+            Cost::endless("what the daemon refuses or drops"),
+        );
+    }
 }
 
 /// Everything that is wrong with `files`, in their order.
 pub fn lint(files: &[File]) -> Vec<Finding> {
+    let bases = Bases::of(files);
     let mut found = Vec::new();
-    let mut together = Together::default();
     for (index, file) in files.iter().enumerate() {
-        let mut findings = Findings {
-            file: index,
-            found: &mut found,
-        };
-        if let Err(error) = alone(file, &mut findings, &mut together) {
-            let hint = "the daemon's own check tells more: `haproxy -c -f`, `keepalived -t -f`";
-            findings.costly(
-                Code::Unreadable,
-                error.span,
-                error.message,
-                hint,
-                Cost::endless("what the daemon refuses or drops"),
-            );
-        }
+        let mut findings = Findings::new(&bases, bases.of_file(index));
+        alone(file, &mut findings);
+        found.append(&mut findings.found);
     }
-    pair::all(&together.keepalived, &mut found);
-    let instances = together
-        .keepalived
-        .iter()
-        .flat_map(|(_, config)| &config.instances);
-    let virtual_ips: Vec<&str> = instances
-        .flat_map(|instance| instance.addresses.iter().map(|address| &*address.address))
+    let is_haproxy = files.iter().any(|file| file.kind == Kind::Haproxy);
+    let nodes = configurations::keepalived(files, &bases, is_haproxy, &mut found);
+    let mut together = Findings::new(&bases, 0);
+    pair::all(&nodes, &mut together);
+    found.append(&mut together.found);
+    let instances = nodes.iter().flat_map(|config| &config.instances);
+    let virtual_ips = instances
+        .flat_map(keepalived_file::Instance::moving)
+        .map(|address| address.address.as_str())
         .collect();
-    for (index, config) in &together.haproxy {
-        let mut findings = Findings {
-            file: *index,
-            found: &mut found,
-        };
-        haproxy::file(config, &virtual_ips, &mut findings);
-    }
+    configurations::haproxy(files, &bases, &virtual_ips, &mut found);
     found.sort_by(|a, b| {
         let key = |finding: &Finding| (finding.at.file, finding.at.span.start, finding.code);
         key(a).cmp(&key(b))
@@ -195,26 +228,15 @@ pub fn lint(files: &[File]) -> Vec<Finding> {
     found
 }
 
-/// What one file shows by itself.
-fn alone(
-    file: &File,
-    findings: &mut Findings<'_>,
-    together: &mut Together,
-) -> Result<(), Malformed> {
-    let text = &file.text;
+/// What one file shows by itself, where no other file belongs to it.
+fn alone(file: &File, findings: &mut Findings<'_>) {
     match file.kind {
-        Kind::Haproxy => {
-            let config = haproxy_file::Config::parse(text)?;
-            together.haproxy.push((findings.file, config));
-        }
-        Kind::Keepalived => {
-            let config = keepalived_file::Config::parse(text)?;
-            keepalived::file(&config, findings);
-            together.keepalived.push((findings.file, config));
-        }
-        Kind::Mongod => mongodb::mongod(&mongod::Config::parse(text)?, findings),
-        Kind::ReplicaSet => mongodb::replica_set(text, findings),
-        Kind::Address => mongodb::addresses(text, findings),
+        Kind::Mongod => match mongod::Config::parse(&file.text) {
+            Ok(config) => mongodb::mongod(&config, findings),
+            Err(error) => findings.unreadable(error, "mongod --outputConfig -f FILE"),
+        },
+        Kind::ReplicaSet => mongodb::replica_set(&file.text, findings),
+        Kind::Address => mongodb::addresses(&file.text, findings),
+        Kind::Haproxy | Kind::Keepalived | Kind::KeepalivedPart => {}
     }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Traps around `MongoDB`: mongod's file, a replica set's members, and the address
 //! that the app is given.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use serde_json::Value;
@@ -18,14 +19,19 @@ const PATIENCE: u64 = 5000;
 
 /// mongod's configuration.
 pub(super) fn mongod(config: &Config, findings: &mut Findings<'_>) {
-    // mongos stores nothing.
-    if config.setting("sharding.configDB").is_some() {
+    // mongos stores nothing, and what a program or a server tells can't be known.
+    if ["sharding.configDB", "__exec", "__rest"]
+        .iter()
+        .any(|path| config.has(path))
+    {
         return;
     }
-    let at = |path: &str| config.place(path).map_or(0..0, |(_, span)| span);
-    if config.setting("replication.replSetName").is_none()
-        && config.setting("replication.replSet").is_none()
-    {
+    let at = |path: &str| config.place(path).map_or(config.start(), |(_, span)| span);
+    // A file without these may be a part of what mongod is told.
+    let whole = ["storage", "net", "storage.dbPath", "net.port", "net.bindIp"];
+    let is_whole = whole.iter().any(|path| config.has(path));
+    let set = config.has("replication.replSetName") || config.has("replication.replSet");
+    if !set && is_whole {
         findings.costly(
             Code::NoReplication,
             at("replication"),
@@ -34,11 +40,8 @@ pub(super) fn mongod(config: &Config, findings: &mut Findings<'_>) {
             Cost::endless("this machine is away"),
         );
     }
-    if config
-        .setting("storage.journal.enabled")
-        .and_then(serde_yaml_ng::Value::as_bool)
-        == Some(false)
-    {
+    let on = |path: &str| config.setting(path).and_then(serde_yaml_ng::Value::as_bool);
+    if on("storage.journal.enabled") == Some(false) {
         findings.costly(
             Code::JournalDisabled,
             at("storage.journal.enabled"),
@@ -47,15 +50,14 @@ pub(super) fn mongod(config: &Config, findings: &mut Findings<'_>) {
             Cost::loss("up to 60 s of acknowledged writes, with one checkpoint a minute"),
         );
     }
-    let all = config
-        .setting("net.bindIpAll")
-        .and_then(serde_yaml_ng::Value::as_bool)
-        == Some(true);
-    let hosts = config.text("net.bindIp").unwrap_or("127.0.0.1");
-    let local = |host: &str| {
-        matches!(host.trim(), "127.0.0.1" | "localhost" | "::1") || host.trim().starts_with('/')
+    let hosts = match config.setting("net.bindIp") {
+        // Before version 2.6, whose files these are, mongod listened on every address.
+        None if config.is_old() => None,
+        None => Some("127.0.0.1"),
+        Some(value) => value.as_str(),
     };
-    if !all && config.replica_set().is_some() && hosts.split(',').all(local) {
+    let local = |hosts: &str| hosts.split(',').all(|host| is_local(host.trim()));
+    if on("net.bindIpAll") != Some(true) && set && hosts.is_some_and(local) {
         findings.costly(
             Code::BindLocalhost,
             at("net.bindIp"),
@@ -64,6 +66,14 @@ pub(super) fn mongod(config: &Config, findings: &mut Findings<'_>) {
             Cost::endless("the set has one member"),
         );
     }
+}
+
+/// Whether only this machine reaches the host.
+fn is_local(host: &str) -> bool {
+    let loopback = host
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_loopback());
+    loopback || host == "localhost" || host.starts_with('/')
 }
 
 /// A replica set's member, as far as it matters here.
@@ -172,9 +182,23 @@ pub(super) fn addresses(text: &str, findings: &mut Findings<'_>) {
             let rest = &text[start..];
             let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '<' | '>');
             let end = start + rest.find(ends).unwrap_or(rest.len());
-            address(&text[start..end], start, findings);
+            if !is_remark(&text[..start]) {
+                address(&text[start..end], start, findings);
+            }
         }
     }
+}
+
+/// Whether what follows on the last line of `before` is a remark.
+fn is_remark(before: &str) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let first = line.trim_start();
+    ["#", "//", ";", "--", "* ", "<!--"]
+        .iter()
+        .any(|mark| first.starts_with(mark))
+        || line.contains(" #")
+        || line.contains("\t#")
+        || line.contains(" // ")
 }
 
 /// Whether an address leads to this machine alone: to a mongos, which knows the sets itself.
@@ -216,6 +240,10 @@ fn address(uri: &str, start: usize, findings: &mut Findings<'_>) {
             ),
             _ => {}
         }
+    }
+    // What a placeholder at the end becomes can't be known.
+    if uri.ends_with(['}', '%']) || options.contains('$') || options.contains('{') {
+        return;
     }
     if option("replicaset").is_none() && !uri.starts_with("mongodb+srv") && !is_router(hosts) {
         findings.note(

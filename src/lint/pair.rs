@@ -1,40 +1,38 @@
 //! Traps that only show when the files of several load balancers are compared.
 
-use super::keepalived::{place, process_weight, router_id_clash, weight_place};
-use super::{Code, Cost, Finding, Spot};
-use crate::native::keepalived::{Config, Instance, State, Track};
+use super::keepalived::{place, router_id_clash, weight_place, weights};
+use super::{Bases, Code, Cost, Finding, Findings, Spot};
+use crate::native::keepalived::{Block, Config, Instance, State};
 
-/// An instance, and the file it is in.
+/// An instance, and the node whose configuration it is in.
 #[derive(Clone, Copy)]
 struct Node<'c> {
-    file: usize,
+    number: usize,
+    bases: &'c Bases,
     config: &'c Config,
     instance: &'c Instance,
 }
 
 impl Node<'_> {
     fn spot(&self, word: &str) -> Spot {
-        Spot {
-            file: self.file,
-            span: place(self.instance, word),
-        }
+        self.bases.spot(place(self.instance, word))
     }
 
     fn has(&self, address: &str) -> bool {
-        self.instance
-            .addresses
-            .iter()
-            .any(|own| own.address == address)
+        self.instance.moving().any(|own| own.address == address)
     }
 }
 
-/// Compares each two files.
-pub(super) fn all(files: &[(usize, Config)], found: &mut Vec<Finding>) {
-    let nodes: Vec<Node<'_>> = files
+/// Compares the configurations of each two nodes.
+pub(super) fn all(configs: &[Config], findings: &mut Findings<'_>) {
+    let bases = findings.bases;
+    let nodes: Vec<Node<'_>> = configs
         .iter()
-        .flat_map(|(file, config)| {
+        .enumerate()
+        .flat_map(|(number, config)| {
             config.instances.iter().map(move |instance| Node {
-                file: *file,
+                number,
+                bases,
                 config,
                 instance,
             })
@@ -43,9 +41,9 @@ pub(super) fn all(files: &[(usize, Config)], found: &mut Vec<Finding>) {
     for (at, one) in nodes.iter().enumerate() {
         for other in nodes[at + 1..]
             .iter()
-            .filter(|other| other.file != one.file)
+            .filter(|other| other.number != one.number)
         {
-            two(*one, *other, found);
+            two(*one, *other, &mut findings.found);
         }
     }
 }
@@ -53,13 +51,12 @@ pub(super) fn all(files: &[(usize, Config)], found: &mut Vec<Finding>) {
 fn two(one: Node<'_>, other: Node<'_>, found: &mut Vec<Finding>) {
     let (a, b) = (one.instance, other.instance);
     let shared = a
-        .addresses
-        .iter()
-        .find(|address| other.has(&address.address));
+        .moving()
+        .find(|address| !address.address.contains('$') && other.has(&address.address));
     let same_id = a.virtual_router_id.is_some() && a.virtual_router_id == b.virtual_router_id;
     match shared {
         Some(_) if same_id => group(one, other, found),
-        Some(address) => {
+        Some(address) if a.virtual_router_id.is_some() && b.virtual_router_id.is_some() => {
             let message = format!(
                 "{} is in two groups: virtual_router_id {} here and {} there",
                 address.address,
@@ -79,13 +76,15 @@ fn two(one: Node<'_>, other: Node<'_>, found: &mut Vec<Finding>) {
         }
         None if same_id
             && a.interface == b.interface
+            && !a.interface.contains('$')
+            && a.is_ipv6() == b.is_ipv6()
             && !a.addresses.is_empty()
             && !b.addresses.is_empty() =>
         {
             let finding = router_id_clash(other.spot("virtual_router_id"), a, b);
             found.push(finding.related(one.spot("virtual_router_id"), "also here"));
         }
-        None => {}
+        _ => {}
     }
 }
 
@@ -98,7 +97,8 @@ fn id(instance: &Instance) -> String {
 /// Two nodes of one group.
 fn group(one: Node<'_>, other: Node<'_>, found: &mut Vec<Finding>) {
     let (a, b) = (one.instance, other.instance);
-    if a.priority == b.priority {
+    let known = [a, b].iter().all(|instance| instance.knows("priority"));
+    if known && a.priority == b.priority {
         found.push(
             Finding::new(
                 Code::EqualPriorities,
@@ -120,15 +120,10 @@ fn group(one: Node<'_>, other: Node<'_>, found: &mut Vec<Finding>) {
             .related(one.spot("state"), "the other one"),
         );
     }
-    let missing = a
-        .addresses
-        .iter()
-        .find(|address| !other.has(&address.address));
-    let surplus = b
-        .addresses
-        .iter()
-        .find(|address| !one.has(&address.address));
-    if let Some(address) = missing.or(surplus) {
+    let mut missing = a.moving().filter(|address| !other.has(&address.address));
+    let mut surplus = b.moving().filter(|address| !one.has(&address.address));
+    let different = missing.next().or_else(|| surplus.next());
+    if let Some(address) = different.filter(|address| !address.address.contains('$')) {
         found.push(
             Finding::new(
                 Code::AddressesDiffer,
@@ -143,6 +138,9 @@ fn group(one: Node<'_>, other: Node<'_>, found: &mut Vec<Finding>) {
     disagreement(one, other, found);
     unheard(one, other, found);
     unheard(other, one, found);
+    if !known {
+        return;
+    }
     if a.priority > b.priority {
         stuck(one, other, found);
     } else if b.priority > a.priority {
@@ -210,14 +208,8 @@ fn stuck(high: Node<'_>, low: Node<'_>, found: &mut Vec<Finding>) {
     if !low.instance.preempts() {
         return;
     }
-    let bonus = |node: Node<'_>| {
-        weights(node)
-            .iter()
-            .map(|(_, weight)| (*weight).max(0))
-            .sum::<i32>()
-    };
-    let best = (i32::from(low.instance.priority) + bonus(low)).clamp(1, 254);
-    for (track, weight) in weights(high) {
+    let best = (i32::from(low.instance.priority) + bonus_of_backup(low)).clamp(1, 254);
+    for (track, weight) in weights(high.config, high.instance) {
         let before = i32::from(high.instance.priority) + bonus(high);
         let failed = (before - weight.abs()).clamp(1, 254);
         if weight == 0 || failed < best {
@@ -226,7 +218,7 @@ fn stuck(high: Node<'_>, low: Node<'_>, found: &mut Vec<Finding>) {
         found.push(
             Finding::new(
                 Code::WeightBelowGap,
-                Spot { file: high.file, span: weight_place(high.config, track) },
+                high.bases.spot(weight_place(high.config, track)),
                 format!(
                     "when `{}` fails this node still has priority {failed}, the other one {best}: the virtual IP stays",
                     track.name
@@ -240,10 +232,29 @@ fn stuck(high: Node<'_>, low: Node<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn weights(node: Node<'_>) -> Vec<(&Track, i32)> {
-    let scripts = node.instance.track_scripts.iter();
-    let scripts = scripts.map(|track| (track, node.config.script_weight(track)));
-    let processes = node.instance.track_processes.iter();
-    let processes = processes.map(|track| (track, process_weight(node.config, track)));
-    scripts.chain(processes).collect()
+/// What passed checks add to the priority of a node.
+fn bonus(node: Node<'_>) -> i32 {
+    let weights = weights(node.config, node.instance);
+    weights.iter().map(|(_, weight)| (*weight).max(0)).sum()
+}
+
+/// The same while it is a backup: none, where it stops haproxy when it becomes one.
+fn bonus_of_backup(node: Node<'_>) -> i32 {
+    let group = node.config.sync_group(node.instance);
+    let blocks = [Some(&node.instance.block), group.map(|group| &group.block)];
+    if blocks.into_iter().flatten().any(stops_haproxy) {
+        0
+    } else {
+        bonus(node)
+    }
+}
+
+/// Whether a script that runs when the node becomes a backup ends haproxy.
+fn stops_haproxy(block: &Block) -> bool {
+    block.children.iter().any(|child| {
+        let command = child.head.words[1..].join(" ").to_lowercase();
+        child.head.word(0) == "notify_backup"
+            && command.contains("haproxy")
+            && ["stop", "kill"].iter().any(|word| command.contains(word))
+    })
 }

@@ -84,14 +84,14 @@ fn command(config: &Config, script: &Script, findings: &mut Findings<'_>) {
                 "`{}` sees that a process exists, not that it answers",
                 script.name
             ),
-            "ask haproxy: a `monitor-uri` on 127.0.0.1",
-            Cost::endless("a haproxy that hangs keeps the virtual IP"),
+            "ask the service itself; haproxy answers a `monitor-uri` on 127.0.0.1",
+            Cost::endless("a service that hangs keeps the virtual IP"),
         );
     }
     let virtual_ip = config
         .instances
         .iter()
-        .flat_map(|instance| &instance.addresses)
+        .flat_map(Instance::moving)
         .find(|address| mentions(command, &address.address));
     if let Some(address) = virtual_ip {
         findings.costly(
@@ -102,7 +102,7 @@ fn command(config: &Config, script: &Script, findings: &mut Findings<'_>) {
                 script.name, address.address
             ),
             "ask 127.0.0.1 or the node's own address",
-            Cost::endless("every node is in FAULT when the owner's haproxy ends"),
+            Cost::endless("every node is in FAULT when the owner's service ends"),
         );
     }
 }
@@ -148,11 +148,11 @@ fn slow_script(config: &Config, script: &Script, findings: &mut Findings<'_>) {
         Code::SlowScript,
         place(script, "interval"),
         format!(
-            "`{}` notices a dead haproxy after up to {}",
+            "`{}` notices a dead service after up to {}",
             script.name,
             time(script.longest_detection())
         ),
-        "`interval 1`, `fall 2`, no weight; and track a file that haproxy's supervisor writes",
+        "`interval 1`, `fall 2`, no weight; and track a file that the service's supervisor writes",
         Cost::of(script.longest_detection() + wait, formula),
     );
 }
@@ -202,6 +202,6 @@ fn security(config: &Config, script: &Script, findings: &mut Findings<'_>) {
         place(script, "script"),
         why,
         "put the script where only root writes, and name a `script_user`",
-        Cost::endless("nothing watches haproxy"),
+        Cost::endless("nothing watches the service"),
     );
 }

@@ -1,7 +1,7 @@
 //! Traps in how haproxy learns that a server is gone.
 
 use super::cost::time;
-use super::haproxy::shared;
+use super::site::shared;
 use super::{Code, Cost, Findings};
 use crate::native::haproxy::{Check, HttpCheck, Proxy, Server};
 use crate::topology::Millis;
@@ -78,12 +78,10 @@ fn http_check(check: &HttpCheck<'_>, findings: &mut Findings<'_>) {
 
 fn durations(proxy: &Proxy<'_>, server: &Server, findings: &mut Findings<'_>) {
     let limit = proxy.timeout("check");
-    let option = |name: &str| {
-        server
-            .options
-            .get(name)
-            .map_or(server.directive.span(), |setting| setting.span.clone())
-    };
+    // A value that comes from outside of the file.
+    if server.is_indefinite() || (limit.is_none() && proxy.has_timeout("check")) {
+        return;
+    }
     let (inter, fastinter, fall) = (
         server.inter().seconds(),
         server.fastinter().seconds(),
@@ -130,11 +128,20 @@ fn durations(proxy: &Proxy<'_>, server: &Server, findings: &mut Findings<'_>) {
         }
         Some(_) => {}
     }
+    slow(proxy, server, waits, findings);
+}
+
+/// How long a dead server is kept.
+fn slow(proxy: &Proxy<'_>, server: &Server, waits: String, findings: &mut Findings<'_>) {
+    let inter = server
+        .options
+        .get("inter")
+        .map_or(server.directive.span(), |setting| setting.span.clone());
     let quick = server.longest_detection(Millis::new(0));
     if quick.get() > DETECTION {
         findings.costly(
             Code::SlowDetection,
-            option("inter"),
+            inter,
             format!(
                 "a dead server of `{}` is taken out after up to {}",
                 proxy.name(),
@@ -147,7 +154,7 @@ fn durations(proxy: &Proxy<'_>, server: &Server, findings: &mut Findings<'_>) {
 }
 
 /// What happens to servers that fail.
-pub(super) fn marks(servers: &[Server], findings: &mut Findings<'_>) {
+pub(super) fn marks(proxy: &Proxy<'_>, servers: &[Server], findings: &mut Findings<'_>) {
     let found = |option: &str, value: &str| {
         let mut settings = servers
             .iter()
@@ -156,7 +163,9 @@ pub(super) fn marks(servers: &[Server], findings: &mut Findings<'_>) {
             .next()
             .and_then(|server| server.options.get(option))
     };
-    if let Some(setting) = found("on-marked-down", "shutdown-sessions") {
+    // With long sessions, as to a database, it moves the clients, and rightly so.
+    let sessions = found("on-marked-down", "shutdown-sessions");
+    if let Some(setting) = sessions.filter(|_| proxy.mode() == "http") {
         findings.costly(
             Code::ShutdownSessions,
             setting.span.clone(),

@@ -2,12 +2,17 @@
 //! to 2.2). [`Proxy`] answers what a `frontend`, `listen` or `backend` has in
 //! effect, with what it inherits from its `defaults`.
 
+mod conditions;
 mod proxy;
 mod server;
 mod words;
 
+pub use conditions::Reading;
 pub use proxy::{Bind, Check, HttpCheck, Proxy};
 pub use server::{Server, Setting};
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use super::{Directive, Malformed};
 use crate::topology::Millis;
@@ -37,11 +42,18 @@ const SECTIONS: [&str; 21] = [
     "userlist",
 ];
 
-/// A whole file.
+/// How far `defaults` that inherit from others are followed.
+const DEEPEST: usize = 64;
+
+/// A whole configuration: a file, or several that haproxy reads as one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// Its sections in order. The first has no kind if preprocessor lines (`.if`) stand before all sections.
     pub sections: Vec<Section>,
+    /// For each section the `defaults` that hold for it, nearest first, by their place in `sections`.
+    inherited: Vec<Vec<usize>>,
+    /// Bytes of the blocks between `.if` and `.endif`.
+    conditional: Vec<Range<usize>>,
 }
 
 /// A section: a line such as `backend app` and the lines below it.
@@ -86,8 +98,18 @@ impl Config {
     /// # Errors
     /// A quote that is not closed, or a directive before the first section.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
+        Self::part(text, 0, Reading::All)
+    }
+
+    /// Reads one of the files of a configuration, whose places count from `base`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn part(text: &str, base: usize, reading: Reading) -> Result<Self, Malformed> {
+        let lines = words::lines(text, base)?;
+        let conditional = conditions::blocks(&lines);
         let mut sections: Vec<Section> = Vec::new();
-        for directive in words::lines(text)? {
+        for directive in conditions::taken(lines, reading) {
             let kind = directive.word(0);
             if SECTIONS.contains(&kind) {
                 let name = directive.word(1);
@@ -117,7 +139,39 @@ impl Config {
                 });
             }
         }
-        Ok(Self { sections })
+        let inherited = inherited(&sections);
+        Ok(Self {
+            sections,
+            inherited,
+            conditional,
+        })
+    }
+
+    /// Files in the order in which haproxy reads them, as one configuration: `global` holds
+    /// for all of them, and `defaults` for what follows.
+    #[must_use]
+    pub fn join(parts: Vec<Self>) -> Self {
+        let mut whole = Self::default();
+        for part in parts {
+            whole.sections.extend(part.sections);
+            whole.conditional.extend(part.conditional);
+        }
+        whole.inherited = inherited(&whole.sections);
+        whole
+    }
+
+    /// Bytes of the blocks between `.if` and `.endif`.
+    pub fn conditional(&self) -> &[Range<usize>] {
+        &self.conditional
+    }
+
+    /// The environment variables that the configuration sets itself (`setenv`, `presetenv`).
+    pub fn variables(&self) -> BTreeMap<&str, &str> {
+        let lines = self
+            .sections("global")
+            .flat_map(|section| &section.directives)
+            .filter(|line| matches!(line.word(0), "setenv" | "presetenv"));
+        lines.map(|line| (line.word(1), line.word(2))).collect()
     }
 
     /// The sections of one kind.
@@ -154,28 +208,10 @@ impl Config {
         })
     }
 
-    /// The `defaults` that hold for the section at `at`, nearest first: the named one,
-    /// else the last one before it, and those that these inherit from.
+    /// The `defaults` that hold for the section at `at`, nearest first.
     fn defaults(&self, at: usize) -> Vec<&Section> {
-        let before = &self.sections[..at.min(self.sections.len())];
-        let defaults = |name: Option<&str>, before: &[Section]| {
-            before.iter().rposition(|section| {
-                section.kind == "defaults" && name.is_none_or(|name| section.name == name)
-            })
-        };
-        let mut found: Vec<&Section> = Vec::new();
-        let mut next = self
-            .sections
-            .get(at)
-            .and_then(|section| defaults(section.parent(), before));
-        // A `defaults` can only inherit from an earlier one, so this ends.
-        while let Some((at, section)) = next.and_then(|at| Some((at, self.sections.get(at)?))) {
-            found.push(section);
-            next = section
-                .parent()
-                .and_then(|name| defaults(Some(name), &self.sections[..at]));
-        }
-        found
+        let places = self.inherited.get(at).into_iter().flatten();
+        places.filter_map(|at| self.sections.get(*at)).collect()
     }
 
     /// The server whose checks decide over `server` of `proxy`: the one it tracks, else itself.
@@ -202,6 +238,33 @@ impl Config {
         }
         None
     }
+}
+
+/// For each section the `defaults` that hold for it, nearest first: the named one, else the
+/// last one before it, and those that these inherit from.
+fn inherited(sections: &[Section]) -> Vec<Vec<usize>> {
+    let mut all: Vec<Vec<usize>> = Vec::with_capacity(sections.len());
+    let mut last = None;
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    for (at, section) in sections.iter().enumerate() {
+        let is_defaults = section.kind == "defaults";
+        let nearest = match section.parent() {
+            Some(name) => named.get(name).copied(),
+            None => last.filter(|_| !is_defaults),
+        };
+        let farther = nearest.and_then(|at| all.get(at)).into_iter().flatten();
+        all.push(
+            nearest
+                .into_iter()
+                .chain(farther.copied().take(DEEPEST))
+                .collect(),
+        );
+        if is_defaults {
+            last = Some(at);
+            named.insert(&section.name, at);
+        }
+    }
+    all
 }
 
 /// A duration as haproxy writes it: a number and `us`, `ms`, `s`, `m`, `h` or `d`;

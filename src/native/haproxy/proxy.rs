@@ -123,6 +123,20 @@ impl<'c> Proxy<'c> {
         time(self.directive(&["timeout", name])?.word(2))
     }
 
+    /// Whether the timeout is set, also to a value that can't be known from the file.
+    pub fn has_timeout(&self, name: &str) -> bool {
+        self.directive(&["timeout", name]).is_some()
+    }
+
+    /// Whether it takes no connections (`disabled`, unless `enabled` follows).
+    pub fn is_disabled(&self) -> bool {
+        let line = self.sections().find_map(|section| {
+            let mut lines = section.directives.iter().rev();
+            lines.find(|line| matches!(line.word(0), "disabled" | "enabled"))
+        });
+        line.is_some_and(|line| line.word(0) == "disabled")
+    }
+
     /// `http` or `tcp`, which is the default.
     pub fn mode(&self) -> &'c str {
         self.directive(&["mode"]).map_or("tcp", |line| line.word(1))

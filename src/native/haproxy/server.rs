@@ -105,6 +105,8 @@ pub struct Server {
     pub name: String,
     /// Address and port as written.
     pub address: String,
+    /// How many servers the line stands for: more than one for a `server-template`.
+    pub count: usize,
     /// Its line.
     pub directive: Directive,
     /// Its options, those of `default-server` included.
@@ -125,6 +127,13 @@ impl Server {
     /// An option's value as a duration.
     pub fn time(&self, option: &str) -> Option<Millis> {
         time(self.value(option)?)
+    }
+
+    /// Whether how often it is checked depends on something outside of the file.
+    pub fn is_indefinite(&self) -> bool {
+        ["inter", "fastinter", "downinter", "fall", "rise"]
+            .iter()
+            .any(|option| self.value(option).is_some_and(|value| value.contains('$')))
     }
 
     /// Time between two checks of a server that is up; 2 s unless set.
@@ -216,20 +225,39 @@ pub(super) fn servers(section: &Section, mut base: Settings) -> Vec<Server> {
     for line in &section.directives {
         match line.word(0) {
             "default-server" => apply(line, 1, &mut base),
-            "server" if line.words.len() > 2 => {
-                let mut options = base.clone();
-                apply(line, 3, &mut options);
-                found.push(Server {
-                    name: line.word(1).to_owned(),
-                    address: line.word(2).to_owned(),
-                    directive: line.clone(),
-                    options,
-                });
+            "server" if line.words.len() > 2 => found.push(one(line, 2, 1, &base)),
+            "server-template" if line.words.len() > 3 => {
+                found.push(one(line, 3, number_of(line.word(2)), &base));
             }
             _ => {}
         }
     }
     found
+}
+
+/// The server of a line whose address is the word at `address`.
+fn one(line: &Directive, address: usize, count: usize, base: &Settings) -> Server {
+    let mut options = base.clone();
+    apply(line, address + 1, &mut options);
+    Server {
+        name: line.word(1).to_owned(),
+        address: line.word(address).to_owned(),
+        count,
+        directive: line.clone(),
+        options,
+    }
+}
+
+/// How many servers `NUM` or `FIRST-LAST` of a `server-template` makes; two where it can't be known.
+fn number_of(range: &str) -> usize {
+    let number = |text: &str| text.parse::<usize>().ok();
+    let count = match range.split_once('-') {
+        Some((first, last)) => number(first)
+            .zip(number(last))
+            .map(|(first, last)| last.saturating_sub(first).saturating_add(1)),
+        None => number(range),
+    };
+    count.unwrap_or(2)
 }
 
 fn apply(line: &Directive, from: usize, settings: &mut Settings) {

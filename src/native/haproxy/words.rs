@@ -7,10 +7,10 @@ use std::str::CharIndices;
 
 use super::{Directive, Malformed};
 
-/// Every line of `text` that has a word.
-pub(super) fn lines(text: &str) -> Result<Vec<Directive>, Malformed> {
+/// Every line of `text` that has a word; places count from `base`.
+pub(super) fn lines(text: &str, base: usize) -> Result<Vec<Directive>, Malformed> {
     let mut found = Vec::new();
-    let mut start = 0;
+    let mut start = base;
     for (index, line) in text.split('\n').enumerate() {
         let directive = words(line, start, index + 1)?;
         if !directive.words.is_empty() {

@@ -1,12 +1,14 @@
 //! Keepalived's configuration: statements, some of which hold others in braces
 //! (`keepalived.conf(5)`). [`Config`] has the tree and what of VRRP can be asked of it.
 
+mod reading;
 mod tree;
 mod vrrp;
 
+pub use reading::{Part, Reading, ids};
 pub use tree::Block;
 pub use vrrp::{
-    Address, Auth, Global, Instance, Peer, Script, State, Track, TrackFile, TrackProcess,
+    Address, Auth, Global, Instance, Peer, Script, State, SyncGroup, Track, TrackFile, TrackProcess,
 };
 
 use super::{Directive, Malformed};
@@ -26,7 +28,9 @@ pub struct Config {
     pub track_files: Vec<TrackFile>,
     /// Each `track_process` (or `vrrp_track_process`) block.
     pub track_processes: Vec<TrackProcess>,
-    /// `include` lines; what they name is not read.
+    /// Each `vrrp_sync_group`.
+    pub sync_groups: Vec<SyncGroup>,
+    /// `include` lines of files that are not known.
     pub includes: Vec<Directive>,
 }
 
@@ -36,7 +40,16 @@ impl Config {
     /// # Errors
     /// A brace too many or too few, blocks nested deeper than 32, or a quote that is not closed.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        let blocks = tree::parse(text)?;
+        Self::read(text, 0, &Reading::default())
+    }
+
+    /// Reads a file's text as Keepalived does with a configuration id and the files that are
+    /// included; places count from `base`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn read(text: &str, base: usize, with: &Reading<'_>) -> Result<Self, Malformed> {
+        let blocks = reading::read(text, base, with)?;
         let heads = |words: &'static [&'static str]| {
             blocks
                 .iter()
@@ -54,7 +67,9 @@ impl Config {
         let track_processes = heads(&["track_process", "vrrp_track_process"])
             .map(TrackProcess::of)
             .collect();
+        let sync_groups = heads(&["vrrp_sync_group"]).map(SyncGroup::of).collect();
         Ok(Self {
+            sync_groups,
             includes: includes(&blocks),
             blocks,
             global,
@@ -82,6 +97,12 @@ impl Config {
             .find(|process| process.name == name)
     }
 
+    /// The group that moves the instance together with others.
+    pub fn sync_group(&self, instance: &Instance) -> Option<&SyncGroup> {
+        let of = |group: &&SyncGroup| group.members.contains(&instance.name);
+        self.sync_groups.iter().find(of)
+    }
+
     /// The weight with which `track` counts for an instance: its own, else the one
     /// that the script (or file, or process) was declared with, else 0, which is FAULT.
     pub fn script_weight(&self, track: &Track) -> i32 {
@@ -90,14 +111,16 @@ impl Config {
     }
 }
 
+/// `include` and its variants.
+const INCLUDES: [&str; 6] = [
+    "include", "includea", "includeb", "includem", "includer", "includew",
+];
+
 /// `include` and its variants, at any depth.
 fn includes(blocks: &[Block]) -> Vec<Directive> {
     let mut found = Vec::new();
     for block in blocks {
-        if matches!(
-            block.head.word(0),
-            "include" | "includer" | "includem" | "includew" | "includeb" | "includea"
-        ) {
+        if INCLUDES.contains(&block.head.word(0)) {
             found.push(block.head.clone());
         }
         found.extend(includes(&block.children));

@@ -42,7 +42,7 @@ impl Block {
     }
 }
 
-enum Token {
+pub(super) enum Token {
     Word(String),
     Open,
     Close,
@@ -50,27 +50,8 @@ enum Token {
     End,
 }
 
-pub(super) fn parse(text: &str) -> Result<Vec<Block>, Malformed> {
-    let mut tree = Tree::default();
-    let mut line = 1;
-    let mut at = 0;
-    while at < text.len() {
-        let (token, span, lines) = next(text, at, line)?;
-        match token {
-            Some(Token::Word(word)) => tree.word(word, span.clone(), line),
-            Some(Token::Open) => tree.open(span.clone(), line)?,
-            Some(Token::Close) => tree.close(span.clone(), line)?,
-            Some(Token::End) => tree.end(),
-            None => {}
-        }
-        line += lines;
-        at = span.end.max(at + 1);
-    }
-    tree.finish()
-}
-
 /// The token at `at`, or nothing for a blank or a remark; its bytes; the line breaks in it.
-fn next(
+pub(super) fn next(
     text: &str,
     at: usize,
     line: usize,
@@ -158,7 +139,7 @@ fn word(rest: &str) -> Result<(String, usize), &'static str> {
 
 /// The tree while it is built. `open` holds the blocks whose braces are open.
 #[derive(Default)]
-struct Tree {
+pub(super) struct Tree {
     done: Vec<Block>,
     open: Vec<Block>,
     /// The statement whose line is being read.
@@ -182,7 +163,7 @@ impl Tree {
         }
     }
 
-    fn word(&mut self, word: String, span: Range<usize>, line: usize) {
+    pub(super) fn word(&mut self, word: String, span: Range<usize>, line: usize) {
         if self.ended {
             self.flush();
         }
@@ -194,11 +175,28 @@ impl Tree {
         head.spans.push(span);
     }
 
-    fn end(&mut self) {
+    /// The statement whose line is being read, if it names files to include; it is taken out.
+    pub(super) fn included(&mut self) -> Option<Directive> {
+        let current = self.current.take_if(|block| {
+            super::INCLUDES.contains(&block.head.word(0)) && !block.head.word(1).is_empty()
+        });
+        current.map(|block| block.head)
+    }
+
+    /// A statement as it is.
+    pub(super) fn keep(&mut self, head: Directive) {
+        let block = Block {
+            head,
+            ..Block::default()
+        };
+        self.siblings().push(block);
+    }
+
+    pub(super) fn end(&mut self) {
         self.ended = self.current.is_some();
     }
 
-    fn open(&mut self, span: Range<usize>, line: usize) -> Result<(), Malformed> {
+    pub(super) fn open(&mut self, span: Range<usize>, line: usize) -> Result<(), Malformed> {
         let Some(mut block) = self.current.take() else {
             return Err(Malformed {
                 line,
@@ -219,7 +217,7 @@ impl Tree {
         Ok(())
     }
 
-    fn close(&mut self, span: Range<usize>, line: usize) -> Result<(), Malformed> {
+    pub(super) fn close(&mut self, span: Range<usize>, line: usize) -> Result<(), Malformed> {
         self.flush();
         let Some(block) = self.open.pop() else {
             return Err(Malformed {
@@ -232,7 +230,7 @@ impl Tree {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Vec<Block>, Malformed> {
+    pub(super) fn finish(mut self) -> Result<Vec<Block>, Malformed> {
         self.flush();
         match self.open.pop() {
             None => Ok(self.done),

@@ -119,8 +119,23 @@ pub struct Instance {
     pub track_interfaces: Vec<Track>,
     /// `virtual_ipaddress`.
     pub addresses: Vec<Address>,
+    /// `virtual_ipaddress_excluded`: addresses that move along and are not in the adverts.
+    pub excluded: Vec<Address>,
     /// `authentication`.
     pub authentication: Option<Auth>,
+}
+
+/// A `vrrp_sync_group`: instances that are master together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroup {
+    /// Names of its instances.
+    pub members: Vec<String>,
+    /// What it tracks for all of them: scripts, files and processes.
+    pub tracks: Vec<Track>,
+    /// The interfaces that it tracks.
+    pub track_interfaces: Vec<Track>,
+    /// The statements in it.
+    pub block: Block,
 }
 
 /// A `vrrp_script`.
@@ -204,11 +219,10 @@ impl Global {
 
 impl Instance {
     pub(super) fn of(block: &Block, version: Option<u8>) -> Self {
-        let track = |word| {
-            block
-                .inside(word)
-                .map(|child| Track::of(&child.head))
-                .collect()
+        let track = |word| tracks(block, word);
+        let addresses = |word| {
+            let children = block.inside(word);
+            children.map(|child| Address::of(&child.head)).collect()
         };
         let state = match block.value("state") {
             Some("MASTER") => State::Master,
@@ -235,16 +249,39 @@ impl Instance {
             track_files: track("track_file"),
             track_processes: track("track_process"),
             track_interfaces: track("track_interface"),
-            addresses: block
-                .inside("virtual_ipaddress")
-                .map(|child| Address::of(&child.head))
-                .collect(),
+            addresses: addresses("virtual_ipaddress"),
+            excluded: addresses("virtual_ipaddress_excluded"),
             authentication: block.child("authentication").map(|child| Auth {
                 directive: child.head.clone(),
                 pass: child.value("auth_pass").map(str::to_owned),
             }),
             block: block.clone(),
         }
+    }
+
+    /// Every address that moves with it.
+    pub fn moving(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.iter().chain(&self.excluded)
+    }
+
+    /// Whether its adverts go over IPv6, if the file says so.
+    pub fn is_ipv6(&self) -> Option<bool> {
+        if self.block.child("native_ipv6").is_some() {
+            return Some(true);
+        }
+        let peers = self.unicast_peers.iter().map(|peer| &peer.address);
+        let mut addresses = self.addresses.iter().map(|own| &own.address).chain(peers);
+        let known = addresses.find(|address| !address.contains('$'))?;
+        Some(known.contains(':'))
+    }
+
+    /// Whether the file tells the value of each of its statements that begin with `word`: no
+    /// parameter in it is unknown.
+    pub fn knows(&self, word: &str) -> bool {
+        let mut lines = self.block.children.iter();
+        !lines.any(|child| {
+            child.head.word(0) == word && child.head.words.iter().any(|word| word.contains('$'))
+        })
     }
 
     /// `advert_int` in effect, in seconds. Version 2 rounds to whole seconds, at least
@@ -280,6 +317,25 @@ impl Instance {
     pub fn master_down(&self) -> f64 {
         self.down_timer_adverts * self.advert_interval() + self.skew()
     }
+}
+
+impl SyncGroup {
+    pub(super) fn of(block: &Block) -> Self {
+        let members = block.inside("group").flat_map(|child| &child.head.words);
+        let all = ["track_script", "track_file", "track_process"];
+        Self {
+            members: members.cloned().collect(),
+            tracks: all.iter().flat_map(|word| tracks(block, word)).collect(),
+            track_interfaces: tracks(block, "track_interface"),
+            block: block.clone(),
+        }
+    }
+}
+
+/// What the blocks called `word` track.
+fn tracks(block: &Block, word: &str) -> Vec<Track> {
+    let children = block.inside(word);
+    children.map(|child| Track::of(&child.head)).collect()
 }
 
 impl Track {

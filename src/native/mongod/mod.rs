@@ -1,9 +1,15 @@
 //! mongod's configuration: YAML, with `a.b: c` as another spelling of nesting
-//! (manual, "Configuration File Options").
+//! (manual, "Configuration File Options"), or the older form of `name = value`.
+
+mod ini;
+
+use std::ops::Range;
 
 use serde_yaml_ng::Value;
 
 use super::Malformed;
+
+pub use ini::is_ini;
 
 /// A whole file.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,10 +29,20 @@ impl Config {
             message,
             span: line_span(text, line),
         };
-        let value: Value = serde_yaml_ng::from_str(text).map_err(|error| {
-            let line = error.location().map_or(1, |place| place.line());
-            malformed(line, error.to_string())
-        })?;
+        if is_ini(text) {
+            return Ok(Self {
+                value: ini::parse(text),
+                text: text.to_owned(),
+            });
+        }
+        // JSON is YAML, but for its tabs.
+        let json = || serde_json::from_str::<Value>(text).ok();
+        let value: Value = serde_yaml_ng::from_str(text)
+            .or_else(|error| json().ok_or(error))
+            .map_err(|error| {
+                let line = error.location().map_or(1, |place| place.line());
+                malformed(line, error.to_string())
+            })?;
         if !matches!(value, Value::Mapping(_) | Value::Null) {
             return Err(malformed(1, "mongod's file is a YAML mapping".into()));
         }
@@ -34,6 +50,11 @@ impl Config {
             value,
             text: text.to_owned(),
         })
+    }
+
+    /// Whether it has the form that it had before version 2.6.
+    pub fn is_old(&self) -> bool {
+        is_ini(&self.text)
     }
 
     /// The setting at `path`, such as `replication.replSetName`.
@@ -75,23 +96,52 @@ impl Config {
         self.setting(section).is_some()
     }
 
+    /// Bytes of the first line that is no remark.
+    pub fn start(&self) -> Range<usize> {
+        let mut start = 0;
+        for line in self.text.split_inclusive('\n') {
+            let content = line.trim();
+            if !content.is_empty() && !content.starts_with('#') && content != "---" {
+                let from = start + line.len() - line.trim_start().len();
+                return from..from + content.len();
+            }
+            start += line.len();
+        }
+        0..0
+    }
+
     /// Line of the key that `path` ends with, and its bytes; found by its
     /// spelling, so the first of several that are spelt alike.
-    pub fn place(&self, path: &str) -> Option<(usize, std::ops::Range<usize>)> {
+    pub fn place(&self, path: &str) -> Option<(usize, Range<usize>)> {
         self.setting(path)?;
         let key = path.rsplit('.').next()?;
         let mut start = 0;
         for (index, line) in self.text.split('\n').enumerate() {
             let trimmed = line.trim_start();
-            let name = trimmed.split(':').next().unwrap_or_default();
+            let separator = [':', '='].into_iter().find(|sign| trimmed.contains(*sign));
+            let name = trimmed.split([':', '=']).next().unwrap_or_default();
             let name = name.trim().trim_matches(['"', '\'']);
-            if trimmed.contains(':') && (name == key || name == path) {
+            let old = ini::names(path).any(|old| old == name);
+            if separator.is_some() && (name == key || name == path || old) {
                 let from = start + line.len() - trimmed.len();
                 return Some((index + 1, from..start + line.trim_end().len()));
             }
             start += line.len() + 1;
         }
-        None
+        self.inside(key)
+    }
+
+    /// A key that does not begin its line: `net: { bindIp: 127.0.0.1 }`.
+    fn inside(&self, key: &str) -> Option<(usize, Range<usize>)> {
+        let is_key = |at: &usize| {
+            let before = self.text[..*at].chars().next_back();
+            let behind = self.text[at + key.len()..].trim_start_matches(['"', '\'', ' ']);
+            !before.is_some_and(char::is_alphanumeric) && behind.starts_with(':')
+        };
+        let mut places = self.text.match_indices(key).map(|(at, _)| at);
+        let at = places.find(is_key)?;
+        let line = 1 + self.text[..at].matches('\n').count();
+        Some((line, at..at + key.len()))
     }
 }
 
@@ -109,7 +159,7 @@ fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
 }
 
 /// Bytes of a line, from 1.
-fn line_span(text: &str, line: usize) -> std::ops::Range<usize> {
+fn line_span(text: &str, line: usize) -> Range<usize> {
     let mut start = 0;
     for (index, content) in text.split('\n').enumerate() {
         if index + 1 == line {
