@@ -30,6 +30,7 @@ pub mod node;
 pub mod render;
 pub mod secrets;
 pub mod sink;
+pub mod site;
 pub mod topology;
 pub mod wait;
 pub mod whatif;

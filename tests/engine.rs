@@ -11,10 +11,11 @@ use std::sync::{Mutex, MutexGuard};
 use anyhow::{Context as _, bail};
 use gen_topology::config::{Action, NodeFacts};
 use gen_topology::deploy::journal::{Journal, Unfinished};
-use gen_topology::deploy::{Choice, Engine, Failure, Fleet, Host, NodeState, Now, Options, plan};
+use gen_topology::deploy::{Choice, Engine, Failure, Now, Options, plan};
 use gen_topology::health::http::Answer;
 use gen_topology::health::mongo::Role;
 use gen_topology::health::report::{Balancer, Member, Report};
+use gen_topology::site::{Fleet, Host, NodeState, Site};
 use gen_topology::topology::Tier;
 
 use crate::common::{TOPOLOGY, TestEnvironment};
@@ -222,7 +223,7 @@ impl Model {
     }
 }
 
-impl Host for Model {
+impl Site for Model {
     fn reachable(&self, node: &str) -> anyhow::Result<()> {
         self.planned(&self.state(), node).map(drop)
     }
@@ -321,7 +322,9 @@ impl Host for Model {
             body: String::new(),
         })
     }
+}
 
+impl Host for Model {
     fn validate(&self, _: &[&str]) -> anyhow::Result<Vec<String>> {
         Ok(Vec::new())
     }

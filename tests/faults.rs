@@ -211,7 +211,7 @@ fn an_interrupted_run_leaves_a_whole_lab() {
     let cut = || {
         let nodes = bench.status()["nodes"].clone();
         let nodes = nodes.as_array().cloned().unwrap_or_default();
-        nodes.iter().any(|node| node["connected"] == false)
+        nodes.iter().any(|node| node["state"] == "cut off")
     };
     let deadline = Instant::now() + Duration::from_secs(20);
     while !cut() {
@@ -250,7 +250,7 @@ fn what_a_killed_run_has_broken_can_be_undone() {
     let said = bench.expect(&["faults", "undo"], 0);
     assert!(said.contains("web-stack is whole"), "{said}");
     assert_eq!(bench.node("node-2")["ready"], true);
-    assert_eq!(bench.node("node-5")["connected"], true);
+    assert_eq!(bench.node("node-5")["ready"], true);
 }
 
 #[test]

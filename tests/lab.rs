@@ -232,13 +232,13 @@ fn nodes_stop_start_and_are_cut_off() {
     wait("the second to own it", || {
         bench.status()["owners"] == serde_json::json!(["node-5"])
     });
-    assert_eq!(bench.node("node-1")["running"], false);
+    assert_eq!(bench.node("node-1")["state"], "stopped");
     bench.expect(&["lab", "start", "node-1"], 0);
     wait("the first to take it back", || {
         bench.status()["owners"] == serde_json::json!(["node-1"])
     });
     bench.expect(&["lab", "cut", "node-4"], 0);
-    assert_eq!(bench.node("node-4")["connected"], false);
+    assert_eq!(bench.node("node-4")["state"], "cut off");
     wait("haproxy to notice", || {
         bench.node("node-4")["notes"].to_string().contains("DOWN")
     });
@@ -271,7 +271,7 @@ fn nodes_stop_start_and_are_cut_off() {
     let said = bench.expect(&["lab", "exec", "node-2", "--", "true"], 1);
     assert!(said.contains("node-2 is not running"), "{said}");
     bench.expect(&["lab", "up", "--wait"], 0);
-    assert_eq!(bench.node("node-2")["running"], true);
+    assert_eq!(bench.node("node-2")["ready"], true);
 }
 
 #[test]

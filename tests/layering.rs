@@ -19,12 +19,13 @@ const PURE: [&str; 8] = [
 const DOORS: [(&str, &[&str]); 23] = [
     (
         "deploy",
-        &["config", "health", "render", "topology", "secrets"],
+        &["config", "health", "render", "topology", "secrets", "site"],
     ),
+    ("site", &["config", "health", "render", "topology"]),
     (
         "lab",
         &[
-            "backup", "config", "health", "render", "topology", "hosts", "secrets",
+            "backup", "config", "health", "render", "topology", "hosts", "secrets", "site",
         ],
     ),
     (
@@ -35,7 +36,7 @@ const DOORS: [(&str, &[&str]); 23] = [
         "node",
         &["backup", "config", "health", "topology", "secrets"],
     ),
-    ("machines", &[]),
+    ("machines", &["config", "health", "site", "topology"]),
     ("backup", &["health"]),
     ("import", &["native", "topology"]),
     ("export", &["config", "render", "secrets", "topology"]),

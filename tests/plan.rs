@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gen_topology::config;
-use gen_topology::deploy::{Choice, Fleet, Now, Plan, What, plan};
+use gen_topology::deploy::{Choice, Now, Plan, What, plan};
 use gen_topology::render::render;
+use gen_topology::site::Fleet;
 use gen_topology::topology::{Source, Topology};
 use serde_json::Value;
 

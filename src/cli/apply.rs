@@ -12,7 +12,6 @@ use anyhow::Context as _;
 use clap::Args as ClapArgs;
 
 use super::args::{ChoiceArgs, Format, PlanArgs};
-use super::lab_host::{LabHost, fleet};
 use super::request::{ApplyOrder, Purpose, Request};
 use super::rollout::{self, Words};
 use super::ui::Ui;
@@ -20,9 +19,11 @@ use super::{generate, interrupts, lab_up, lab_way, plan_text, source};
 use crate::deploy::journal::{self, Unfinished};
 use crate::deploy::{self, Choice, Engine, Now, Options};
 use crate::failure::{Failure, Outcome};
+use crate::lab::site::{LabSite, fleet};
 use crate::lab::{Lab, LabPlan, Place, RunningLab, enter, supplies};
 use crate::sink::Sink as _;
-use crate::topology::{Millis, Selector};
+use crate::site;
+use crate::topology::{Millis, Selector, Tier};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct ApplyArgs {
@@ -179,7 +180,7 @@ pub(super) fn inside(place: &Place, order: &ApplyOrder, ui: &mut Ui) -> Outcome 
         return Ok(());
     }
     ui.say(plan_text::text(&plan).trim_end());
-    let host = LabHost::new(lab);
+    let host = LabSite::new(&lab);
     let engine = Engine {
         host: &host,
         old: &old,
@@ -192,16 +193,14 @@ pub(super) fn inside(place: &Place, order: &ApplyOrder, ui: &mut Ui) -> Outcome 
         interrupted: &|| flag.load(Ordering::SeqCst),
     };
     rollout::carry_out(&engine, &path, &unfinished, order.json, &WORDS, ui)?;
-    host.lab().forget_versions();
+    lab.forget_versions();
     Ok(())
 }
 
 /// The lab as it is. A node whose start was interrupted counts as not there yet.
 fn as_it_is(lab: &Lab, unfinished: &Unfinished) -> LabPlan {
-    let is_half_there = |name: &str| {
-        unfinished.nodes.get(name).is_some_and(|what| what == "add")
-            && lab.plan().node(name).is_some()
-    };
+    let is_half_there =
+        |name: &str| unfinished.is_half_there(name) && lab.plan().node(name).is_some();
     LabPlan {
         nodes: lab
             .present()
@@ -220,11 +219,14 @@ fn roles(
     wanted: &Lab,
 ) -> anyhow::Result<Now> {
     let lab = Lab::with(place, before)?;
-    let owners = lab.owners();
+    let site = LabSite::new(&lab);
+    let mut nodes = site.nodes();
+    nodes.retain(|node| node.tier != Tier::App);
+    let roles = site::roles(&site, &nodes);
     let unfinished: BTreeSet<String> = unfinished.nodes.keys().cloned().collect();
     Ok(Now {
-        owner: owners.first().map(|owner| (*owner).to_owned()),
-        primaries: lab.primaries().into_iter().map(str::to_owned).collect(),
+        owner: roles.owners.into_iter().next(),
+        primaries: roles.primaries,
         down: unfinished
             .iter()
             .filter(|name| wanted.pid(name).is_none())

@@ -13,23 +13,21 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::Args as ClapArgs;
 
 use super::args::{ChoiceArgs, FileArg, Format, PlanArgs, WayArgs};
-use super::machine_host::{MachineHost, on_paper, state};
-use super::machines::{AT_ONCE, paths, report, way};
+use super::machines::{paths, way};
 use super::rollout::{self, Words};
-use super::survey::{Survey, survey};
 use super::ui::{Tone, Ui, paint};
 use super::{generate, interrupts, plan_text, source};
-use crate::config::PROGRAM;
 use crate::deploy::journal::{self, Unfinished};
-use crate::deploy::{self, Choice, Engine, Fleet, NodeState, Now, Options, Plan};
+use crate::deploy::{self, Choice, Engine, Now, Options, Plan};
 use crate::exec::{all_of, in_parallel};
 use crate::failure::{Failure, Outcome};
-use crate::health::mongo::Role;
-use crate::health::report::Report;
 use crate::machines::closures::{self, Closures};
-use crate::machines::{self, Ssh};
+use crate::machines::{
+    self, AT_ONCE, MachineHost, MachineSite, Ssh, Survey, on_paper, state, survey,
+};
 use crate::render::Rendered;
 use crate::sink::Sink as _;
+use crate::site::{self, Fleet, NodeId, NodeState};
 use crate::topology::{Millis, Selector, Source, Tier, Topology};
 use crate::{exec, hosts};
 
@@ -214,7 +212,7 @@ impl Stack {
         let unfinished = journal::unfinished(&journal_path)?.unwrap_or_default();
         rollout::resumable(&unfinished, args.resume, words, ui)?;
         let wanted = self.closures(args.choice.on.as_ref(), from, ui)?;
-        let old = self.survey.without(&unfinished);
+        let old = unfinished.settled(&self.survey.old);
         let new = self.planned(&wanted, &old, matches!(from, Origin::Before))?;
         let now = self.roles(&wanted, &unfinished);
         let plan = deploy::plan(&old, &new, &now, &chosen(&args.choice, &old, &new)?);
@@ -233,8 +231,7 @@ impl Stack {
         let room = journal_path.parent().unwrap_or(&journal_path);
         fs::create_dir_all(room).with_context(|| format!("creating {}", room.display()))?;
         let host = MachineHost {
-            ssh: &self.ssh,
-            wanted: &wanted,
+            site: MachineSite::new(&self.ssh, &wanted, ids(new.nodes())),
             old: &old,
             new: &new,
             gone: &self.survey.gone,
@@ -354,44 +351,27 @@ impl Stack {
         Ok(Fleet::of(states))
     }
 
-    /// Who has which part at the moment; nobody where nobody says so.
+    /// Who has which part at the moment; none where none says so.
     fn roles(&self, wanted: &Closures, unfinished: &Unfinished) -> Now {
-        let nodes: Vec<&NodeState> = self
-            .survey
-            .old
-            .nodes()
-            .iter()
+        let nodes = self.survey.old.nodes().iter();
+        let asked: Vec<NodeState> = nodes
             .filter(|node| node.tier() != Tier::App)
+            .cloned()
             .collect();
-        let reports = in_parallel(&nodes, AT_ONCE, |node| {
-            let system = wanted.get(node.name()).map_or("", String::as_str);
-            let said = report(&self.ssh, node.name(), &format!("{system}{PROGRAM}"));
-            Some((node.name(), said.ok()?))
-        });
-        let reports: Vec<(&str, Report)> = reports.into_iter().flatten().collect();
-        let who = |is: fn(&Report) -> bool| {
-            let found = reports.iter().filter(move |(_, report)| is(report));
-            found.map(|(name, _)| (*name).to_owned())
-        };
+        let asked = ids(&asked);
+        let site = MachineSite::new(&self.ssh, wanted, asked.clone());
+        let roles = site::roles(&site, &asked);
         Now {
-            owner: who(|report| {
-                report
-                    .load_balancer
-                    .as_ref()
-                    .is_some_and(|it| it.has_virtual_ip)
-            })
-            .next(),
-            primaries: who(|report| {
-                report
-                    .database
-                    .as_ref()
-                    .is_some_and(|it| it.role == Role::Primary)
-            })
-            .collect(),
+            owner: roles.owners.into_iter().next(),
+            primaries: roles.primaries,
             unfinished: unfinished.nodes.keys().cloned().collect(),
             down: BTreeSet::new(),
         }
     }
+}
+
+fn ids(nodes: &[NodeState]) -> Vec<NodeId> {
+    nodes.iter().map(NodeState::id).collect()
 }
 
 fn chosen(choice: &ChoiceArgs, old: &Fleet, new: &Fleet) -> Result<Choice, Failure> {

@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
+use super::args::Format;
 use super::lab_way::unusable;
 use super::node::copied;
 use super::request::Request;
+use super::status::{self, Stack};
 use super::ui::{Tone, Ui, paint, table};
 use super::{apply, demo, faults_run, interrupts, load};
 use crate::failure::{Failure, Outcome};
-use crate::lab::{Event, Lab, LabPlan, NodeState, Place};
+use crate::lab::site::LabSite;
+use crate::lab::{Event, Lab, LabPlan, Place};
 use crate::sink::Sink as _;
+use crate::site;
 use crate::topology::Tier;
 
 /// How long the first answer may take.
@@ -36,7 +40,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
     };
     match request {
         Request::Up { wait, spent_ms } => up(&place, wait, Duration::from_millis(spent_ms), ui),
-        Request::Status { json } => status(&Lab::open(&place)?, json, ui),
+        Request::Status { json } => show_status(&Lab::open(&place)?, json, ui),
         Request::Ps { nodes } => ps(&Lab::open(&place)?, &nodes, ui),
         Request::Exec { node, argv } => {
             let mut command = Lab::open(&place)?.command(&node, &argv)?;
@@ -148,8 +152,9 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
         })?;
     }
     progress.end(ui);
-    let states = lab.status();
-    ui.say(states_table(&states).trim_end());
+    let site = LabSite::new(&lab);
+    let found = site::status(&site, &site.nodes());
+    ui.say(status::states(&found.nodes).trim_end());
     waited?;
     let address = format!("http://{}:{}/", lab.plan().virtual_ip, lab.plan().port);
     let what = match lab.plan().tier(Tier::LoadBalancer).next() {
@@ -262,47 +267,15 @@ fn start(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-fn status(lab: &Lab, json: bool, ui: &mut Ui) -> Outcome {
-    let states = lab.status();
-    if json {
-        return ui.json(&serde_json::json!({ "lab": lab.plan().name, "virtual_ip": lab.plan().virtual_ip, "owners": lab.owners(), "nodes": states }));
-    }
-    ui.data(&states_table(&states))?;
-    match lab.owners().as_slice() {
-        [] => ui.say(&paint(Tone::Bad, "nobody has the virtual IP")),
-        [_] => {}
-        many => ui.say(&paint(
-            Tone::Bad,
-            &format!("{} all have the virtual IP", many.join(", ")),
-        )),
-    }
-    Ok(())
-}
-
-fn states_table(states: &[NodeState]) -> String {
-    let mut states: Vec<&NodeState> = states.iter().collect();
-    states.sort_by_key(|state| state.tier);
-    let rows: Vec<Vec<String>> = states
-        .into_iter()
-        .map(|state| {
-            let word = match state {
-                NodeState { running: false, .. } => paint(Tone::Bad, "stopped"),
-                NodeState {
-                    connected: false, ..
-                } => paint(Tone::Bad, "cut off"),
-                NodeState { ready: false, .. } => paint(Tone::Warning, "not ready"),
-                _ => paint(Tone::Good, "ready"),
-            };
-            vec![
-                state.name.clone(),
-                state.tier.to_string(),
-                state.address.to_string(),
-                word,
-                state.notes.join("; "),
-            ]
-        })
-        .collect();
-    table(&["NODE", "TIER", "ADDRESS", "STATE", ""], &rows)
+fn show_status(lab: &Lab, json: bool, ui: &mut Ui) -> Outcome {
+    let site = LabSite::new(lab);
+    let found = site::status(&site, &site.nodes());
+    let stack = Stack {
+        stack: &lab.plan().name,
+        virtual_ip: lab.plan().virtual_ip,
+    };
+    let format = if json { Format::Json } else { Format::Table };
+    status::show(&stack, &found, true, format, ui)
 }
 
 fn ps(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {

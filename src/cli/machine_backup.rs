@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 
 use super::args::{FileArg, WayArgs};
 use super::interrupts::listen_for_interrupts;
-use super::machines::{AT_ONCE, report, way};
+use super::machines::way;
 use super::node::copied;
 use super::source;
 use super::ui::Ui;
@@ -17,9 +17,11 @@ use crate::config::PROGRAM;
 use crate::exec;
 use crate::failure::{Failure, Outcome};
 use crate::health::mongo::Role;
-use crate::machines::{self, Ssh};
+use crate::machines::closures::Closures;
+use crate::machines::{self, MachineSite, Ssh};
 use crate::sink::Sink as _;
-use crate::topology::{Node, Tier};
+use crate::site::{self, NodeId};
+use crate::topology::Tier;
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct BackupArgs {
@@ -134,15 +136,16 @@ fn databases(
         return Err(anyhow!("{}", backup::SHARDED).into());
     }
     let ssh = way(&topology, args)?;
-    let nodes: Vec<&Node> = topology.tier(Tier::Database).collect();
-    let roles = exec::in_parallel(&nodes, AT_ONCE, |node| role(&ssh, node.name.as_str()));
-    let names = nodes.iter().map(|node| node.name.to_string());
-    Ok((ssh, Databases(names.zip(roles).collect())))
-}
-
-fn role(ssh: &Ssh, node: &str) -> anyhow::Result<Role> {
-    let member = report(ssh, node, PROGRAM)?
-        .database
-        .with_context(|| format!("mongod on {node} does not answer"))?;
-    Ok(member.role)
+    let nodes: Vec<NodeId> = topology.tier(Tier::Database).map(NodeId::from).collect();
+    let running = Closures::new();
+    let parts = site::parts(&MachineSite::new(&ssh, &running, nodes.clone()), &nodes);
+    let roles = nodes.into_iter().zip(parts).map(|(node, part)| {
+        let member = part.and_then(|part| {
+            let silent = || format!("mongod on {} does not answer", node.name);
+            part.database.with_context(silent)
+        });
+        (node.name, member.map(|member| member.role))
+    });
+    let roles = roles.collect();
+    Ok((ssh, Databases(roles)))
 }

@@ -16,14 +16,13 @@ use super::args::{FileArg, Format, LookArgs, WayArgs};
 use super::interrupts::listen_for_interrupts;
 use super::ui::{Tone, Ui, paint, table};
 use super::{generate, source};
-use crate::deploy::{FACTS_FILE, NodeState};
 use crate::exec::in_parallel;
 use crate::failure::{Failure, Outcome};
-use crate::health::report::Report;
-use crate::machines::{self, Machine, Settings, Ssh, Target};
+use crate::machines::{self, AT_ONCE, Machine, Settings, Ssh, Target, units};
 use crate::render::{FACTS, Rendered};
 use crate::sink::Sink as _;
-use crate::topology::{Node, Selector, Tier, Topology};
+use crate::site::{FACTS_FILE, NodeState};
+use crate::topology::{Node, Selector, Topology};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SshArgs {
@@ -70,9 +69,6 @@ pub(super) struct LogsArgs {
     pub lines: usize,
 }
 
-/// Machines that are asked at the same time.
-pub(super) const AT_ONCE: usize = 16;
-
 /// The way to all machines of a topology. From now on Ctrl-C lets the command in hand end
 /// (it ends `ssh`, too, where that is in the terminal's foreground), so that nothing stays behind.
 pub(super) fn way(topology: &Topology, args: &WayArgs) -> anyhow::Result<Ssh> {
@@ -90,12 +86,6 @@ fn target(node: &Node) -> Target {
         name: node.name.to_string(),
         address: node.address,
     }
-}
-
-/// What a machine says about itself, asked by a gen-topology there.
-pub(super) fn report(ssh: &Ssh, node: &str, program: &str) -> anyhow::Result<Report> {
-    let text = ssh.run(node, &[program, "node", "report"], None)?;
-    serde_json::from_str(&text).with_context(|| format!("reading what {node} reports"))
 }
 
 /// The nodes that are meant; all unless told.
@@ -172,15 +162,6 @@ pub(super) fn logs(file: Option<&Path>, args: &LogsArgs, ui: &mut Ui) -> Outcome
     let commands: Vec<(&Node, Vec<&str>)> =
         nodes.iter().map(|node| (*node, journal(node))).collect();
     everywhere(&ssh, &commands, ui)
-}
-
-/// The services of a tier, in the order in which they are stopped.
-pub(super) fn units(tier: Tier) -> &'static [&'static str] {
-    match tier {
-        Tier::LoadBalancer => &["keepalived", "haproxy"],
-        Tier::App => &["supervisord", "nginx"],
-        Tier::Database => &["reconcile-database", "mongod"],
-    }
 }
 
 /// A line of a command's output on one node.

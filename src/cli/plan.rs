@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use super::args::{Against, PlanArgs};
 use super::ui::Ui;
 use super::{apply, deploy as machine_plan, generate, plan_text, source};
-use crate::deploy::{self, Choice, Fleet, NodeState, Now, Plan};
+use crate::deploy::{self, Choice, Now, Plan};
 use crate::failure::Outcome;
 use crate::hosts;
 use crate::render::Rendered;
+use crate::site::{Fleet, NodeState};
 use crate::topology::{Selector, Tier, Topology};
 
 /// `plan`.

@@ -9,9 +9,10 @@ use serde_json::json;
 
 use super::ui::{Tone, Ui, paint};
 use crate::deploy::journal::{Journal, Unfinished};
-use crate::deploy::{self, Engine, Event, Fleet, Plan};
+use crate::deploy::{self, Engine, Event, Plan};
 use crate::failure::{Failure, Outcome};
 use crate::sink::Sink as _;
+use crate::site::Fleet;
 use crate::topology::Selector;
 
 /// How a roll-out is spoken of where it happens.

@@ -44,6 +44,8 @@ pub const HAPROXY_STATE: &str = "/run/gen-topology/haproxy.state";
 pub const HAPROXY_SOCKET: &str = "/run/haproxy/admin.sock";
 /// Program of ours that rendered files call, put there by the lab or by the NixOS module.
 pub const PROGRAM: &str = "/etc/gen-topology/gen-topology";
+/// Where a machine keeps a link to the system that it had before the last change.
+pub const PREVIOUS_SYSTEM: &str = "/nix/var/nix/gcroots/gen-topology-previous";
 /// Python environment with the app's packages, put there by the lab or by the NixOS module.
 pub const PYTHON: &str = "/etc/gen-topology/python/bin/python";
 /// The app's code, put there by the lab or by the NixOS module.

@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
-use super::fleet::{Fleet, NodeState};
-use super::host::Host;
-use crate::config::{APP_SOURCE, Member, NodeFacts, PROGRAM};
+use crate::config::{APP_SOURCE, Member, NodeFacts};
 use crate::health::haproxy::{self, ServerState};
 use crate::health::mongo::Role;
 use crate::health::report::Report;
+use crate::site::{Fleet, Host, NodeState};
 use crate::topology::Tier;
 
 /// Pause between two looks.
@@ -81,8 +80,7 @@ impl<'a> Asker<'a> {
     }
 
     pub(super) fn report(&self, name: &str) -> anyhow::Result<Report> {
-        let text = self.host.run(name, &[PROGRAM, "node", "report"], None)?;
-        serde_json::from_str(&text).with_context(|| format!("reading what {name} reports"))
+        self.host.report(name)
     }
 
     /// Whether a node runs what was planned, by its own account.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::fleet::{Fleet, NodeState};
 use super::terms::{Now, Step, What};
 use crate::config::{Action, Member};
+use crate::site::{Fleet, NodeState};
 use crate::topology::Tier;
 
 /// What visitors may notice of a plan.

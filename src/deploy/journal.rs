@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::terms::Kind;
 use crate::files;
+use crate::site::Fleet;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +26,8 @@ pub enum Entry {
     Start {
         /// The node.
         node: String,
-        /// What is done: `add`, `change`, `drain`, `remove`.
-        what: String,
+        /// What is done.
+        what: Kind,
     },
     /// The step on this node is done, and the gate after it was open.
     Done {
@@ -43,9 +45,23 @@ pub enum Entry {
     },
     /// The apply has ended in order, whatever came of it.
     End {
-        /// `done`, `rolled back`, `interrupted`, `failed`.
-        outcome: String,
+        /// How.
+        outcome: Ending,
     },
+}
+
+/// How an apply ended in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// All steps are done.
+    #[serde(rename = "done")]
+    Done,
+    /// A gate stayed closed, and its step was undone.
+    #[serde(rename = "rolled back")]
+    RolledBack,
+    /// It was asked to stop; `--resume` goes on.
+    #[serde(rename = "interrupted")]
+    Interrupted,
 }
 
 /// The journal of one stack.
@@ -59,11 +75,25 @@ pub struct Journal {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unfinished {
     /// Nodes with a step that was begun and neither done nor undone, and what it was.
-    pub nodes: BTreeMap<String, String>,
+    pub nodes: BTreeMap<String, Kind>,
     /// Steps that were done.
     pub done: usize,
     /// Steps that it had.
     pub steps: usize,
+}
+
+impl Unfinished {
+    /// What runs, without nodes whose start was interrupted: they count as not there yet.
+    pub fn settled(&self, fleet: &Fleet) -> Fleet {
+        let nodes = fleet.nodes().iter();
+        let nodes = nodes.filter(|node| !self.is_half_there(node.name()));
+        Fleet::of(nodes.cloned().collect())
+    }
+
+    /// Whether the start of a node was interrupted.
+    pub fn is_half_there(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|what| *what == Kind::Add)
+    }
 }
 
 impl Journal {
@@ -81,7 +111,7 @@ impl Journal {
         };
         journal.write(&Entry::Begin { steps })?;
         for (node, what) in &unfinished.nodes {
-            let (node, what) = (node.clone(), what.clone());
+            let (node, what) = (node.clone(), *what);
             journal.write(&Entry::Start { node, what })?;
         }
         files::keep(new, path).with_context(creating)?;
@@ -135,7 +165,9 @@ fn read(text: &str) -> Option<Unfinished> {
             Entry::Undone { node, .. } => {
                 now.nodes.remove(&node);
             }
-            Entry::End { outcome } if outcome == "interrupted" => {}
+            Entry::End {
+                outcome: Ending::Interrupted,
+            } => {}
             Entry::End { .. } => return None,
         }
     }
@@ -163,7 +195,7 @@ mod tests {
         let start = |node: &str| {
             entry(&Entry::Start {
                 node: node.into(),
-                what: "change".into(),
+                what: Kind::Change,
             })
         };
         let done = |node: &str| {
@@ -173,11 +205,7 @@ mod tests {
             })
         };
         let begin = entry(&Entry::Begin { steps: 3 });
-        let end = |outcome: &str| {
-            entry(&Entry::End {
-                outcome: outcome.into(),
-            })
-        };
+        let end = |outcome: Ending| entry(&Entry::End { outcome });
 
         assert_eq!(read(""), None);
         let text = [begin.clone(), start("a"), done("a"), start("b")].concat();
@@ -186,13 +214,13 @@ mod tests {
         assert_eq!((seen.done, seen.steps), (1, 3));
         // Torn in the middle of a line.
         assert_eq!(read(&(text.clone() + "{\"event\":\"do")).unwrap(), seen);
-        assert_eq!(read(&(text.clone() + &end("done"))), None);
-        assert_eq!(read(&(text + &end("interrupted"))).unwrap().done, 1);
+        assert_eq!(read(&(text.clone() + &end(Ending::Done))), None);
+        assert_eq!(read(&(text + &end(Ending::Interrupted))).unwrap().done, 1);
         let undone = entry(&Entry::Undone {
             node: "b".into(),
             why: "x".into(),
         });
-        let text = [begin, start("b"), undone, end("rolled back")].concat();
+        let text = [begin, start("b"), undone, end(Ending::RolledBack)].concat();
         assert_eq!(read(&text), None);
     }
 
@@ -205,11 +233,11 @@ mod tests {
         journal
             .write(&Entry::Start {
                 node: "a".into(),
-                what: "add".into(),
+                what: Kind::Add,
             })
             .unwrap();
         let seen = unfinished(&path).unwrap().unwrap();
-        assert_eq!(seen.nodes.get("a").map(String::as_str), Some("add"));
+        assert_eq!(seen.nodes.get("a"), Some(&Kind::Add));
         // A second apply that is killed at once has not forgotten it.
         Journal::begin(&path, 1, &seen).unwrap();
         assert_eq!(unfinished(&path).unwrap().unwrap().nodes, seen.nodes);

@@ -1,12 +1,10 @@
 //! Bringing running nodes to an edited topology without visitors noticing: what
 //! has to be done in which order ([`plan()`]), and doing it behind gates ([`Engine`]).
 //!
-//! The engine knows no lab and no SSH. It works on a [`Host`], which whoever calls it
+//! The engine knows no lab and no SSH. It works on a [`Host`](crate::site::Host), which whoever calls it
 //! passes in; `cli` joins the two.
 
 mod ask;
-mod fleet;
-mod host;
 mod impact;
 pub mod journal;
 mod obstacle;
@@ -15,8 +13,6 @@ mod run;
 mod step;
 mod terms;
 
-pub use fleet::{FACTS_FILE, Fleet, NodeState};
-pub use host::Host;
 pub use impact::Impact;
 pub use plan::{Plan, plan};
 pub use run::{Engine, Event, Failure, Options, Spent};

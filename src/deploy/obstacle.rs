@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fleet::{Fleet, NodeState};
 use super::terms::{Choice, Step, What};
+use crate::site::{Fleet, NodeState};
 use crate::topology::{SetRole, Tier};
 
 /// Why these steps can't be done, in sentences that say what to do instead.

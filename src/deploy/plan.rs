@@ -19,11 +19,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::fleet::{FACTS_FILE, Fleet, NodeState};
 use super::impact::{Impact, impact};
 use super::obstacle::obstacles;
 use super::terms::{Choice, Now, Step, What};
 use crate::config::{Action, SetRole, actions};
+use crate::site::{FACTS_FILE, Fleet, NodeState};
 use crate::topology::Tier;
 
 /// App servers that are booted at the same time.

@@ -4,14 +4,13 @@
 use std::time::{Duration, Instant};
 
 use super::ask::Asker;
-use super::fleet::{Fleet, NodeState};
-use super::host::Host;
-use super::journal::{Entry, Journal};
+use super::journal::{Ending, Entry, Journal};
 use super::plan::Plan;
 use super::step::{Stopped, Worker};
 use super::terms::{Step, What};
 use crate::config::Action;
 use crate::exec;
+use crate::site::{Fleet, Host, NodeState};
 use crate::topology::Tier;
 
 /// How long the way through the stack may take to be open after a step.
@@ -214,16 +213,14 @@ impl Engine<'_> {
             names(self.old, Tier::LoadBalancer),
         );
         let outcome = self.waves(&worker, look, journal, report);
-        let word = match &outcome {
-            Ok(()) => "done",
-            Err(Failure::Interrupted { .. }) => "interrupted",
-            Err(Failure::RolledBack { .. }) => "rolled back",
+        let ending = match &outcome {
+            Ok(()) => Ending::Done,
+            Err(Failure::Interrupted { .. }) => Ending::Interrupted,
+            Err(Failure::RolledBack { .. }) => Ending::RolledBack,
             // Left open: the next apply has to know.
             Err(_) => return outcome,
         };
-        journal.write(&Entry::End {
-            outcome: word.into(),
-        })?;
+        journal.write(&Entry::End { outcome: ending })?;
         outcome
     }
 
@@ -441,7 +438,7 @@ fn wave(
     for step in wave {
         journal.write(&Entry::Start {
             node: step.node.clone(),
-            what: word(&step.what).into(),
+            what: step.what.kind(),
         })?;
     }
     each(wave, |step| worker.step(step))?;
@@ -506,15 +503,6 @@ fn each(steps: &[Step], work: impl Fn(&Step) -> Result<(), Stopped> + Sync) -> R
 fn is_canary(step: &Step) -> bool {
     let touches = |how: &[Action]| !how.is_empty();
     step.tier == Tier::App && matches!(&step.what, What::Change { how, .. } if touches(how))
-}
-
-fn word(what: &What) -> &'static str {
-    match what {
-        What::Add => "add",
-        What::Change { .. } => "change",
-        What::Drain => "drain",
-        What::Remove => "remove",
-    }
 }
 
 fn names(fleet: &Fleet, tier: Tier) -> Vec<String> {

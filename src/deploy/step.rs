@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, ensure};
 
 use super::ask::Asker;
-use super::fleet::NodeState;
 use super::terms::{Step, What};
 use crate::config::{Action, Member, NodeFacts, PROGRAM, ReplicaSet};
 use crate::health::mongo::Role;
+use crate::site::NodeState;
 use crate::topology::Tier;
 
 /// How long a node may take to be well after it was started or changed.

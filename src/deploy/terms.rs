@@ -1,8 +1,9 @@
 //! What a plan is made of: steps, what is known beforehand, and what the user chose. Pure.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::Action;
 use crate::topology::Tier;
@@ -40,6 +41,43 @@ pub enum What {
     Drain,
     /// Shuts a node down; a database leaves the replica set first.
     Remove,
+}
+
+/// The kind of a step, without what belongs to one of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// [`What::Add`].
+    Add,
+    /// [`What::Change`].
+    Change,
+    /// [`What::Drain`].
+    Drain,
+    /// [`What::Remove`].
+    Remove,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Add => "add",
+            Kind::Change => "change",
+            Kind::Drain => "drain",
+            Kind::Remove => "remove",
+        })
+    }
+}
+
+impl What {
+    /// What kind of step it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            What::Add => Kind::Add,
+            What::Change { .. } => Kind::Change,
+            What::Drain => Kind::Drain,
+            What::Remove => Kind::Remove,
+        }
+    }
 }
 
 /// Who has which part at the moment.

@@ -2,16 +2,13 @@
 //! haproxies think of the apps, and waiting until all of that is as it should be.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use mongodb::bson::{Document, doc};
-use serde::Serialize;
 
-use super::net;
 use super::plan::NodePlan;
 use super::run::{Event, Lab};
 use crate::config::HAPROXY_SOCKET;
@@ -24,39 +21,7 @@ use crate::topology::{CONFIG_SET, Tier};
 /// How long one question to a node may take.
 const QUESTION: Duration = Duration::from_millis(500);
 
-/// A node as `status` shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct NodeState {
-    /// Its name.
-    pub name: String,
-    /// What it does.
-    pub tier: Tier,
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Whether its first process runs.
-    pub running: bool,
-    /// Whether it is plugged into the switch.
-    pub connected: bool,
-    /// Whether it answers as a node of its tier should.
-    pub ready: bool,
-    /// What it is at the moment: owner of the virtual IP, primary, what haproxy thinks of it.
-    pub notes: Vec<String>,
-    /// How a member of the replica set does; databases only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub database: Option<mongo::Vitals>,
-}
-
 impl Lab {
-    /// Every node's state. Nodes are asked at the same time.
-    pub fn status(&self) -> Vec<NodeState> {
-        let connected = self.connected_ports();
-        let seen = self.seen_by_haproxy();
-        let nodes = &self.plan.nodes;
-        exec::in_parallel(nodes, nodes.len(), |node| {
-            self.node_state(node, &connected, &seen)
-        })
-    }
-
     /// Whether a node answers as one of its tier should.
     pub fn is_ready(&self, node: &NodePlan) -> bool {
         let client = http::client(QUESTION);
@@ -340,54 +305,6 @@ impl Lab {
             .with_context(|| format!("{} does not take the members' key", node.name))
     }
 
-    fn node_state(
-        &self,
-        node: &NodePlan,
-        connected: &BTreeMap<String, bool>,
-        seen: &BTreeMap<String, Vec<String>>,
-    ) -> NodeState {
-        let pid = self.pid(&node.name);
-        let running = pid.is_some();
-        let plugged =
-            pid.is_some_and(|pid| connected.get(&net::port(pid)).copied().unwrap_or(false));
-        let mut notes = Vec::new();
-        let mut ready = running && plugged && self.is_ready(node);
-        let mut database = None;
-        match node.tier {
-            Tier::LoadBalancer if self.owners().contains(&node.name.as_str()) => {
-                notes.push("has the virtual IP".to_owned());
-            }
-            Tier::LoadBalancer => {}
-            Tier::App => {
-                for (status, by) in group(seen.get(&node.name)) {
-                    notes.push(format!("{status} for {by}"));
-                }
-            }
-            Tier::Database => match self.hello(node).map(|hello| hello.role) {
-                Ok(role) => {
-                    if self.plan.is_sharded() {
-                        notes.extend(node.replica_set.clone());
-                    }
-                    notes.push(role.words().to_owned());
-                    let member = self.mongod_as(node, Kind::Monitoring);
-                    database = member.and_then(|member| member.vitals()).ok();
-                    notes.extend(database.iter().flat_map(mongo::Vitals::words));
-                }
-                Err(_) => ready = false,
-            },
-        }
-        NodeState {
-            name: node.name.clone(),
-            tier: node.tier,
-            address: node.address,
-            running,
-            connected: plugged,
-            ready,
-            notes,
-            database,
-        }
-    }
-
     /// For each app server, what each haproxy thinks of it: `STATUS NODE`.
     fn seen_by_haproxy(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -401,7 +318,7 @@ impl Lab {
         seen
     }
 
-    fn connected_ports(&self) -> BTreeMap<String, bool> {
+    pub(super) fn connected_ports(&self) -> BTreeMap<String, bool> {
         #[derive(serde::Deserialize)]
         struct Link {
             ifname: String,
@@ -416,21 +333,4 @@ impl Lab {
             .map(|link| (link.ifname, link.flags.iter().any(|flag| flag == "UP")))
             .collect()
     }
-}
-
-/// The same status for several load balancers in few words: `UP` → `lb-1, lb-2`.
-fn group(seen: Option<&Vec<String>>) -> BTreeMap<String, String> {
-    let mut by_status: BTreeMap<String, String> = BTreeMap::new();
-    for (status, by) in seen
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.rsplit_once(' '))
-    {
-        let list = by_status.entry(status.to_owned()).or_default();
-        if !list.is_empty() {
-            list.push_str(", ");
-        }
-        list.push_str(by);
-    }
-    by_status
 }

@@ -16,7 +16,7 @@
 //!
 //! [`plan`] says what a lab consists of and touches nothing. [`state`] finds labs.
 //! [`supplies`] gets what a lab needs from outside. [`enter`] leads from this machine into
-//! the lab, where [`run`] works with [`net`], [`ask`] looks and [`rotate`] exchanges secrets. [`boot`] turns a fresh set of
+//! the lab, where [`run`] works with [`net`], [`ask`] looks, [`site`] is the lab as a place where nodes run, and [`rotate`] exchanges secrets. [`boot`] turns a fresh set of
 //! namespaces into a node.
 
 pub mod anchor;
@@ -29,11 +29,11 @@ pub mod net;
 pub mod plan;
 pub mod rotate;
 pub mod run;
+pub mod site;
 pub mod state;
 pub mod supplies;
 pub mod versions;
 
-pub use ask::NodeState;
 pub use plan::{LabPlan, NodePlan};
 pub use run::{Event, Lab, Process};
 pub use state::{Place, RunningLab};

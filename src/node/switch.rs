@@ -24,7 +24,7 @@ const CURRENT: &str = "/run/current-system";
 /// What boots.
 const PROFILE: &str = "/nix/var/nix/profiles/system";
 /// Keeps the system of before from being collected as garbage, and tells which it was.
-pub const PREVIOUS: &str = "/nix/var/nix/gcroots/gen-topology-previous";
+const PREVIOUS: &str = crate::config::PREVIOUS_SYSTEM;
 /// Keeps the new one until it is in the profile.
 const NEXT: &str = "/nix/var/nix/gcroots/gen-topology-next";
 /// Time between two looks at the phase.

@@ -6,14 +6,14 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, ensure};
 
-use super::machine_host::state;
-use super::machines::AT_ONCE;
+use super::AT_ONCE;
+use super::closures::Closures;
+use super::host::state;
+use super::look::{Machine, look as look_at};
+use super::ssh::{Ssh, Target};
 use crate::config::NodeFacts;
-use crate::deploy::journal::Unfinished;
-use crate::deploy::{Fleet, NodeState};
 use crate::exec::in_parallel;
-use crate::machines::closures::Closures;
-use crate::machines::{self, Machine, Ssh, Target};
+use crate::site::{Fleet, NodeState};
 use crate::topology::{Tier, Topology};
 
 /// How far a machine's clock may be from ours, in milliseconds: the lag between databases is
@@ -21,7 +21,8 @@ use crate::topology::{Tier, Topology};
 const CLOCK: i64 = 5000;
 
 /// What was found.
-pub(super) struct Survey {
+#[derive(Debug)]
+pub struct Survey {
     /// What runs, nodes that leave among them.
     pub old: Fleet,
     /// Nodes that leave and can't be reached.
@@ -38,7 +39,7 @@ pub(super) struct Survey {
 ///
 /// # Errors
 /// Everything that is wrong, a sentence each.
-pub(super) fn survey(
+pub fn survey(
     ssh: &mut Ssh,
     topology: &Topology,
     files: &BTreeSet<String>,
@@ -100,7 +101,7 @@ pub(super) fn survey(
 }
 
 fn look(ssh: &Ssh, names: &[String], files: &[&str]) -> Vec<anyhow::Result<Machine>> {
-    in_parallel(names, AT_ONCE, |name| machines::look(ssh, name, files))
+    in_parallel(names, AT_ONCE, |name| look_at(ssh, name, files))
 }
 
 /// Whether a machine can be changed at all.
@@ -214,23 +215,11 @@ impl Survey {
         Ok(states)
     }
 
-    /// What runs, without those whose start was interrupted: they count as not there yet.
-    pub(super) fn without(&self, unfinished: &Unfinished) -> Fleet {
-        let is_half_there =
-            |name: &str| unfinished.nodes.get(name).is_some_and(|what| what == "add");
-        let nodes = self
-            .old
-            .nodes()
-            .iter()
-            .filter(|node| !is_half_there(node.name()));
-        Fleet::of(nodes.cloned().collect())
-    }
-
     /// The systems that these nodes had before.
     ///
     /// # Errors
     /// If one has none.
-    pub(super) fn before(&self, nodes: &[String]) -> anyhow::Result<Closures> {
+    pub fn before(&self, nodes: &[String]) -> anyhow::Result<Closures> {
         let system = |node: &String| {
             let before = self.before.get(node).cloned();
             let before = before

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
+use super::node::NodeId;
+
 use crate::config::{Member, NodeFacts, ReplicaSet};
 use crate::render::{FACTS, Rendered};
 use crate::topology::Tier;
@@ -71,13 +73,23 @@ impl NodeState {
         self.facts.tier
     }
 
+    /// What one has to know of it to ask it.
+    pub fn id(&self) -> NodeId {
+        NodeId {
+            name: self.facts.name.clone(),
+            tier: self.facts.tier,
+            address: self.facts.address,
+            set: None,
+        }
+    }
+
     /// The replica set that it is a member of; databases only.
     pub fn set(&self) -> Option<&ReplicaSet> {
         self.facts.database.as_deref()
     }
 
     /// Files that differ from those of `old`.
-    pub(super) fn changed_files(&self, old: &Self) -> Vec<String> {
+    pub fn changed_files(&self, old: &Self) -> Vec<String> {
         let both = old.files.keys().chain(self.files.keys());
         let mut paths: Vec<String> = both
             .filter(|path| old.files.get(*path) != self.files.get(*path))
@@ -128,7 +140,7 @@ impl Fleet {
 
     /// Each replica set's members that are there, as any of the fleet's databases knows them:
     /// after an interruption some know more than others.
-    pub(super) fn sets(&self) -> BTreeMap<String, Vec<Member>> {
+    pub fn sets(&self) -> BTreeMap<String, Vec<Member>> {
         let mut sets: BTreeMap<String, Vec<Member>> = BTreeMap::new();
         for set in self.nodes.iter().filter_map(NodeState::set) {
             let members = sets.entry(set.name.clone()).or_default();

@@ -1,16 +1,24 @@
-//! What the engine needs from the place where nodes run: the lab, or machines over
-//! SSH. It says what to do, the host knows how.
+//! The place where nodes run: the lab, or machines over SSH. Others say what they want to
+//! know or to have done, the place knows how.
 
 use std::net::Ipv4Addr;
 
-use crate::config::Action;
-use crate::health::http::Answer;
+use anyhow::Context as _;
 
-/// Where nodes run. Calls for different nodes may be made at the same time.
-///
-/// "Planned" is what a host was made with: the files, or the system, that each node
-/// shall have.
-pub trait Host: Sync {
+use super::node::{NodeId, Part, Presence, State};
+use crate::config::{Action, PROGRAM};
+use crate::exec::in_parallel;
+use crate::health::http::Answer;
+use crate::health::mongo::Vitals;
+use crate::health::report::Report;
+
+/// Where nodes run, to be asked. Calls for different nodes may be made at the same time.
+pub trait Site: Sync {
+    /// Nodes that are asked at the same time.
+    fn at_once(&self) -> usize {
+        16
+    }
+
     /// Makes sure that a node can be talked to.
     ///
     /// # Errors
@@ -35,6 +43,49 @@ pub trait Host: Sync {
     /// If there is no complete answer in time.
     fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer>;
 
+    /// What the place knows of these nodes, without asking their daemons; in the same order.
+    fn presences(&self, nodes: &[NodeId]) -> Vec<Presence> {
+        in_parallel(nodes, self.at_once(), |node| {
+            match self.reachable(&node.name) {
+                Ok(()) => Presence::of(State::Ready),
+                Err(error) => Presence {
+                    notes: vec![format!("{error:#}")],
+                    ..Presence::of(State::Unreachable)
+                },
+            }
+        })
+    }
+
+    /// What a node says about itself, asked by the gen-topology on it.
+    ///
+    /// # Errors
+    /// If it does not say it.
+    fn report(&self, node: &str) -> anyhow::Result<Report> {
+        let text = self.run(node, &[PROGRAM, "node", "report"], None)?;
+        serde_json::from_str(&text).with_context(|| format!("reading what {node} reports"))
+    }
+
+    /// A node's part by its own account.
+    ///
+    /// # Errors
+    /// If it does not say it.
+    fn part(&self, node: &NodeId) -> anyhow::Result<Part> {
+        self.report(&node.name).map(Part::from)
+    }
+
+    /// How a database does in its replica set; none where it does not say.
+    fn vitals(&self, node: &NodeId) -> Option<Vitals> {
+        let text = self.run(&node.name, &[PROGRAM, "node", "vitals"], None);
+        let vitals = text.and_then(|text| serde_json::from_str(&text).context("reading vitals"));
+        vitals.ok()
+    }
+}
+
+/// Where nodes run, to be changed.
+///
+/// "Planned" is what a host was made with: the files, or the system, that each node
+/// shall have.
+pub trait Host: Site {
     /// Gives the planned files of these nodes to the programs that will read them,
     /// before anything is touched. Returns what they refuse.
     ///

@@ -1,5 +1,5 @@
-//! Machines over ssh as a place to roll a change out in: where `deploy` and `machines`,
-//! which don't know each other, meet.
+//! Machines as a place where nodes run: asked by their own gen-topology, over ssh, and
+//! brought to other systems.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use super::machines::units;
-use crate::config::{Action, PROGRAM};
-use crate::deploy::{FACTS_FILE, Fleet, Host, NodeState};
+use super::closures::Closures;
+use super::look::{Machine, System, look};
+use super::ssh::{Ssh, Unreachable};
+use super::units::units;
+use crate::config::{Action, PREVIOUS_SYSTEM, PROGRAM};
+use crate::exec::in_parallel;
 use crate::health::http::Answer;
-use crate::machines::closures::Closures;
-use crate::machines::{Ssh, System, Unreachable};
-use crate::node::switch::PREVIOUS;
+use crate::site::{FACTS_FILE, Fleet, Host, NodeId, NodeState, Presence, Site, State};
 use crate::topology::Tier;
 
 /// How long a machine that went back by itself may take to be reached again.
@@ -23,12 +24,113 @@ const RETURN: Duration = Duration::from_secs(60);
 /// them from starting there.
 const AWAY: &str = "/var/lib/gen-topology/away";
 
+/// Machines, to be asked.
+pub struct MachineSite<'s> {
+    ssh: &'s Ssh,
+    /// Systems whose gen-topology is asked, where a node has one in its store; else that of
+    /// the system that runs.
+    wanted: &'s Closures,
+    /// Every node, as one of them has to ask for another.
+    nodes: Vec<NodeId>,
+}
+
+impl<'s> MachineSite<'s> {
+    /// These machines.
+    pub fn new(ssh: &'s Ssh, wanted: &'s Closures, nodes: Vec<NodeId>) -> Self {
+        Self { ssh, wanted, nodes }
+    }
+
+    /// Our program on a node.
+    fn program(&self, node: &str) -> String {
+        let system = self.wanted.get(node).map_or("", String::as_str);
+        format!("{system}{PROGRAM}")
+    }
+}
+
+impl Site for MachineSite<'_> {
+    fn reachable(&self, node: &str) -> anyhow::Result<()> {
+        self.ssh.run(node, &["true"], None).map(drop)
+    }
+
+    fn run(&self, node: &str, argv: &[&str], input: Option<&str>) -> anyhow::Result<String> {
+        let program = self.program(node);
+        let argv: Vec<&str> = argv
+            .iter()
+            .map(|word| {
+                if *word == PROGRAM {
+                    program.as_str()
+                } else {
+                    word
+                }
+            })
+            .collect();
+        self.ssh.run(node, &argv, input)
+    }
+
+    fn haproxy(&self, node: &str, command: &str) -> anyhow::Result<String> {
+        self.run(node, &[PROGRAM, "node", "haproxy", command], None)
+    }
+
+    /// From another node, as the stack's daemons accept connections from its subnet only.
+    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
+        let port = port.to_string();
+        let mut last = None;
+        let of_tier = |tier| self.nodes.iter().filter(move |node| node.tier == tier);
+        let places = [Tier::Database, Tier::App, Tier::LoadBalancer].into_iter();
+        for place in places
+            .flat_map(of_tier)
+            .filter(|node| node.address != address)
+        {
+            let argv = [PROGRAM, "node", "get", &address.to_string(), &port, path];
+            match self.run(&place.name, &argv, None) {
+                Ok(text) => return serde_json::from_str(&text).context("reading an answer"),
+                Err(error) if error.is::<Unreachable>() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.with_context(|| format!("no node is there to ask {address}"))?)
+    }
+
+    fn presences(&self, nodes: &[NodeId]) -> Vec<Presence> {
+        in_parallel(nodes, self.at_once(), |node| {
+            match look(self.ssh, &node.name, &[]) {
+                Ok(machine) => presence(&machine),
+                Err(error) => Presence {
+                    notes: vec![format!("{error:#}")],
+                    ..Presence::of(State::Unreachable)
+                },
+            }
+        })
+    }
+}
+
+fn presence(machine: &Machine) -> Presence {
+    let state = match &machine.system.facts {
+        None => State::NotOurs,
+        Some(_) if machine.is_away => State::OutOfService,
+        Some(_) => State::Ready,
+    };
+    let mut notes = Vec::new();
+    if machine.boots_other_kernel {
+        notes.push(
+            "its system has another kernel than the one that runs: reboot it when it suits".into(),
+        );
+    }
+    let system = machine.system.path.clone();
+    Presence {
+        system: system.map(|system| (system, machine.generation)),
+        notes,
+        ..Presence::of(state)
+    }
+}
+
 /// Machines that are to get the systems that were copied to them.
-pub(super) struct MachineHost<'h> {
-    pub ssh: &'h Ssh,
-    /// The system that each node shall have, in its store already.
-    pub wanted: &'h Closures,
+pub struct MachineHost<'h> {
+    /// How they are asked.
+    pub site: MachineSite<'h>,
+    /// What runs.
     pub old: &'h Fleet,
+    /// What shall run.
     pub new: &'h Fleet,
     /// Nodes that leave and can't be reached: taken as gone.
     pub gone: &'h BTreeSet<String>,
@@ -41,12 +143,6 @@ pub(super) struct MachineHost<'h> {
 }
 
 impl MachineHost<'_> {
-    /// Our program on a node: that of its new system, which is as new as this one.
-    fn program(&self, node: &str) -> String {
-        let system = self.wanted.get(node).map_or("", String::as_str);
-        format!("{system}{PROGRAM}")
-    }
-
     fn tier(&self, node: &str) -> anyhow::Result<Tier> {
         let state = self.new.node(node).or_else(|| self.old.node(node));
         Ok(state
@@ -72,7 +168,7 @@ impl MachineHost<'_> {
 
     /// Switches a node to a system, and confirms it over a new connection.
     fn switch(&self, node: &str, system: &str, stop: &[&str], resume: bool) -> anyhow::Result<()> {
-        let program = self.program(node);
+        let program = self.site.program(node);
         let patience = format!("{}ms", self.confirm_within.as_millis());
         let mut argv = vec![
             program.as_str(),
@@ -86,7 +182,7 @@ impl MachineHost<'_> {
         if resume {
             argv.push("--resume");
         }
-        match self.ssh.run(node, &argv, None) {
+        match self.site.ssh.run(node, &argv, None) {
             // The connection may end with the change; the machine goes on.
             Err(error) if !error.is::<Unreachable>() => return Err(error),
             _ => {}
@@ -98,6 +194,7 @@ impl MachineHost<'_> {
         let deadline = Instant::now() + self.confirm_within;
         loop {
             match self
+                .site
                 .ssh
                 .run_fresh(node, &[program, "node", "confirm", system])
             {
@@ -120,7 +217,7 @@ impl MachineHost<'_> {
             units.reverse();
         }
         for unit in units {
-            self.ssh.run(node, &["systemctl", what, unit], None)?;
+            self.site.ssh.run(node, &["systemctl", what, unit], None)?;
         }
         Ok(())
     }
@@ -134,7 +231,10 @@ impl MachineHost<'_> {
         } else {
             format!("rm -f {AWAY}")
         };
-        self.ssh.run(node, &["sh", "-c", &script], None).map(drop)
+        self.site
+            .ssh
+            .run(node, &["sh", "-c", &script], None)
+            .map(drop)
     }
 
     fn was_added(&self, node: &str) -> bool {
@@ -144,17 +244,17 @@ impl MachineHost<'_> {
 
     /// Puts the system of before in place again, unless the machine has done so by itself.
     fn go_back(&self, node: &str, stop: &[&str]) -> anyhow::Result<()> {
-        let script = format!("readlink {PREVIOUS}; readlink /run/current-system");
-        let over = [&self.program(node), "node", "switch-over"];
+        let script = format!("readlink {PREVIOUS_SYSTEM}; readlink /run/current-system");
+        let over = [&self.site.program(node), "node", "switch-over"];
         let deadline = Instant::now() + self.confirm_within + RETURN;
         // It may be out of reach until it has gone back.
-        while let Err(error) = self.ssh.run_fresh(node, &over) {
+        while let Err(error) = self.site.ssh.run_fresh(node, &over) {
             if !error.is::<Unreachable>() || Instant::now() >= deadline {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        let links = self.ssh.run_fresh(node, &["sh", "-c", &script])?;
+        let links = self.site.ssh.run_fresh(node, &["sh", "-c", &script])?;
         match links.lines().collect::<Vec<_>>().as_slice() {
             [previous, current] if previous == current => Ok(()),
             [previous, _] => self.switch(node, previous, stop, true),
@@ -163,25 +263,14 @@ impl MachineHost<'_> {
     }
 }
 
-impl Host for MachineHost<'_> {
+impl Site for MachineHost<'_> {
     fn reachable(&self, node: &str) -> anyhow::Result<()> {
         ensure!(!self.gone.contains(node), "{node} is gone");
-        self.ssh.run(node, &["true"], None).map(drop)
+        self.site.reachable(node)
     }
 
     fn run(&self, node: &str, argv: &[&str], input: Option<&str>) -> anyhow::Result<String> {
-        let program = self.program(node);
-        let argv: Vec<&str> = argv
-            .iter()
-            .map(|word| {
-                if *word == PROGRAM {
-                    program.as_str()
-                } else {
-                    word
-                }
-            })
-            .collect();
-        self.ssh.run(node, &argv, input)
+        self.site.run(node, argv, input)
     }
 
     fn haproxy(&self, node: &str, command: &str) -> anyhow::Result<String> {
@@ -189,31 +278,19 @@ impl Host for MachineHost<'_> {
             // Nobody has to be told, and nothing comes from there.
             return Ok(String::new());
         }
-        self.run(node, &[PROGRAM, "node", "haproxy", command], None)
+        self.site.haproxy(node, command)
     }
 
-    /// From another node, as the stack's daemons accept connections from its subnet only.
     fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-        let [balancers, apps, databases] =
-            [Tier::LoadBalancer, Tier::App, Tier::Database].map(|tier| self.new.tier(tier));
-        let port = port.to_string();
-        let address = address.to_string();
-        let mut last = None;
-        for place in databases
-            .chain(apps)
-            .chain(balancers)
-            .filter(|node| node.facts.address.to_string() != address)
-        {
-            let argv = [PROGRAM, "node", "get", &address, &port, path];
-            match self.run(place.name(), &argv, None) {
-                Ok(text) => return serde_json::from_str(&text).context("reading an answer"),
-                Err(error) if error.is::<Unreachable>() => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.with_context(|| format!("no node is there to ask {address}"))?)
+        self.site.get(address, port, path)
     }
 
+    fn presences(&self, nodes: &[NodeId]) -> Vec<Presence> {
+        self.site.presences(nodes)
+    }
+}
+
+impl Host for MachineHost<'_> {
     /// NixOS has given the files to the daemons' own checks when the systems were built, and each
     /// system was compared with the topology.
     fn validate(&self, _nodes: &[&str]) -> anyhow::Result<Vec<String>> {
@@ -224,7 +301,7 @@ impl Host for MachineHost<'_> {
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         added.insert(node.to_owned());
         drop(added);
-        let system = self.wanted.get(node);
+        let system = self.site.wanted.get(node);
         let system = system.with_context(|| format!("there is no system for {node}"))?;
         self.switch(node, system, &[], self.unfinished.contains(node))?;
         // Only now: with the mark nothing of the stack starts, whatever system it goes back to.
@@ -233,7 +310,7 @@ impl Host for MachineHost<'_> {
     }
 
     fn change(&self, node: &str, how: &[Action]) -> anyhow::Result<()> {
-        let system = self.wanted.get(node);
+        let system = self.site.wanted.get(node);
         let system = system.with_context(|| format!("there is no system for {node}"))?;
         self.switch(
             node,
@@ -278,7 +355,10 @@ impl Host for MachineHost<'_> {
 }
 
 /// What a system makes of its node; none where it is nothing of ours.
-pub(super) fn state(system: &System) -> anyhow::Result<Option<NodeState>> {
+///
+/// # Errors
+/// If its facts are not ours to read.
+pub fn state(system: &System) -> anyhow::Result<Option<NodeState>> {
     let Some(text) = &system.facts else {
         return Ok(None);
     };
@@ -308,7 +388,7 @@ const APP_FILE: &str = "gen-topology/app";
 const SYSTEM_FILE: &str = "system";
 
 /// What the topology makes of a node before its system is built: what only that would tell stays.
-pub(super) fn on_paper(mut planned: NodeState, now: Option<&NodeState>) -> NodeState {
+pub fn on_paper(mut planned: NodeState, now: Option<&NodeState>) -> NodeState {
     if let Some(now) = now {
         let mut kept: BTreeMap<String, String> = now.files.clone();
         kept.retain(|path, _| [APP_FILE, SYSTEM_FILE].contains(&path.as_str()));
