@@ -11,8 +11,8 @@ use super::runs::OutputArgs;
 use super::ui::{Tone, Ui, paint};
 use super::{findings, interrupts, lab_way, runs, source};
 use crate::failure::{Failure, Outcome};
-use crate::faults::catalogue::Fault;
-use crate::faults::report::{self, NotRun, Run, Verdict};
+use crate::faults::catalogue::{CATALOGUE, Fault};
+use crate::faults::report::{self, NotRun, Origin, Run, Verdict};
 use crate::faults::trial::Trial;
 use crate::faults::{inject, trial};
 use crate::lab::{Lab, Place};
@@ -81,6 +81,7 @@ pub(super) fn inside(place: &Place, order: &FaultsOrder, ui: &mut Ui) -> Outcome
         trials: Vec::new(),
         not_run: Vec::new(),
         interrupted: false,
+        origin: origin(order),
     };
     // Somebody may have left the lab broken.
     inject::make_whole(&lab)?;
@@ -113,6 +114,28 @@ pub(super) fn inside(place: &Place, order: &FaultsOrder, ui: &mut Ui) -> Outcome
     let text = serde_json::to_string(&run)?;
     std::fs::write(place.directory.join(RESULT), text).context("writing what was found")?;
     Ok(())
+}
+
+/// When, where and how the run is made.
+fn origin(order: &FaultsOrder) -> Origin {
+    let system = rustix::system::uname();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let kernel = system.release().to_string_lossy();
+    let all = order.faults.len() == CATALOGUE.len();
+    let names = if all {
+        String::new()
+    } else {
+        format!(" {}", order.faults.join(" "))
+    };
+    let retry = if order.retry { " --retry" } else { "" };
+    Origin {
+        when: mongodb::bson::DateTime::now().try_to_rfc3339_string().ok(),
+        machine: Some(format!("{processors} processors, Linux {kernel}")),
+        command: Some(format!(
+            "gen-topology faults run{names} --repeat {} --rate {} --seed {}{retry}",
+            order.repeat, order.pace.rate, order.pace.seed
+        )),
+    }
 }
 
 /// One trial of several.

@@ -76,7 +76,12 @@ pub(super) fn line(trial: &Trial) -> String {
 
 fn against(ms: f64, limit: Option<&Limit>) -> String {
     match limit {
-        Some(limit) => format!("{ms:.0} ms (≤ {:.0})", limit.ms),
+        Some(limit) => {
+            // A value that is over its limit must not look like it.
+            let is_close = ms > limit.ms && format!("{ms:.0}") == format!("{:.0}", limit.ms);
+            let digits = usize::from(is_close);
+            format!("{ms:.digits$} ms (≤ {:.digits$})", limit.ms)
+        }
         None => format!("{ms:.0} ms"),
     }
 }

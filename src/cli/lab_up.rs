@@ -176,6 +176,7 @@ pub(super) fn down(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outco
     let place = lab_place(file, lab)?;
     let _lock = place.lock()?;
     if place.anchor().is_none() && !place.directory.exists() {
+        place.forget_lock();
         ui.say(&format!("there is no lab {}; nothing to do", place.name));
         return Ok(());
     }

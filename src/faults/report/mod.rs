@@ -40,6 +40,20 @@ pub struct Run {
     pub not_run: Vec<NotRun>,
     /// Whether Ctrl-C ended it early.
     pub interrupted: bool,
+    /// Where it comes from.
+    #[serde(default)]
+    pub origin: Origin,
+}
+
+/// When, where and how a run was made; runs of earlier versions don't say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Date and time, UTC.
+    pub when: Option<String>,
+    /// Processors and kernel.
+    pub machine: Option<String>,
+    /// Command that repeats it.
+    pub command: Option<String>,
 }
 
 /// A fault that was not tried.

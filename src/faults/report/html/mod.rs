@@ -53,11 +53,23 @@ struct Page {
     rate: String,
     seed: u64,
     budget: Vec<String>,
+    when: Option<String>,
+    machine: Option<String>,
+    command: Option<String>,
     sentence: String,
     verdict: Verdict,
+    numbers: Vec<Headline>,
     remarks: Vec<String>,
     faults: Vec<Told>,
     not_run: Vec<Untried>,
+}
+
+/// One of the numbers that a reader looks for first.
+#[derive(Serialize)]
+struct Headline {
+    value: String,
+    label: String,
+    is_over: bool,
 }
 
 /// A fault that was tried.
@@ -121,7 +133,13 @@ impl Page {
             ("longest gap", slo.longest_gap),
             ("longest gap between writes", slo.longest_write_gap),
         ];
-        let rows = run.rows();
+        let mut rows = run.rows();
+        // What was broken first, then what says nothing; otherwise in the order of the run.
+        rows.sort_by_key(|row| match row.verdict() {
+            Verdict::Broken => 0,
+            Verdict::Void => 1,
+            Verdict::Kept => 2,
+        });
         let names = Names::of(&run.trials);
         let (verdict, sentence) = conclusion(run, &rows);
         let interrupted = run
@@ -142,8 +160,12 @@ impl Page {
                 .into_iter()
                 .filter_map(|(what, most)| Some(format!("{what} ≤ {}", most?)))
                 .collect(),
+            when: run.origin.when.clone(),
+            machine: run.origin.machine.clone(),
+            command: run.origin.command.clone(),
             verdict,
             sentence,
+            numbers: headlines(&rows),
             remarks: interrupted.into_iter().collect(),
             faults: rows
                 .iter()
@@ -161,6 +183,32 @@ impl Page {
                 .collect(),
         }
     }
+}
+
+/// Worst gap, requests lost, acknowledged writes missing.
+fn headlines(rows: &[Row]) -> Vec<Headline> {
+    let worst = rows
+        .iter()
+        .max_by(|a, b| a.gap.worst.total_cmp(&b.gap.worst));
+    let gap = worst.map(|row| Headline {
+        value: time(row.gap.worst),
+        label: format!("longest gap, {}", row.fault),
+        is_over: Cell::of(row, Some(row.gap), row.bound.gap.as_ref()).is_over,
+    });
+    let sum = |of: fn(&Row) -> usize| rows.iter().map(of).sum::<usize>();
+    let lost = Headline {
+        value: grouped(sum(|row| row.lost)),
+        label: format!("of {} requests lost", grouped(sum(|row| row.sent))),
+        is_over: false,
+    };
+    let missing = sum(|row| row.missing);
+    let acknowledged = grouped(sum(|row| row.acknowledged));
+    let missing = Headline {
+        value: grouped(missing),
+        label: format!("of {acknowledged} acknowledged writes missing"),
+        is_over: missing > 0,
+    };
+    gap.into_iter().chain([lost, missing]).collect()
 }
 
 /// The whole run in a sentence.
@@ -201,7 +249,7 @@ fn conclusion(run: &Run, rows: &[Row]) -> (Verdict, String) {
     }
     if void > 0 {
         said.push(format!(
-            "{} said nothing: the load came late.",
+            "{} said nothing: the machine was too busy.",
             counted(void, "trial")
         ));
     }
@@ -297,9 +345,9 @@ fn tier_in_words(tier: Option<Tier>) -> &'static str {
 
 fn word(row: &Row) -> String {
     match row.verdict() {
-        Verdict::Kept => "as predicted".into(),
-        Verdict::Broken => "cost more than predicted".into(),
-        Verdict::Void => "says nothing: the load came late".into(),
+        Verdict::Kept => "kept".into(),
+        Verdict::Broken => "broken".into(),
+        Verdict::Void => "void".into(),
     }
 }
 

@@ -88,13 +88,22 @@ impl Cell {
     pub(super) fn of(row: &Row, seen: Option<Spread>, limit: Option<&Limit>) -> Self {
         let counts = row.verdict() != Verdict::Void;
         let is_over = |seen: Spread| counts && limit.is_some_and(|limit| seen.worst > limit.ms);
+        // A value that is over its limit must not look like it.
+        let is_close = |(seen, limit): (Spread, &Limit)| {
+            seen.worst > limit.ms && time(seen.worst) == time(limit.ms)
+        };
+        let text = if seen.zip(limit).is_some_and(is_close) {
+            tenths
+        } else {
+            time
+        };
         Self {
-            both: seen.map_or("–".into(), |seen| both(row, seen, time)),
+            both: seen.map_or("–".into(), |seen| both(row, seen, text)),
             median: seen
                 .filter(|_| row.repeats - row.void > 1)
                 .map_or(String::new(), |seen| time(seen.median)),
-            worst: seen.map_or("–".into(), |seen| time(seen.worst)),
-            limit: limit.map(|limit| time(limit.ms)),
+            worst: seen.map_or("–".into(), |seen| text(seen.worst)),
+            limit: limit.map(|limit| text(limit.ms)),
             used: seen
                 .zip(limit)
                 .map(|(seen, limit)| percent(seen.worst / limit.ms)),
@@ -118,6 +127,11 @@ pub(super) fn time(ms: f64) -> String {
     } else {
         format!("{:.1} s", ms / 1000.0)
     }
+}
+
+/// A time in milliseconds with tenths.
+fn tenths(ms: f64) -> String {
+    format!("{ms:.1} ms")
 }
 
 /// A time in milliseconds that nobody waits for, in seconds.
