@@ -163,9 +163,5 @@ in
         ];
       };
     };
-
-    # Visitors may come from anywhere; what the load balancers say to each other may not.
-    networking.firewall.allowedTCPPorts = lib.optional (facts != null) facts.port;
-    services.gen-topology.firewall.rules = lib.optional (facts != null) { port = facts.internal_port; };
   };
 }

@@ -142,8 +142,5 @@ in
         SystemCallFilter = [ "@system-service" ];
       };
     };
-
-    # VRRP. Without it every load balancer believes that it is alone.
-    services.gen-topology.firewall.rules = [ { protocol = "112"; } ];
   };
 }

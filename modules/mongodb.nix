@@ -235,8 +235,6 @@ in
             group = "root";
           };
         };
-
-        services.gen-topology.firewall.rules = lib.optional (members != [ ]) { inherit port; };
       }
     ]
   );

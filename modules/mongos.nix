@@ -60,9 +60,6 @@ in
             Restart = "always";
           };
         };
-
-        # The config servers bring the cluster to what the topology says through it.
-        services.gen-topology.firewall.rules = lib.optional (port != null) { inherit port; };
       }
     ]
   );

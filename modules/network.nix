@@ -1,38 +1,23 @@
-# The node's address, and who may connect to what.
+# The node's address, and its firewall: the rendered file, loaded byte for byte.
 #
-# Inside the stack a source is any address of the stack's subnet: a list of peers on
-# every node would change all of them whenever one is added. `firewall.sources`
-# narrows it down or adds, say, a monitoring host.
+# Not by networking.nftables: its reload closes at once what a node that leaves still needs,
+# and may flush the table with which load balancers hand open connections over.
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 let
   cfg = config.services.gen-topology;
   inherit (cfg) facts;
-  inherit (cfg.firewall) sources;
 
-  iptables =
-    rule:
-    map (
-      source:
-      "iptables -w -A nixos-fw -s ${source} -p ${rule.protocol}"
-      + lib.optionalString (rule.port != null) " --dport ${toString rule.port}"
-      + " -j nixos-fw-accept"
-    ) sources;
-
-  nftables =
-    rule:
-    "ip saddr { ${lib.concatStringsSep ", " sources} } "
-    + (
-      if rule.port == null then
-        "ip protocol ${rule.protocol} accept"
-      else
-        "${rule.protocol} dport ${toString rule.port} accept"
-    );
-
-  lines = lib.concatMapStrings (line: line + "\n");
+  rules = "gen-topology/firewall.nft";
+  own = "gen-topology/firewall.d/own.nft";
+  ownFile = pkgs.writeText "own.nft" cfg.firewall.extraRules;
+  load = "${lib.getExe cfg.package} node load-firewall";
+  hasRules = cfg.firewall.file != null;
+  ssh = config.services.openssh;
 in
 {
   options.services.gen-topology = {
@@ -44,51 +29,85 @@ in
     };
 
     firewall = {
-      sources = lib.mkOption {
-        type = lib.types.listOf lib.types.str;
-        default = [ "${facts.address}/${toString facts.prefix_length}" ];
-        defaultText = lib.literalMD "the subnet of the stack";
-        example = [ "10.20.0.0/24" ];
-        description = ''
-          Networks, IPv4, that may reach what is not for visitors: nginx and MongoDB, VRRP and
-          the load balancers' internal port.
-        '';
+      file = lib.mkOption {
+        type = lib.types.nullOr lib.types.path;
+        default = if facts.files ? "etc/${rules}" then cfg.files + "/${rules}" else null;
+        defaultText = lib.literalExpression ''config.services.gen-topology.files + "/gen-topology/firewall.nft"'';
+        description = "The firewall's rules; null leaves who is let in to networking.firewall.";
       };
 
-      rules = lib.mkOption {
-        internal = true;
-        default = [ ];
-        description = "What {option}`services.gen-topology.firewall.sources` may reach; set by the other modules.";
-        type = lib.types.listOf (
-          lib.types.submodule {
-            options = {
-              protocol = lib.mkOption {
-                type = lib.types.str;
-                default = "tcp";
-                description = "Name or number of the protocol.";
-              };
-              port = lib.mkOption {
-                type = lib.types.nullOr lib.types.port;
-                default = null;
-                description = "Port, where the protocol has any.";
-              };
-            };
-          }
-        );
+      extraRules = lib.mkOption {
+        type = lib.types.lines;
+        default = "";
+        example = "ip saddr 192.0.2.7 tcp dport 9100 accept";
+        description = ''
+          What else is let in, as rules of an nftables chain whose policy is `drop`. What the stack
+          needs is in the rendered file, and who administers it is `network.administration` of the topology.
+        '';
       };
     };
   };
 
   config = lib.mkIf cfg.enable {
-    assertions = [
+    assertions = lib.mkIf hasRules [
       {
-        # Neither back end below would apply, and the stack would be cut off.
-        assertion = !config.networking.firewall.enable || config.networking.firewall.backend != "firewalld";
-        message = "services.gen-topology: the firewall of ${facts.name} is firewalld, for which there are no rules; use iptables or nftables, or turn networking.firewall off and write your own.";
+        assertion = !ssh.enable || lib.elem 22 ssh.ports || cfg.firewall.extraRules != "";
+        message = "services.gen-topology: the firewall of ${facts.name} lets ssh in at port 22, where its sshd does not listen; say who may come to the other port in services.gen-topology.firewall.extraRules, such as \"ip saddr @administration tcp dport ${toString (lib.head ssh.ports)} accept\".";
+      }
+      {
+        # What one table accepts another can still drop, and the stack would be cut off.
+        assertion = !config.networking.firewall.enable;
+        message = "services.gen-topology: ${facts.name} has the firewall that `gen-topology generate` wrote; turn networking.firewall off, and write what it let in to services.gen-topology.firewall.extraRules.";
       }
     ];
 
+    environment.etc = lib.mkIf hasRules {
+      ${rules}.source = cfg.firewall.file;
+      ${own}.source = ownFile;
+    };
+
+    systemd.services.gen-topology-firewall = lib.mkIf hasRules {
+      description = "Firewall of this node of the stack";
+      documentation = [ "man:nft(8)" ];
+      wantedBy = [ "sysinit.target" ];
+      # Before there is an address to reach.
+      wants = [ "network-pre.target" ];
+      after = [ "systemd-modules-load.service" ];
+      before = [
+        "network-pre.target"
+        "shutdown.target"
+      ];
+      conflicts = [ "shutdown.target" ];
+      unitConfig.DefaultDependencies = false;
+      path = [ pkgs.nftables ];
+      # A reload leaves no moment without rules, and what is open goes on.
+      reloadIfChanged = true;
+      reloadTriggers = [
+        cfg.firewall.file
+        ownFile
+      ];
+      serviceConfig = import ./hardening.nix // {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = load;
+        ExecReload = load;
+        # A machine that is no node any more lets its other rules decide.
+        ExecStop = "${lib.getExe pkgs.nftables} delete table inet gen_topology_firewall";
+        CapabilityBoundingSet = [ "CAP_NET_ADMIN" ];
+        # It comes before /tmp does.
+        PrivateTmp = false;
+        RestrictAddressFamilies = [
+          "AF_NETLINK"
+          "AF_UNIX"
+        ];
+        SystemCallFilter = [ "@system-service" ];
+      };
+    };
+
     networking = {
+      # Two firewalls: a packet would have to please both.
+      firewall.enable = lib.mkIf hasRules (lib.mkDefault false);
+
       hostName = lib.mkDefault facts.name;
 
       # One node, one interface, one address that never changes. networkd makes
@@ -109,17 +128,6 @@ in
         inherit (facts) interface;
       };
       hosts.${facts.address} = [ facts.name ];
-
-      # `extraCommands` together with nftables is an error in NixOS, and
-      # `extraInputRules` is ignored without it: hence both, one at a time.
-      firewall = lib.mkMerge [
-        (lib.mkIf (config.networking.firewall.backend == "iptables") {
-          extraCommands = lines (lib.concatMap iptables cfg.firewall.rules);
-        })
-        (lib.mkIf (config.networking.firewall.backend == "nftables") {
-          extraInputRules = lines (map nftables cfg.firewall.rules);
-        })
-      ];
     };
   };
 }

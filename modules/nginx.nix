@@ -50,7 +50,5 @@ in
     };
 
     systemd.services.nginx.unitConfig = { inherit (import ./unit.nix) ConditionPathExists; };
-
-    services.gen-topology.firewall.rules = lib.optional (facts != null) { inherit (facts) port; };
   };
 }

@@ -67,12 +67,5 @@ in
         ];
       };
     };
-
-    services.gen-topology.firewall.rules = [
-      {
-        protocol = "udp";
-        inherit (watch) port;
-      }
-    ];
   };
 }

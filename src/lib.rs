@@ -19,6 +19,7 @@ pub mod export;
 pub mod failure;
 pub mod faults;
 pub mod files;
+pub mod flows;
 pub mod health;
 pub mod hosts;
 pub mod import;

@@ -11,6 +11,7 @@ mod engine;
 mod export;
 mod faults;
 mod faults_report;
+mod flows;
 mod generate;
 mod import;
 mod lab;

@@ -415,6 +415,27 @@ fn haproxy_reads_its_file() {
 }
 
 #[test]
+fn nft_reads_its_file() {
+    let Some(nft) = parser("nft") else {
+        return;
+    };
+    for tier in Tier::ALL {
+        judge(
+            &cases(tier),
+            &[&nft, "--check", "--file", "/etc/gen-topology/firewall.nft"],
+            &["warning", "error"],
+            &[
+                ("gen-topology/firewall.nft", "\nfrobnicate\n"),
+                (
+                    "gen-topology/firewall.nft",
+                    "\nadd rule inet gen_topology_firewall input ip saddr @strangers accept\n",
+                ),
+            ],
+        );
+    }
+}
+
+#[test]
 fn keepalived_reads_its_file() {
     let Some(keepalived) = parser("keepalived") else {
         return;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use gen_topology::config::{Action, NodeFacts};
 use gen_topology::deploy::journal::{Journal, Unfinished};
 use gen_topology::deploy::{Choice, Engine, Failure, Now, Options, plan};
@@ -260,6 +260,13 @@ impl Site for Model {
                         state.sets.entry(set.name.clone()).or_default().0 = names;
                     },
                 )?;
+                Ok(String::new())
+            }
+            [_, "node", "open-firewall"] => {
+                // Asked of one that runs, for one that does not run yet.
+                let newcomers: BTreeMap<String, Vec<std::net::Ipv4Addr>> =
+                    serde_json::from_str(input.unwrap_or_default())?;
+                ensure!(!newcomers.is_empty(), "{node} opens its doors for no one");
                 Ok(String::new())
             }
             other => bail!("nobody knows {other:?}"),

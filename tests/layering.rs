@@ -11,15 +11,17 @@ use crate::common::REPOSITORY;
 
 /// Rooms that compute and touch nothing: no files, processes, clocks or environment.
 /// They may use only each other.
-const PURE: [&str; 8] = [
-    "topology", "config", "render", "lint", "native", "whatif", "import", "export",
+const PURE: [&str; 9] = [
+    "topology", "flows", "config", "render", "lint", "native", "whatif", "import", "export",
 ];
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 24] = [
+const DOORS: [(&str, &[&str]); 25] = [
     (
         "deploy",
-        &["config", "health", "render", "topology", "secrets", "site"],
+        &[
+            "config", "flows", "health", "render", "topology", "secrets", "site",
+        ],
     ),
     ("site", &["config", "health", "render", "topology"]),
     (
@@ -45,7 +47,8 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("lint", &["config", "native", "topology"]),
     ("native", &["topology"]),
     ("whatif", &["topology"]),
-    ("config", &["topology", "secrets"]),
+    ("config", &["flows", "topology", "secrets"]),
+    ("flows", &["topology"]),
     ("health", &["topology"]),
     ("secrets", &["health", "topology"]),
     ("topology", &[]),

@@ -307,6 +307,15 @@ fn services_are_ordered_supervised_and_confined() {
                 assert!(service.as_object().is_none_or(serde_json::Map::is_empty));
                 continue;
             }
+            if name == "gen-topology-firewall" {
+                // It does its work once and ends, and `firewalls_are_the_rendered_ones` has the rest.
+                assert_eq!(
+                    service["CapabilityBoundingSet"],
+                    serde_json::json!(["CAP_NET_ADMIN"])
+                );
+                assert_eq!(service["NoNewPrivileges"], true);
+                continue;
+            }
             assert!(OWN_UNITS.contains(&name.as_str()), "{node}: {name}");
             seen.insert(name.as_str());
             let text = |key: &str| service[key].as_str().unwrap_or_default().to_owned();
@@ -372,27 +381,32 @@ fn services_are_ordered_supervised_and_confined() {
     );
 }
 
+/// The rendered firewall, before there is an address to reach, and no other one beside it.
 #[test]
-fn firewalls_let_only_the_subnet_in() {
+fn firewalls_are_the_rendered_ones() {
     let Some(outputs) = outputs() else { return };
     for (node, host) in outputs["hosts"].as_object().expect("hosts") {
-        let facts = read_json(&format!("hosts/{node}/node.json"));
-        let is_public = facts["tier"] == "load-balancer";
-        let public = if is_public {
-            serde_json::json!([80])
-        } else {
-            serde_json::json!([])
-        };
-        assert_eq!(host["firewall"]["allowedTCPPorts"], public, "{node}");
-        let rules = host["firewall"]["extraCommands"].as_str().expect("rules");
-        let address = facts["address"].as_str().expect("an address");
+        assert_eq!(host["firewall"]["enable"], false, "{node}");
+        let source = host["etc"]["gen-topology/firewall.nft"].as_str();
+        let wanted = format!("/hosts/{node}/etc/gen-topology/firewall.nft");
         assert!(
-            rules
-                .lines()
-                .all(|rule| rule.contains(&format!("-s {address}/24 "))),
-            "{node}: {rules}"
+            source.expect("a firewall").ends_with(&wanted),
+            "{node}: {source:?}"
         );
-        assert_eq!(rules.contains("-p 112 "), is_public, "{node}: VRRP");
+        let unit = &host["units"]["gen-topology-firewall"];
+        assert!(
+            unit["before"].to_string().contains("network-pre.target"),
+            "{node}"
+        );
+        let reload = unit["serviceConfig"]["ExecReload"].as_str();
+        assert!(
+            reload.expect("a reload").ends_with("node load-firewall"),
+            "{node}"
+        );
+        assert!(
+            unit["reloadTriggers"].to_string().contains("firewall.nft"),
+            "{node}"
+        );
     }
 }
 

@@ -87,14 +87,15 @@ fn app_servers_join_before_and_leave_after_load_balancers_learn_of_it() {
     assert_eq!(
         told(&grow),
         [
+            "db-2, db-3, db-1: load the firewall",
             "app-3: boot",
             "lb-2: reload haproxy",
             "lb-1: reload haproxy"
         ]
     );
-    assert_eq!(grow.steps[1].reason, "app-3 joins");
+    assert_eq!(grow.steps[0].reason, "app-3 joins");
     assert_eq!(
-        grow.steps[2].reason,
+        grow.steps[5].reason,
         "app-3 joins; after the others, as it has the virtual IP"
     );
     assert_eq!(
@@ -104,6 +105,7 @@ fn app_servers_join_before_and_leave_after_load_balancers_learn_of_it() {
     assert_eq!(
         told(&between(&more, TOPOLOGY)),
         [
+            "db-2, db-3, db-1: load the firewall",
             "app-3: drain",
             "lb-2: reload haproxy",
             "lb-1: reload haproxy",
@@ -129,10 +131,12 @@ fn load_balancers_join_after_and_leave_before_the_others_learn_of_it() {
         "    \"lb-2\": { \"tier\": \"load-balancer\", \"address\": \"10.20.0.17\" },\n    \
              \"lb-3\": { \"tier\": \"load-balancer\", \"address\": \"10.20.0.18\" },",
     )]);
-    let reload = "reload haproxy, reload Keepalived";
+    let reload = "load the firewall, reload haproxy, reload Keepalived";
+    let doors = "app-1, app-2: load the firewall";
     assert_eq!(
         told(&between(TOPOLOGY, &more)),
         [
+            doors.to_owned(),
             format!("lb-2: {reload}"),
             format!("lb-1: {reload}"),
             "lb-3: boot".into()
@@ -141,7 +145,8 @@ fn load_balancers_join_after_and_leave_before_the_others_learn_of_it() {
     assert_eq!(
         told(&between(&more, TOPOLOGY)),
         [
-            "lb-3: stop".to_owned(),
+            doors.to_owned(),
+            "lb-3: stop".into(),
             format!("lb-2: {reload}"),
             format!("lb-1: {reload}")
         ]
@@ -156,7 +161,7 @@ fn databases_join_first_and_leave_last_one_at_a_time() {
            \"db-4\": { \"tier\": \"database\", \"address\": \"10.20.0.35\" },\n    \
            \"db-5\": { \"tier\": \"database\", \"address\": \"10.20.0.36\" }",
     )]);
-    let quiet = "new files, read when they are needed";
+    let quiet = "load the firewall";
     let app = "drain, restart the app, undrain";
     assert_eq!(
         told(&between(TOPOLOGY, &five)),
@@ -406,8 +411,9 @@ fn the_command_compares_with_hosts_and_writes_nothing() {
     insta::assert_snapshot!(work.run(&["plan", "--exit-code"]).exits(2).text());
     let json = work.run(&["plan", "--format", "json"]).exits(0);
     let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
-    assert_eq!(json["steps"][0]["do"], "add");
-    assert_eq!(json["steps"][1]["how"][0], "reload-haproxy");
+    assert_eq!(json["steps"][0]["how"][0], "load-firewall");
+    assert_eq!(json["steps"][3]["do"], "add");
+    assert_eq!(json["steps"][4]["how"][0], "reload-haproxy");
     assert_eq!(json["impact"]["haproxy_reloads"], 2);
     assert_eq!(work.read("hosts/lb-1/node.json"), before);
     work.run(&["plan", "--on", "@app"]).exits(0);
@@ -439,7 +445,7 @@ fn a_replica_set_becomes_the_first_shard_step_by_step() {
     let order = [
         "its replica set config is new",
         "restart mongod",
-        "drain, restart the app",
+        "drain, load the firewall, restart the app",
     ];
     let places: Vec<Option<usize>> = order.iter().map(|words| said.stdout.find(words)).collect();
     assert!(places.iter().all(Option::is_some), "{}", said.text());

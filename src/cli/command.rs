@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-use super::args::{FileArg, FormatArgs, LookArgs, PlanArgs};
+use super::args::{FormatArgs, LookArgs, PlanArgs};
 use super::demo::DemoArgs;
 use super::deploy::{DeployArgs, RollbackArgs};
 use super::edit::{AddArgs, RemoveArgs, RenameArgs, ScaleArgs, SetArgs};
@@ -17,7 +17,7 @@ use super::lab::LabArgs;
 use super::lint::LintArgs;
 use super::machine_backup::{BackupArgs, RestoreArgs};
 use super::machines::{ExecArgs, LogsArgs, SshArgs};
-use super::model::{CheckArgs, ExplainArgs};
+use super::model::{CheckArgs, ExplainArgs, ShowArgs};
 use super::node::NodeArgs;
 use super::secrets::SecretsArgs;
 use super::ui::ColorChoice;
@@ -56,13 +56,8 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Tell every problem of the topology
     Check(CheckArgs),
-    /// Print the topology with every default filled in
-    Show {
-        #[command(flatten)]
-        file: FileArg,
-        #[command(flatten)]
-        format: FormatArgs,
-    },
+    /// Print the topology with every default filled in, or what is derived from it
+    Show(ShowArgs),
     /// Print the JSON schema of a topology file
     Schema,
     /// Tell more about a problem's code

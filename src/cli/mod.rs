@@ -15,6 +15,7 @@ mod export;
 mod faults;
 mod faults_run;
 mod findings;
+mod flows;
 mod generate;
 mod import;
 mod init;
@@ -92,10 +93,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
     match args.command {
         Command::Init(args) => init::run(&args, ui),
         Command::Check(args) => model::check(file(&args.file.file).as_deref(), &args, ui),
-        Command::Show {
-            file: behind,
-            format,
-        } => model::show(file(&behind.file).as_deref(), &format, ui),
+        Command::Show(args) => model::show(file(&args.file.file).as_deref(), &args, ui),
         Command::Schema => ui.data(&model::schema_text()?),
         Command::Explain(args) => model::explain(&args, ui),
         Command::Add(args) => edit::add(file(&args.edit.file.file).as_deref(), &args, ui),

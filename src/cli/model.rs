@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
-use super::args::{FileArg, Format, FormatArgs};
+use super::args::{FileArg, Format};
 use super::ui::{Tone, Ui, paint, table};
-use super::{diagnostics, source};
+use super::{diagnostics, flows, source};
 use crate::failure::{Failure, Outcome};
 use crate::lint;
 use crate::sink::Sink as _;
@@ -22,6 +22,35 @@ pub(super) struct CheckArgs {
     /// Treat warnings as errors
     #[arg(long)]
     pub strict: bool,
+}
+
+/// What `show` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ShowWhat {
+    /// The topology with every default
+    Topology,
+    /// Who connects to whom, and why: everything else the nodes' firewalls drop
+    Flows,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ShowFormat {
+    Table,
+    Json,
+    /// For Graphviz; flows only
+    Dot,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ShowArgs {
+    /// What to print
+    #[arg(default_value = "topology")]
+    pub what: ShowWhat,
+    #[command(flatten)]
+    pub file: FileArg,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: ShowFormat,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -87,12 +116,24 @@ pub(super) fn summary(topology: &Topology) -> String {
     tiers.join(", ")
 }
 
-/// `show`: the topology with every default.
-pub(super) fn show(file: Option<&Path>, args: &FormatArgs, ui: &mut Ui) -> Outcome {
+/// `show`: the topology with every default, or its flows.
+pub(super) fn show(file: Option<&Path>, args: &ShowArgs, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
-    if args.format == Format::Json {
-        return ui.json(&topology);
+    match (args.what, args.format) {
+        (ShowWhat::Topology, ShowFormat::Table) => show_topology(&topology, ui),
+        (ShowWhat::Topology, ShowFormat::Json) => ui.json(&topology),
+        (ShowWhat::Topology, ShowFormat::Dot) => Err(Failure::Usage(
+            "`--format dot` draws the flows: `gen-topology show flows --format dot`; \
+             `gen-topology lab graph --format dot` draws the nodes"
+                .into(),
+        )),
+        (ShowWhat::Flows, ShowFormat::Table) => ui.data(&flows::as_table(&topology)),
+        (ShowWhat::Flows, ShowFormat::Json) => ui.json(&flows::as_json(&topology)),
+        (ShowWhat::Flows, ShowFormat::Dot) => ui.data(&flows::as_dot(&topology)),
     }
+}
+
+fn show_topology(topology: &Topology, ui: &mut Ui) -> Outcome {
     let network = topology.network();
     let rows: Vec<Vec<String>> = topology
         .nodes()
@@ -112,7 +153,7 @@ pub(super) fn show(file: Option<&Path>, args: &FormatArgs, ui: &mut Ui) -> Outco
     let mut text = format!(
         "{}  {}\nvirtual IP {}:{} in {} on {}, virtual router {}\n\n{}\n",
         paint(Tone::Strong, topology.name().as_str()),
-        summary(&topology),
+        summary(topology),
         network.virtual_ip,
         topology.load_balancer().port,
         network.subnet,

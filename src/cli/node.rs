@@ -68,6 +68,14 @@ pub(super) enum MachineCommand {
     },
     /// Forget the system of before the last switch
     Settle,
+    /// Load this node's firewall; whoever had a door before keeps it for a while
+    LoadFirewall {
+        /// The rules
+        #[arg(default_value = "/etc/gen-topology/firewall.nft")]
+        file: PathBuf,
+    },
+    /// Open this node's doors for nodes that are about to join: JSON on standard input, `{"apps": ["ADDRESS"]}`
+    OpenFirewall,
     /// Send a command to the runtime socket of this node's haproxy
     Haproxy {
         /// The command
@@ -346,6 +354,13 @@ fn of_machine(command: MachineCommand, ui: &mut Ui) -> Outcome {
         MachineCommand::SwitchOver => switch::over().map_err(Failure::Failed),
         MachineCommand::Confirm { system } => switch::confirm(&system).map_err(Failure::Failed),
         MachineCommand::Settle => switch::settle().map_err(Failure::Failed),
+        MachineCommand::LoadFirewall { file } => {
+            node::firewall::load(&file).map_err(Failure::Failed)
+        }
+        MachineCommand::OpenFirewall => {
+            let newcomers = serde_json::from_reader(std::io::stdin())?;
+            node::firewall::open(&newcomers).map_err(Failure::Failed)
+        }
         MachineCommand::Haproxy { command } => haproxy::ask(Path::new(HAPROXY_SOCKET), &command)
             .map_err(Failure::Failed)
             .and_then(|answer| ui.data(&answer)),

@@ -3,13 +3,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LoadBalancerFacts, NodeFacts};
+use super::{FIREWALL_FILE, LoadBalancerFacts, NodeFacts};
 use crate::topology::Tier;
 
 /// What makes a daemon use a changed file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
+    /// The node's firewall is loaded anew; connections that are open go on.
+    LoadFirewall,
     /// haproxy reads its files in a new process, and the old one ends its requests.
     ReloadHaproxy,
     /// Keepalived reads its file; the virtual IP stays where it is.
@@ -38,6 +40,7 @@ impl Action {
     /// What it is, in the words of a plan.
     pub fn words(self) -> &'static str {
         match self {
+            Action::LoadFirewall => "load the firewall",
             Action::ReloadHaproxy => "reload haproxy",
             Action::ReloadKeepalived => "reload Keepalived",
             Action::RestartKeepalived => "hand the virtual IP over, restart Keepalived",
@@ -58,6 +61,7 @@ impl Action {
 pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) -> Vec<Action> {
     let has = |start: &str| changed.iter().any(|path| path.as_ref().starts_with(start));
     let when = |is: bool, action: Action| is.then_some(action);
+    let firewall = when(has(FIREWALL_FILE), Action::LoadFirewall);
     let all: Vec<Option<Action>> = match new.tier {
         Tier::LoadBalancer if has("supervisor/") || settings_differ(old, new) => {
             vec![Some(Action::RestartLoadBalancer)]
@@ -85,7 +89,15 @@ pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) ->
             when(set_differs(old, new), Action::ConfigureSet),
         ],
     };
-    all.into_iter().flatten().collect()
+    firewall
+        .into_iter()
+        .chain(all.into_iter().flatten())
+        .collect()
+}
+
+/// Whether no daemon is touched by what is done.
+pub fn is_quiet(how: &[Action]) -> bool {
+    how.iter().all(|action| *action == Action::LoadFirewall)
 }
 
 fn is_router(facts: &NodeFacts) -> bool {

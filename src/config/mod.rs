@@ -5,6 +5,7 @@
 //! thousand app nodes cost ten thousand names and addresses.
 
 mod action;
+mod firewall;
 mod gunicorn;
 mod haproxy;
 mod keepalived;
@@ -23,7 +24,8 @@ use serde::Serialize;
 use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
 
-pub use action::{Action, actions};
+pub use action::{Action, actions, is_quiet};
+pub use firewall::{AddressSet, Door, Firewall};
 pub use gunicorn::Gunicorn;
 pub use haproxy::{Haproxy, Server};
 pub use keepalived::Keepalived;
@@ -34,6 +36,12 @@ pub use supervisor::Supervisor;
 
 pub use crate::topology::SetRole;
 
+/// Name of the nftables table that the rendered firewall makes.
+pub const FIREWALL_TABLE: &str = "gen_topology_firewall";
+/// Beginning of the names of the sets of nodes that come or go; the party's name follows.
+pub const FIREWALL_PASSING: &str = "passing_";
+/// The rendered firewall, below `/etc`.
+pub const FIREWALL_FILE: &str = "gen-topology/firewall.nft";
 /// Beginning of the Unix sockets between nginx and gunicorn; the instance's number and `.sock` follow.
 pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn-";
 /// While this file exists the app answers its health check with 404, which drains the node.
@@ -88,6 +96,8 @@ pub struct NodeConfig {
     pub facts: NodeFacts,
     /// Its daemons.
     pub role: Role,
+    /// Which packets reach it; the same on each node of a tier.
+    pub firewall: Arc<Firewall>,
 }
 
 /// The daemons of a node.
@@ -325,6 +335,7 @@ struct Shared {
     app: Arc<AppServer>,
     /// Databases of sets that are watched, `address:port`.
     watched: Vec<String>,
+    firewalls: BTreeMap<Tier, Arc<Firewall>>,
     /// By the name of the replica set.
     databases: BTreeMap<String, (Arc<Mongod>, Arc<ReplicaSet>)>,
 }
@@ -357,6 +368,9 @@ impl Shared {
                 mongos: config_servers.map(|servers| Mongos::of(topology, servers)),
             }),
             watched,
+            firewalls: Tier::ALL
+                .map(|tier| (tier, Arc::new(Firewall::of(topology, tier))))
+                .into(),
             databases: databases.collect(),
         }
     }
@@ -403,7 +417,12 @@ impl Shared {
                 Role::Database(Arc::clone(mongod))
             }
         };
-        Some(NodeConfig { facts, role })
+        let firewall = Arc::clone(self.firewalls.get(&node.tier)?);
+        Some(NodeConfig {
+            facts,
+            role,
+            firewall,
+        })
     }
 }
 

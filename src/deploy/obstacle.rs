@@ -199,6 +199,7 @@ fn left_out(steps: &[Step], old: &Fleet, new: &Fleet) -> Option<String> {
 fn refers(tier: Tier, other: Tier) -> bool {
     match tier {
         Tier::LoadBalancer => other != Tier::Database,
-        Tier::App | Tier::Database => other == Tier::Database,
+        Tier::App => other != Tier::App,
+        Tier::Database => other != Tier::LoadBalancer,
     }
 }

@@ -22,7 +22,7 @@ use serde::Serialize;
 use super::impact::{Impact, impact};
 use super::obstacle::obstacles;
 use super::terms::{Choice, Now, Step, What};
-use crate::config::{Action, SetRole, actions};
+use crate::config::{Action, SetRole, actions, is_quiet};
 use crate::site::{FACTS_FILE, Fleet, NodeState};
 use crate::topology::Tier;
 
@@ -195,7 +195,7 @@ impl<'p> Planner<'p> {
         let changes = self.changes(tier);
         let of = |name: &str| changes.iter().find(|(node, _)| node.name() == name);
         let what = |node: &NodeState| of(node.name()).map_or(What::Drain, |(_, what)| what.clone());
-        let touches = |what: &What| matches!(what, What::Change { how, .. } if !how.is_empty());
+        let touches = |what: &What| matches!(what, What::Change { how, .. } if !is_quiet(how));
         let (touched, quiet): (Vec<_>, Vec<_>) =
             changes.iter().partition(|(_, what)| touches(what));
         self.each(quiet.into_iter().map(|(node, _)| *node), usize::MAX, what);
@@ -367,7 +367,8 @@ impl Reasons {
     fn of_tier(&self, tier: Tier) -> impl Iterator<Item = String> {
         let all = match tier {
             Tier::LoadBalancer => [&self.apps, &self.balancers],
-            Tier::App | Tier::Database => [&self.databases, &None],
+            Tier::App => [&self.databases, &self.balancers],
+            Tier::Database => [&self.databases, &self.apps],
         };
         all.into_iter().flatten().cloned()
     }

@@ -8,7 +8,7 @@ use super::journal::{Ending, Entry, Journal};
 use super::plan::Plan;
 use super::step::{Stopped, Worker};
 use super::terms::{Step, What};
-use crate::config::Action;
+use crate::config::is_quiet;
 use crate::exec;
 use crate::site::{Fleet, Host, NodeState};
 use crate::topology::Tier;
@@ -501,7 +501,7 @@ fn each(steps: &[Step], work: impl Fn(&Step) -> Result<(), Stopped> + Sync) -> R
 
 /// An app server that gets something new which visitors could notice.
 fn is_canary(step: &Step) -> bool {
-    let touches = |how: &[Action]| !how.is_empty();
+    let touches = |how: &[_]| !is_quiet(how);
     step.tier == Tier::App && matches!(&step.what, What::Change { how, .. } if touches(how))
 }
 

@@ -8,7 +8,10 @@ use anyhow::{Context as _, anyhow, ensure};
 
 use super::ask::Asker;
 use super::terms::{Step, What};
-use crate::config::{Action, Member, NodeFacts, PROGRAM, ReplicaSet};
+use crate::config::{
+    Action, FIREWALL_FILE, Member, NodeFacts, PROGRAM, ReplicaSet, SetRole, is_quiet,
+};
+use crate::flows::Party;
 use crate::health::mongo::Role;
 use crate::site::NodeState;
 use crate::topology::Tier;
@@ -101,6 +104,9 @@ impl<'w> Worker<'w> {
 
     pub(super) fn step(&self, step: &Step) -> Result<(), Stopped> {
         let name = step.node.as_str();
+        if step.what == What::Add {
+            self.admit(name)?;
+        }
         match (&step.what, step.tier) {
             (What::Add, Tier::Database) => self.add_database(name)?,
             (What::Add, Tier::App) => {
@@ -112,7 +118,7 @@ impl<'w> Worker<'w> {
                 held(&self.balancers).push(name.to_owned());
                 self.balances(name)?;
             }
-            (What::Change { how, .. }, _) if how.is_empty() => {
+            (What::Change { how, .. }, _) if is_quiet(how) => {
                 self.asker.host.change(name, how)?;
                 self.asker.runs_what_was_planned(name)?;
             }
@@ -180,7 +186,7 @@ impl<'w> Worker<'w> {
                 }
                 self.host(|| host.remove(name))
             }
-            (What::Change { how, .. }, _) if how.is_empty() => host.revert(name, how),
+            (What::Change { how, .. }, _) if is_quiet(how) => host.revert(name, how),
             (What::Change { how, .. }, Tier::App) => {
                 self.host(|| host.revert(name, how))?;
                 self.serves(name)?;
@@ -218,6 +224,30 @@ impl<'w> Worker<'w> {
     pub(super) fn keep_those_that_leave(&self) -> anyhow::Result<()> {
         let leaving = std::mem::take(&mut *held(&self.leaving));
         leaving.iter().try_for_each(|app| self.undrain(app))
+    }
+
+    /// Opens the doors of all that stay for a node that is about to join. Their own files
+    /// name it sooner or later; until then it must not knock in vain.
+    fn admit(&self, name: &str) -> anyhow::Result<()> {
+        let facts = &self.asker.node(name)?.facts;
+        let mut newcomers = BTreeMap::from([(Party::of(facts.tier).name(), [facts.address])]);
+        if facts.database.as_ref().and_then(|set| set.role) == Some(SetRole::Config) {
+            newcomers.insert(Party::ConfigServers.name(), [facts.address]);
+        }
+        let newcomers = serde_json::to_string(&newcomers)?;
+        let (old, new) = (self.asker.old, self.asker.new);
+        let staying = old.nodes().iter().filter(|node| {
+            let after = new.node(node.name());
+            // Where the firewall stays as it is, it has no door for the newcomer.
+            after.is_some_and(|after| {
+                after.files.get(FIREWALL_FILE) != node.files.get(FIREWALL_FILE)
+            })
+        });
+        for node in staying.filter(|node| node.files.contains_key(FIREWALL_FILE)) {
+            let argv = [PROGRAM, "node", "open-firewall"];
+            self.asker.host.run(node.name(), &argv, Some(&newcomers))?;
+        }
+        Ok(())
     }
 
     /// Something that takes the nodes' time, not the engine's.

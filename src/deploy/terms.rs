@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Action;
+use crate::config::{Action, is_quiet};
 use crate::topology::Tier;
 
 /// One thing that is done to one node.
@@ -127,7 +127,9 @@ impl Step {
                 let words: Vec<&str> = how.iter().map(|action| action.words()).collect();
                 match (words.as_slice(), tier) {
                     ([], _) => "new files, read when they are needed".into(),
-                    (words, Tier::App) => format!("drain, {}, undrain", words.join(", ")),
+                    (words, Tier::App) if !is_quiet(how) => {
+                        format!("drain, {}, undrain", words.join(", "))
+                    }
                     (words, _) => words.join(", "),
                 }
             }
@@ -142,7 +144,10 @@ impl Step {
             What::Change { how, .. } => how.iter().any(|action| {
                 !matches!(
                     action,
-                    Action::ReloadHaproxy | Action::ReloadKeepalived | Action::ConfigureSet
+                    Action::LoadFirewall
+                        | Action::ReloadHaproxy
+                        | Action::ReloadKeepalived
+                        | Action::ConfigureSet
                 )
             }),
         }

@@ -231,7 +231,12 @@ impl Lab {
 /// What `lab rehearse` runs for a tier, each with what it looks at.
 pub(super) fn parsers(node: &NodePlan) -> Vec<(&'static str, Vec<String>)> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    match node.tier {
+    let firewall = (
+        "nft",
+        words("nft --check --file /etc/gen-topology/firewall.nft"),
+    );
+    let mut all = vec![firewall];
+    all.extend(match node.tier {
         Tier::LoadBalancer => vec![
             (
                 "haproxy",
@@ -262,7 +267,8 @@ pub(super) fn parsers(node: &NodePlan) -> Vec<(&'static str, Vec<String>)> {
             argv.push("--outputConfig".into());
             vec![("mongod", argv)]
         }
-    }
+    });
+    all
 }
 
 /// gunicorn's configuration and the app's entry module have to be Python. They are

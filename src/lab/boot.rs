@@ -19,6 +19,7 @@ use rustix::mount::{
 };
 
 use super::{NodePlan, net, supplies};
+use crate::config::FIREWALL_FILE;
 use crate::exec;
 
 /// Files and directories of this machine's /etc that programs need to run at all.
@@ -74,6 +75,8 @@ pub fn run(directory: &Path) -> anyhow::Result<std::convert::Infallible> {
     }
     // Not for the stack, and it would add chatter to each measurement.
     let _ = fs::write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
+    // Before there is an address to reach, and before anything listens.
+    firewall()?;
     batch(&net::address(&plan.interface, plan.address, plan.prefix))?;
     let (program, arguments) = plan
         .init
@@ -120,6 +123,15 @@ fn inhabit(directory: &Path) -> anyhow::Result<NodePlan> {
 fn batch(text: &str) -> anyhow::Result<()> {
     let ip = exec::find("ip").context("ip is missing")?;
     exec::run(Command::new(ip).args(["-batch", "-"]), Some(text)).map(drop)
+}
+
+/// Loads the node's firewall.
+fn firewall() -> anyhow::Result<()> {
+    let nft = exec::find("nft").context("nft is missing")?;
+    let file = Path::new("/etc").join(FIREWALL_FILE);
+    exec::run(Command::new(nft).arg("-f").arg(file), None)
+        .map(drop)
+        .context("loading the node's firewall")
 }
 
 fn furnish(directory: &Path, plan: &NodePlan) -> anyhow::Result<()> {

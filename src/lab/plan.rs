@@ -196,6 +196,7 @@ fn node_plan(
     if let Some(facts) = rendered.files.get(render::FACTS) {
         etc.insert("gen-topology/node.json".into(), facts.to_string());
     }
+    etc.insert(ADMINISTRATION.into(), administration(topology));
     etc.insert("hostname".into(), format!("{}\n", node.name));
     etc.insert(
         "hosts".into(),
@@ -277,6 +278,17 @@ fn node_plan(
             "--pidfile=/run/supervisor/supervisord.pid".into(),
         ],
     }
+}
+
+/// Who administers a lab: below `/etc`, beside the rendered firewall, which reads it.
+const ADMINISTRATION: &str = "gen-topology/firewall.d/lab.nft";
+
+/// The lab is administered from its switch.
+fn administration(topology: &Topology) -> String {
+    let client = client_address(topology);
+    format!(
+        "# The lab's own: it is administered from its switch.\nip saddr {client} jump administration\n"
+    )
 }
 
 fn replica_set(topology: &Topology, node: &Node) -> Option<String> {

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::{Place, net, versions};
-use crate::config::{APP_SOCKET, Action, NodeFacts, actions};
+use crate::config::{APP_SOCKET, Action, NodeFacts, PROGRAM, actions};
 use crate::exec;
 use crate::secrets::Secrets;
 use crate::topology::Tier;
@@ -554,6 +554,11 @@ impl Lab {
     /// If supervisord refuses.
     pub fn act(&self, name: &str, action: Action) -> anyhow::Result<()> {
         let commands: &[&[&str]] = match action {
+            Action::LoadFirewall => {
+                return self
+                    .run_in(name, &[PROGRAM, "node", "load-firewall"])
+                    .map(drop);
+            }
             Action::ReloadHaproxy => &[&["signal", "USR2", "haproxy"]],
             Action::ReloadKeepalived => &[&["signal", "HUP", "keepalived"]],
             Action::RestartKeepalived => &[&["restart", "keepalived"]],

@@ -73,8 +73,8 @@ pub const TOOLS: [Tool; 10] = [
     tool(
         "nft",
         "nftables",
-        "handing open connections over",
-        Some(Tier::LoadBalancer),
+        "firewalls, and handing open connections over",
+        None,
     ),
     tool(
         "nginx",

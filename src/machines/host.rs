@@ -71,16 +71,17 @@ impl Site for MachineSite<'_> {
         self.run(node, &[PROGRAM, "node", "haproxy", command], None)
     }
 
-    /// From another node, as the stack's daemons accept connections from its subnet only.
+    /// From a load balancer, the only ones that all doors are open for; the node itself is asked
+    /// where there is no other.
     fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
         let port = port.to_string();
         let mut last = None;
-        let of_tier = |tier| self.nodes.iter().filter(move |node| node.tier == tier);
-        let places = [Tier::Database, Tier::App, Tier::LoadBalancer].into_iter();
-        for place in places
-            .flat_map(of_tier)
-            .filter(|node| node.address != address)
-        {
+        let others = self
+            .nodes
+            .iter()
+            .filter(|node| node.tier == Tier::LoadBalancer && node.address != address);
+        let itself = self.nodes.iter().filter(|node| node.address == address);
+        for place in others.chain(itself) {
             let argv = [PROGRAM, "node", "get", &address.to_string(), &port, path];
             match self.run(&place.name, &argv, None) {
                 Ok(text) => return serde_json::from_str(&text).context("reading an answer"),

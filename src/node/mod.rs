@@ -3,6 +3,7 @@
 pub mod app;
 pub mod backup;
 pub mod database;
+pub mod firewall;
 mod handover;
 mod lifeline;
 pub mod load_balancer;

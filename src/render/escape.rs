@@ -32,6 +32,22 @@ pub fn keepalived(text: &str) -> String {
     format!("\"{inner}\"")
 }
 
+/// A word of an nftables ruleset. Its strings know no escapes, so what can't stand in one is
+/// left out (checked values never hold it).
+pub fn nft(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
+    let kept = |c: &char| *c != '"' && *c != '\\' && !c.is_control();
+    format!("\"{}\"", text.chars().filter(kept).collect::<String>())
+}
+
+/// The text of a remark of an nftables ruleset: what ends the line, or goes on behind it, is left out.
+pub fn nft_remark(text: &str) -> String {
+    let kept = |c: &char| *c != '\\' && !c.is_control();
+    text.chars().filter(kept).collect()
+}
+
 /// A word of nginx.conf: in double quotes, with `\`, `"` and `$` taken literally.
 /// nginx has no escape for `$`; a value with one would be read as a variable, so
 /// it is left out (checked values never hold it).
@@ -138,7 +154,7 @@ mod tests {
 
         #[test]
         fn no_syntax_lets_a_line_break_through(text in "(?s).{0,40}") {
-            for word in [haproxy(&text), keepalived(&text), nginx(&text), supervisor(&text), python(&text), nix(&text)] {
+            for word in [haproxy(&text), keepalived(&text), nginx(&text), supervisor(&text), python(&text), nix(&text), nft(&text), nft_remark(&text)] {
                 prop_assert!(!word.contains(['\n', '\r', '\0']));
             }
         }

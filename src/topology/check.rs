@@ -386,6 +386,7 @@ fn build(raw: RawTopology) -> Option<Topology> {
             virtual_ip: raw.network.virtual_ip,
             interface: raw.network.interface,
             virtual_router_id: raw.network.virtual_router_id.unwrap_or(last_octet.max(1)),
+            administration: raw.network.administration,
         },
         load_balancer: LoadBalancer {
             port: raw.load_balancer.port,

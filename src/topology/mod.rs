@@ -40,7 +40,9 @@ pub use select::{SelectError, Selector};
 pub use set::{rename, set};
 pub use severity::Severity;
 pub use shards::{ShardSizes, scale_shards};
-pub use values::{Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
+pub use values::{
+    Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, Sources, UrlPath,
+};
 
 /// The text of a topology file and where it came from.
 #[derive(Clone, Debug)]
@@ -151,6 +153,8 @@ pub struct Network {
     pub interface: Interface,
     /// VRRP virtual router id.
     pub virtual_router_id: u8,
+    /// From where the stack is administered and watched; none: from the nodes themselves only.
+    pub administration: Vec<Sources>,
 }
 
 /// Settings of the load balancers.

@@ -12,7 +12,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::Tier;
-use super::values::{Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, UrlPath};
+use super::values::{
+    Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, Sources, UrlPath,
+};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -61,6 +63,9 @@ pub(super) struct RawNetwork {
     #[serde(default)]
     #[schemars(range(min = 1, max = 255))]
     pub virtual_router_id: Option<u8>,
+    /// From where the stack is administered and watched: ssh, statistics, metrics, and every daemon. Default: ssh from anywhere, nothing else.
+    #[serde(default)]
+    pub administration: Vec<Sources>,
 }
 
 /// Settings of the load balancers: haproxy and Keepalived.

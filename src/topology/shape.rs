@@ -53,6 +53,12 @@ impl Walk {
         }
         match value {
             Value::Object(object) => self.object(object, schema, pointer),
+            Value::Array(array) => {
+                let items = schema.get("items").unwrap_or(&Schema::Bool(true));
+                for (index, element) in array.elements.iter().enumerate() {
+                    self.value(element, items, &format!("{pointer}/{index}"));
+                }
+            }
             Value::StringLit(text) => {
                 let problem = refuse_text(&text.value, schema).map(|(message, hint)| {
                     let problem = Diagnostic::new(Code::BadValue, place(), message);
@@ -280,6 +286,7 @@ mod tests {
         "type",
         "format",
         "properties",
+        "items",
         "required",
         "additionalProperties",
         "patternProperties",

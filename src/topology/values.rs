@@ -336,6 +336,49 @@ impl fmt::Display for Millis {
     }
 }
 
+/// Where packets come from: an IPv4 subnet, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sources(Ipv4Net);
+
+text_value!(
+    Sources,
+    "ipv4-sources",
+    "IPv4 subnet or address: \"192.0.2.0/24\", \"192.0.2.7\""
+);
+
+impl Sources {
+    /// The subnet; of 32 bits, where it is one address.
+    pub const fn subnet(self) -> Ipv4Net {
+        self.0
+    }
+}
+
+impl FromStr for Sources {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text.parse::<std::net::Ipv4Addr>().map(Ipv4Net::from);
+        let subnet = address.or_else(|_| text.parse::<Ipv4Net>());
+        let subnet = subnet.map_err(
+            |_| "write an IPv4 subnet or address, such as \"192.0.2.0/24\" or \"192.0.2.7\"",
+        )?;
+        if subnet.trunc() != subnet {
+            return Err(format!("it has host bits; write \"{}\"", subnet.trunc()));
+        }
+        Ok(Self(subnet))
+    }
+}
+
+impl fmt::Display for Sources {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.prefix_len() {
+            32 => self.0.addr().fmt(out),
+            _ => self.0.fmt(out),
+        }
+    }
+}
+
 /// An amount of memory in bytes, written with a unit: "256MiB", "2GiB".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -408,6 +451,7 @@ pub(super) fn refuse(format: &str, text: &str) -> Option<String> {
         "daily-window" => text.parse::<DailyWindow>().err(),
         "duration" => text.parse::<Millis>().err(),
         "size" => text.parse::<Bytes>().err(),
+        "ipv4-sources" => text.parse::<Sources>().err(),
         "ipv4" => {
             let parsed = text.parse::<std::net::Ipv4Addr>();
             parsed
@@ -435,6 +479,7 @@ pub(super) const FORMATS: &[&str] = &[
     "daily-window",
     "duration",
     "size",
+    "ipv4-sources",
     "ipv4",
     "ipv4-subnet",
 ];

@@ -122,6 +122,7 @@ if [ "$flaw" = broken ]; then
     exit 4
 fi
 control() { supervisorctl -c /etc/supervisor/supervisord.conf "$@"; }
+case "$changed" in *firewall.nft*) /etc/gen-topology/gen-topology node load-firewall ;; esac
 case "$changed" in *haproxy/*) control signal USR2 haproxy ;; esac
 case "$changed" in *keepalived/*) control signal HUP keepalived ;; esac
 case "$changed" in *nginx/*) control signal HUP nginx ;; esac

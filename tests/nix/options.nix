@@ -37,6 +37,8 @@ let
       documentation = option (types.listOf types.str) [ ];
       path = option (types.listOf (types.either types.package types.str)) [ ];
       reloadTriggers = option (types.listOf unitOption) [ ];
+      conflicts = option (types.listOf unitName) [ ];
+      reloadIfChanged = option types.bool false;
       restartTriggers = option (types.listOf types.unspecified) [ ];
       startAt = option (types.either types.str (types.listOf types.str)) [ ];
       serviceConfig = option (types.addCheck (types.attrsOf unitOption) (
@@ -197,19 +199,11 @@ let
       networking.hosts = option (types.attrsOf (types.listOf types.str)) { };
     };
     "nixos/modules/services/networking/firewall.nix" = {
-      networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
-      networking.firewall.backend = option (types.enum [
-        "iptables"
-        "nftables"
-        "firewalld"
-      ]) "iptables";
       networking.firewall.enable = option types.bool true;
     };
-    "nixos/modules/services/networking/firewall-iptables.nix" = {
-      networking.firewall.extraCommands = option types.lines "";
-    };
-    "nixos/modules/services/networking/firewall-nftables.nix" = {
-      networking.firewall.extraInputRules = option types.lines "";
+    "nixos/modules/services/networking/ssh/sshd.nix" = {
+      services.openssh.enable = option types.bool false;
+      services.openssh.ports = option (types.listOf types.port) [ 22 ];
     };
     "nixos/modules/services/networking/haproxy.nix" = {
       services.haproxy.enable = option types.bool false;

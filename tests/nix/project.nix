@@ -18,7 +18,6 @@ in
   images = lib.mapAttrs (_: lib.attrNames) project.legacyPackages.x86_64-linux.images;
   hosts = lib.mapAttrs (_: machine: {
     etc = lib.mapAttrs (_: file: toString file.source) machine.config.environment.etc;
-    firewall = machine.config.networking.firewall.extraCommands;
     units = lib.mapAttrs (_: unit: {
       inherit (unit) before serviceConfig unitConfig;
     }) machine.config.systemd.services;
