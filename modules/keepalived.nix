@@ -82,6 +82,7 @@ in
 
       serviceConfig = import ./hardening.nix lib {
         Type = "exec";
+        # No `--log-console`: its syslog is in the journal already, and each line would be there twice.
         ExecStart = utils.escapeSystemdExecArgs [
           (lib.getExe top.package)
           "node"
@@ -90,9 +91,6 @@ in
           "--"
           (lib.getExe cfg.package)
           "--dont-fork"
-          "--log-console"
-          # Else each line is in the journal twice: as it is written, and by way of syslog.
-          "--no-syslog"
           "--vrrp"
           "--use-file=/etc/keepalived/keepalived.conf"
           "--pid=/run/keepalived/keepalived.pid"

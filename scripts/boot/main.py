@@ -1,0 +1,146 @@
+"""boot-hosts: makes a Debian root, lets Nix build the machines of tests/nixos in it, and runs the tests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import enter
+import graph
+import root
+import run
+from provide import Provider, Unknown
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def say(text: str) -> None:
+    """Progress."""
+    print(f"boot-hosts: {text}", file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked."""
+    parser = argparse.ArgumentParser(prog="boot-hosts", description=__doc__)
+    parser.add_argument("nixpkgs", type=Path, help="a whole checkout of nixpkgs, 26.05 or later")
+    parser.add_argument("tests", nargs="*", help="names of tests/nixos/NAME.nix [default: all]")
+    parser.add_argument("--cache", type=Path, default=REPOSITORY / "target/boot-hosts", help="where the root and its Nix store are kept [default: target/boot-hosts]")
+    parser.add_argument("--suite", default="forky", help="suite of Debian [default: forky]")
+    parser.add_argument("--program", type=Path, default=REPOSITORY / "target/debug/gen-topology", help="gen-topology, built")
+    return parser.parse_args()
+
+
+def refuse(asked: argparse.Namespace) -> list[str]:
+    """Everything that keeps it from beginning."""
+    why = []
+    if os.geteuid() != 0:
+        why.append("it takes root, for mounts, control groups and containers")
+    if not (asked.nixpkgs / "nixos/lib/testing/nodes.nix").exists():
+        why.append(f"{asked.nixpkgs} is no whole checkout of nixpkgs")
+    elif not (asked.nixpkgs / "nixos/modules/virtualisation/nspawn-container").exists():
+        why.append(f"{asked.nixpkgs} is too old: its tests can't run in containers; take 26.05 or later")
+    if not asked.program.exists():
+        why.append(f"{asked.program} is missing; `cargo build`, or --program")
+    for tool in ("mmdebstrap", "unshare", "chroot"):
+        if shutil.which(tool) is None:
+            why.append(f"{tool} is missing; `make tools`")
+    return why
+
+
+class Session:
+    """One run: where things are."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.nixpkgs = asked.nixpkgs.resolve()
+        self.cache = asked.cache.resolve()
+        self.root = self.cache / "root"
+        self.program = asked.program.resolve()
+
+    def ask(self, *command: str, text: str | None = None) -> str:
+        """What a command in the root prints."""
+        return enter.ask(enter.inside(self.root, REPOSITORY, self.nixpkgs, list(command)), text=text)
+
+    def evaluate(self, attribute: str) -> object:
+        """A value of machines.nix."""
+        return json.loads(self.ask("nix-instantiate", "--eval", "--json", "--strict", *self.machines(), "-A", attribute))
+
+    def machines(self) -> list[str]:
+        """machines.nix and its arguments."""
+        return ["/repository/scripts/boot/machines.nix", "--argstr", "nixpkgs", "/nixpkgs", "--argstr", "repository", "/repository"]
+
+    def instantiate(self, stack: str, names: list[str]) -> dict[str, str]:
+        """The derivation of each machine's start script. A process for each: it takes a gigabyte or more."""
+        derivations = {}
+        for name in names:
+            began = time.monotonic()
+            printed = self.ask("nix-instantiate", *self.machines(), "-A", f"machines.{stack}.{name}")
+            derivations[name] = printed.split()[-1]
+            say(f"{stack} {name}: evaluated in {time.monotonic() - began:.0f} s")
+        return derivations
+
+    def build(self, derivations: dict[str, str], mongod: Path) -> dict[str, str]:
+        """The start scripts, with everything that they need."""
+        wanted = list(derivations.values())
+        outputs, built, described = graph.split(self.ask("nix", "derivation", "show", "-r", *wanted), wanted)
+        provider = Provider(self.root, self.nixpkgs, described, self.program, mongod)
+        unknown = sorted({output.package for output in outputs if not provider.known(output)})
+        if unknown:
+            raise Unknown(f"no Debian package is known for {', '.join(unknown)}; add them in scripts/boot/packages.py")
+        for output in outputs:
+            try:
+                provider.fill(output)
+            except BaseException:
+                provider.remove(output.path)
+                raise
+        say(f"{len(outputs)} outputs of packages are Debian's; {built} derivations are NixOS's own and built by Nix")
+        self.ask("nix-store", "--register-validity", text="".join(f"{output.path}\n\n0\n" for output in outputs))
+        paths = self.ask("nix-store", "--realise", *wanted).split()
+        return dict(zip(derivations, paths))
+
+
+def main() -> int:
+    """Runs what was asked; 1 if a test failed, 2 if nothing could be tried."""
+    asked = arguments()
+    why = refuse(asked)
+    if why:
+        for one in why:
+            say(one)
+        return 2
+    session = Session(asked)
+    try:
+        root.make(session.cache, asked.suite, say)
+        mongod = root.mongod(session.cache)
+        scripts = session.evaluate("scripts")
+        nodes = session.evaluate("nodes")
+        chosen = asked.tests or sorted(scripts)
+        strange = [name for name in chosen if name not in scripts]
+        if strange:
+            say(f"no such test: {', '.join(strange)}; there are {', '.join(sorted(scripts))}")
+            return 2
+        failed = []
+        for stack in sorted({scripts[name]["stack"] for name in chosen}):
+            paths = session.build(session.instantiate(stack, nodes[stack]), mongod)
+            for name in (name for name in chosen if scripts[name]["stack"] == stack):
+                began = time.monotonic()
+                passed = run.test(session, name, scripts[name]["text"], paths)
+                say(f"{name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s")
+                if not passed:
+                    failed.append(name)
+        print(f"{len(chosen) - len(failed)} passed, {len(failed)} failed")
+        return 1 if failed else 0
+    except (enter.Failed, Unknown, root.Failed, OSError, subprocess.SubprocessError) as error:
+        say(str(error))
+        return 2
+    except KeyboardInterrupt:
+        say("interrupted; what was made stays in the cache")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

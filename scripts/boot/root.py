@@ -1,0 +1,89 @@
+"""The Debian root: made once, with the packages of packages.py and the application's Python."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import enter
+import packages
+
+# Of the application, of supervisord, and of NixOS's test driver.
+WHEELS = ["flask", "gunicorn", "pymongo", "supervisor", "pydantic", "ptpython", "colorama", "remote-pdb", "junit-xml", "ipython"]
+
+# Written last: a root without it was interrupted.
+WHOLE = "usr/gt/whole"
+
+NIX = """sandbox = false
+build-users-group =
+substituters =
+experimental-features = nix-command
+max-jobs = auto
+"""
+
+
+class Failed(Exception):
+    """The root could not be made."""
+
+
+def make(cache: Path, suite: str, say: typing.Callable[[str], None]) -> None:
+    """Makes it, unless it is there."""
+    root = cache / "root"
+    if (root / WHOLE).exists():
+        return
+    if root.exists():
+        say("the root is only half there; it is made anew")
+        shutil.rmtree(root)
+    cache.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(cache).free < 4 << 30:
+        raise Failed(f"{cache} has less than 4 GiB of free space")
+    say(f"making a root of Debian {suite}: some minutes, once")
+    command = ["mmdebstrap", "--variant=minbase", "--mode=root", "--quiet",
+               # Signatures count; the age of a suite's index does not, for a root that is only looked at.
+               '--aptopt=Acquire::Check-Valid-Until "false"',
+               "--include=" + ",".join(packages.wanted()), suite, str(root)]
+    log = cache / "debian.log"
+    with log.open("w") as out:
+        done = subprocess.run(enter.guarded(command), stdout=out, stderr=subprocess.STDOUT, check=False)
+    if done.returncode != 0:
+        last = "\n".join(log.read_text().splitlines()[-5:])
+        raise Failed(f"mmdebstrap failed ({done.returncode}); see {log}:\n{last}")
+    python(root)
+    settings(root)
+    (root / WHOLE).touch()
+
+
+def python(root: Path) -> None:
+    """An environment with what the application, supervisord and the test driver import. Wheels are
+    fetched by this machine's pip, for the root's Python."""
+    enter.ask(["chroot", str(root), "python3", "-m", "venv", "--system-site-packages", "/usr/gt/venv"])
+    (site,) = (root / "usr/gt/venv/lib").glob("python3.*/site-packages")
+    version = site.parent.name.removeprefix("python")
+    enter.ask([sys.executable, "-m", "pip", "install", "--quiet", "--target", str(site), "--python-version", version,
+               "--only-binary=:all:", "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64",
+               "--platform", "any", *WHEELS])
+
+
+def settings(root: Path) -> None:
+    """Nix without a sandbox; a machine-id, which systemd-nspawn asks for; files of /etc that machines need,
+    at a place that they see."""
+    (root / "etc/nix").mkdir(exist_ok=True)
+    (root / "etc/nix/nix.conf").write_text(NIX)
+    (root / "etc/machine-id").write_text("b" * 32 + "\n")
+    kept = root / "usr/gt/etc"
+    for name in ("protocols", "services", "keepalived/keepalived.config-opts"):
+        (kept / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / "etc" / name, kept / name)
+    shutil.copytree(root / "etc/nginx", kept / "nginx", ignore=shutil.ignore_patterns("modules-enabled", "sites-enabled"))
+
+
+def mongod(cache: Path) -> Path:
+    """The mongod that the lab uses, or that of this machine."""
+    found = shutil.which("mongod")
+    places = sorted(Path.home().glob(".cache/gen-topology/mongod-*/mongod"))
+    if found is None and not places:
+        raise Failed("there is no mongod; `gen-topology lab up` once fetches one")
+    return Path(found) if found else places[0]
