@@ -17,6 +17,9 @@ import root
 import run
 from provide import Provider, Unknown
 
+# What scripts/test counts as not run.
+NOT_RUN = 77
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -105,13 +108,13 @@ class Session:
 
 
 def main() -> int:
-    """Runs what was asked; 1 if a test failed, 2 if nothing could be tried."""
+    """Runs what was asked; 1 if a test failed, 2 if something else did, 77 if it can't run here."""
     asked = arguments()
     why = refuse(asked)
     if why:
         for one in why:
             say(one)
-        return 2
+        return NOT_RUN
     session = Session(asked)
     try:
         root.make(session.cache, asked.suite, say)
