@@ -192,6 +192,12 @@ def bash(provider: Provider, _: Output, out: Path) -> None:
     link(out / "bin/sh", "/debian/bin/bash")
 
 
+def coreutils(provider: Provider, _: Output, out: Path) -> None:
+    """`kill` belongs to another package in Debian."""
+    programs(provider, PROGRAMS["coreutils"], out)
+    link(out / "bin/kill", "/debian/bin/kill")
+
+
 def desktop(_: Provider, __: Output, out: Path) -> None:
     """Indexes of a desktop, which no machine has."""
     for name in ("update-desktop-database", "update-mime-database"):
@@ -303,6 +309,8 @@ SPECIAL = {
     "ShellCheck": nothing_said,
     "bash": bash,
     "bash-interactive": bash,
+    "coreutils": coreutils,
+    "coreutils-full": coreutils,
     "dbus": dbus,
     "desktop-file-utils": desktop,
     "shared-mime-info": desktop,
