@@ -23,4 +23,5 @@ mod nix;
 mod plan;
 mod secrets;
 mod set;
+mod web_apps;
 mod whatif;

@@ -6,7 +6,9 @@ use serde::Serialize;
 
 use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, longest_election, secret};
 use crate::secrets::Kind;
-use crate::topology::Topology;
+use crate::topology::{Topology, Worker};
+
+use super::app_limits::AppLimits;
 
 /// gunicorn's configuration.
 #[derive(Clone, Debug, Serialize)]
@@ -17,8 +19,12 @@ pub struct Gunicorn {
     pub source: &'static str,
     /// Worker processes of one instance.
     pub workers: u16,
-    /// Threads of one worker.
-    pub threads: u16,
+    /// gunicorn's `worker_class`.
+    pub worker_class: &'static str,
+    /// Threads of one worker; an ASGI worker has one.
+    pub threads: Option<u16>,
+    /// What the application may take, and for how long.
+    pub limits: AppLimits,
     /// Environment of the app, `NAME=value`: ours first, then the user's.
     pub environment: Vec<String>,
 }
@@ -45,7 +51,12 @@ impl Gunicorn {
             entry: app.entry.to_string(),
             source: APP_SOURCE,
             workers: app.workers,
-            threads: app.threads,
+            worker_class: match app.worker {
+                Worker::Threads => "gthread",
+                Worker::Asgi => "uvicorn_worker.UvicornWorker",
+            },
+            threads: (app.worker == Worker::Threads).then_some(app.threads),
+            limits: AppLimits::of(app),
             environment: own.chain(user).collect(),
         }
     }
@@ -54,8 +65,8 @@ impl Gunicorn {
 /// How the app reaches the replica set, or the router of its own node where there are
 /// several. User and password are in a file, not here: this
 /// text is in the environment and in a rendered file. Time-outs form a chain in which each layer
-/// gives up after the one below it: 5 s here, 9 s in the app, 12 s in nginx, 15 s
-/// in haproxy. `serverSelectionTimeoutMS` outlasts an election of the default
+/// gives up after the one below it: 5 s here, 9 s in the demonstration's app, then
+/// nginx and haproxy ([`AppLimits`]). `serverSelectionTimeoutMS` outlasts an election of the default
 /// 2 s time-out, so that a write waits for the new primary instead of failing.
 fn uri(topology: &Topology, sets: &[Arc<ReplicaSet>]) -> String {
     let place = match sets {

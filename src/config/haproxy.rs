@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::HAPROXY_SOCKET;
-use crate::topology::{Node, Tier, Topology};
+use crate::topology::{Millis, Node, Tier, Topology};
+
+use super::app_limits::AppLimits;
 
 /// haproxy's configuration.
 #[derive(Clone, Debug, Serialize)]
@@ -27,10 +29,22 @@ pub struct Haproxy {
     pub drain_seconds: u64,
     /// Connections that are accepted at the same time.
     pub max_connections: u32,
+    /// Subnets whose forwarding headers are believed.
+    pub trusted_proxies: Vec<String>,
     /// Path of the app's health check.
     pub health_path: String,
-    /// Requests that one app node works on at the same time; more wait in haproxy, where they can go elsewhere.
-    pub server_max_connections: u32,
+    /// Host name that the check sends.
+    pub health_host: String,
+    /// How often a request that may be repeated is: there is no use in asking a server twice.
+    pub retries: usize,
+    /// Whether a visitor stays on one server.
+    pub sticky: bool,
+    /// What the application may take, and for how long.
+    pub limits: AppLimits,
+    /// How long the old process of a reload may go on.
+    pub hard_stop: Millis,
+    /// How long haproxy waits for a client that sends or takes nothing.
+    pub client_timeout: Millis,
     /// The app nodes.
     pub servers: Arc<Vec<Server>>,
 }
@@ -50,7 +64,8 @@ impl Haproxy {
     pub(super) fn of(topology: &Topology, node: &Node, servers: &Arc<Vec<Server>>) -> Self {
         let settings = topology.load_balancer();
         let app = topology.app();
-        let slots = u32::from(app.instances) * u32::from(app.workers) * u32::from(app.threads);
+        let limits = AppLimits::of(app);
+        let half_minute = Millis::new(30_000);
         Self {
             socket: HAPROXY_SOCKET,
             virtual_ip: topology.network().virtual_ip,
@@ -63,8 +78,18 @@ impl Haproxy {
                 .collect(),
             drain_seconds: settings.drain_time.get().div_ceil(1000) + 2,
             max_connections: settings.max_connections,
+            trusted_proxies: settings
+                .trusted_proxies
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             health_path: app.health_path.to_string(),
-            server_max_connections: (slots * 4).max(16),
+            health_host: app.health_host.to_string(),
+            retries: servers.len().saturating_sub(1).clamp(1, 3),
+            sticky: app.sticky_sessions,
+            hard_stop: Millis::new(limits.haproxy.get() + 30_000).max(Millis::new(60_000)),
+            client_timeout: limits.haproxy.max(half_minute),
+            limits,
             servers: Arc::clone(servers),
         }
     }

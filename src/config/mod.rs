@@ -5,6 +5,7 @@
 //! thousand app nodes cost ten thousand names and addresses.
 
 mod action;
+mod app_limits;
 mod firewall;
 mod gunicorn;
 mod haproxy;
@@ -25,6 +26,7 @@ use crate::secrets::{self, Kind};
 use crate::topology::{Millis, Node, Tier, Topology};
 
 pub use action::{Action, actions, is_quiet};
+pub use app_limits::AppLimits;
 pub use firewall::{AddressSet, Door, Firewall};
 pub use gunicorn::Gunicorn;
 pub use haproxy::{Haproxy, Server};

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::app_limits::AppLimits;
 use super::{APP_SOCKET, PROGRAM, PYTHON};
 use crate::topology::Topology;
 
@@ -14,6 +15,8 @@ pub struct Supervisor {
     pub socket: &'static str,
     /// Program of ours that drains the node.
     pub program: &'static str,
+    /// What the application may take, and for how long.
+    pub limits: AppLimits,
     /// Python with the app's packages.
     pub python: &'static str,
 }
@@ -24,6 +27,7 @@ impl Supervisor {
             instances: topology.app().instances,
             socket: APP_SOCKET,
             program: PROGRAM,
+            limits: AppLimits::of(topology.app()),
             python: PYTHON,
         }
     }

@@ -257,7 +257,7 @@ pub const CATALOGUE: &[Fault] = &[
         name: "gunicorn-stop",
         tier: Some(Tier::App),
         breaks: "stops gunicorn on an app server while nginx lives",
-        visitors: "nothing: nginx says 503 and haproxy asks another app server",
+        visitors: "nothing: nginx did not reach it, and haproxy asks another app server",
         undo: "started",
         target: Target::App,
         action: Action::Stop("gunicorn:*"),

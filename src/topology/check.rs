@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::checker::Check;
 use super::diagnostic::{Diagnostic, Place, step};
@@ -18,15 +18,6 @@ use super::{
 
 /// Different VRRP priorities that a load balancer may have.
 const MAX_LOAD_BALANCERS: usize = 254;
-/// Environment variables that the rendered gunicorn configuration sets.
-pub(super) const OWN_VARIABLES: [&str; 5] = [
-    "MONGODB_URI",
-    "MONGODB_CREDENTIALS_FILE",
-    "MONGODB_DATABASE",
-    "DRAIN_FILE",
-    "DATABASE_GRACE",
-];
-
 /// The meaning of `raw`, and in `problems` what is wrong with it. With an error
 /// among the problems there is no topology.
 pub(super) fn meaning(
@@ -298,66 +289,6 @@ impl Check<'_> {
             }
         }
     }
-
-    fn app(&mut self, base: &Path, exists: &dyn Fn(&Path) -> bool) {
-        let raw = self.raw;
-        let source = base.join(&raw.app.source);
-        let requirements = source.join(&raw.app.requirements);
-        if raw.app.source.is_empty() || !exists(&source) {
-            let message = format!("there is no directory {}", quoted(&raw.app.source));
-            self.add(Code::MissingSource, Place::value("/app/source"), message)
-                .hint = Some("paths are relative to the topology file".into());
-        } else if !is_inside(&raw.app.requirements) || !exists(&requirements) {
-            let message = format!(
-                "there is no {} in {}",
-                quoted(&raw.app.requirements),
-                quoted(&raw.app.source)
-            );
-            self.add(
-                Code::MissingSource,
-                Place::value("/app/requirements"),
-                message,
-            )
-            .hint = Some(
-                "lock the app's packages, with gunicorn, by `pip-compile --generate-hashes`".into(),
-            );
-        }
-        for (name, value) in &raw.app.env {
-            let place = || Place::key(format!("/app/env/{}", step(name)));
-            if OWN_VARIABLES.contains(&name.as_str()) {
-                let message = format!("{name} is set by the stack itself");
-                self.add(Code::ReservedVariable, place(), message);
-            } else if !is_variable(name) {
-                let message = format!(
-                    "{} can't be the name of an environment variable",
-                    quoted(name)
-                );
-                self.add(Code::ReservedVariable, place(), message).hint =
-                    Some("use letters, digits and `_`, and no digit first".into());
-            } else if value.contains('\0') {
-                let place = Place::value(format!("/app/env/{}", step(name)));
-                self.add(
-                    Code::BadValue,
-                    place,
-                    format!("{name} can't hold a NUL character"),
-                );
-            }
-        }
-    }
-}
-
-/// Whether a relative path stays below where it starts.
-fn is_inside(path: &str) -> bool {
-    !path.is_empty()
-        && Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn build(raw: RawTopology) -> Option<Topology> {
@@ -396,6 +327,7 @@ fn build(raw: RawTopology) -> Option<Topology> {
             preempt_delay: raw.load_balancer.preempt_delay,
             drain_time: raw.load_balancer.drain_time,
             max_connections: raw.load_balancer.max_connections,
+            trusted_proxies: raw.load_balancer.trusted_proxies,
         },
         app: App {
             source: PathBuf::from(raw.app.source),
@@ -403,6 +335,15 @@ fn build(raw: RawTopology) -> Option<Topology> {
             requirements: PathBuf::from(raw.app.requirements),
             env: raw.app.env.into_iter().collect::<BTreeMap<_, _>>(),
             health_path: raw.app.health_path,
+            health_host: raw.app.health_host,
+            worker: raw.app.worker,
+            longest_request: raw.app.longest_request,
+            largest_body: raw.app.largest_body,
+            idle_timeout: raw.app.idle_timeout,
+            static_directory: raw.app.static_directory,
+            static_url: raw.app.static_url,
+            compression: raw.app.compression,
+            sticky_sessions: raw.app.sticky_sessions,
             port: raw.app.port,
             instances: raw.app.instances,
             workers: raw.app.workers,

@@ -121,7 +121,9 @@ codes! {
     HeartbeatTooSlow "heartbeat-too-slow" Error
         "Members would take a missing heartbeat for a lost primary. Keep the heartbeat at a quarter of the election time-out or less."
     ReservedVariable "reserved-variable" Error
-        "The name of the environment variable is not one that a process can have, or is one that the stack itself sets for the app."
+        "The name of the environment variable is not one that a process can have, or is one that the stack itself sets for the app, or would change Python, gunicorn or the dynamic linker before the app has a say (PATH, PYTHONPATH, LD_PRELOAD, GUNICORN_CMD_ARGS …)."
+    SecretInEnvironment "secret-in-environment" Warning
+        "`app.env` ends in rendered files and in the Nix store, which everybody on a machine can read. A password, token or key belongs in a file that only the application reads; put the file's path into `env` (a name that ends in `_FILE` or `_PATH` is not warned about)."
     MissingSource "missing-source" Error
         "A file or directory that `app` names is not there. Paths are relative to the topology file."
     }

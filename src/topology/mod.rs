@@ -7,6 +7,7 @@
 
 mod allocate;
 mod check;
+mod check_app;
 mod check_sets;
 mod checker;
 mod code;
@@ -41,7 +42,7 @@ pub use set::{rename, set};
 pub use severity::Severity;
 pub use shards::{ShardSizes, scale_shards};
 pub use values::{
-    Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, Sources, UrlPath,
+    Bytes, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name, Sources, UrlPath,
 };
 
 /// The text of a topology file and where it came from.
@@ -67,6 +68,17 @@ pub enum Tier {
     App,
     /// `MongoDB`, a member of the replica set.
     Database,
+}
+
+/// Kind of gunicorn worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Worker {
+    /// WSGI, a thread for each request (gunicorn's `gthread`).
+    #[default]
+    Threads,
+    /// ASGI, one event loop for all requests of a worker (`uvicorn-worker`).
+    Asgi,
 }
 
 impl Tier {
@@ -174,6 +186,8 @@ pub struct LoadBalancer {
     pub drain_time: Millis,
     /// Connections that one load balancer accepts at the same time.
     pub max_connections: u32,
+    /// Proxies in front of the virtual IP whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Ipv4Net>,
 }
 
 /// The application that is served.
@@ -181,7 +195,7 @@ pub struct LoadBalancer {
 pub struct App {
     /// Directory of its code, relative to the topology file.
     pub source: PathBuf,
-    /// `module:callable`.
+    /// `module:callable` or `module:factory()`.
     pub entry: Entry,
     /// Requirements file, relative to `source`.
     pub requirements: PathBuf,
@@ -189,6 +203,25 @@ pub struct App {
     pub env: BTreeMap<String, String>,
     /// Path that tells whether the app can serve.
     pub health_path: UrlPath,
+    /// Host name that health checks send.
+    pub health_host: HostHeader,
+    /// Kind of gunicorn worker.
+    pub worker: Worker,
+    /// How long it may take to begin an answer, and may be silent within it.
+    pub longest_request: Millis,
+    /// Largest body of a request.
+    pub largest_body: Bytes,
+    /// How long a websocket may be silent.
+    pub idle_timeout: Millis,
+    /// Directory of static files, relative to `source`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub static_directory: Option<String>,
+    /// Where the static files are found.
+    pub static_url: UrlPath,
+    /// Whether nginx compresses text.
+    pub compression: bool,
+    /// Whether a visitor stays on one app server.
+    pub sticky_sessions: bool,
     /// Port of nginx.
     pub port: u16,
     /// gunicorn processes on each node, each with a socket of its own.

@@ -11,10 +11,10 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::Tier;
 use super::values::{
-    Bytes, DailyWindow, DatabaseName, Entry, Interface, Millis, Name, Sources, UrlPath,
+    Bytes, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name, Sources, UrlPath,
 };
+use super::{Tier, Worker};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -90,6 +90,9 @@ pub(super) struct RawLoadBalancer {
     /// Connections that one load balancer accepts at the same time.
     #[schemars(range(min = 10, max = 1_000_000))]
     pub max_connections: u32,
+    /// Subnets of proxies in front of the virtual IP (a CDN, a TLS proxy). Their X-Forwarded headers are believed, nobody else's.
+    #[schemars(schema_with = "ipv4_subnets")]
+    pub trusted_proxies: Vec<Ipv4Net>,
 }
 
 impl Default for RawLoadBalancer {
@@ -102,6 +105,7 @@ impl Default for RawLoadBalancer {
             preempt_delay: Millis::new(2000),
             drain_time: Millis::new(1000),
             max_connections: 8_000,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -112,7 +116,7 @@ impl Default for RawLoadBalancer {
 pub(super) struct RawApp {
     /// Directory of the application's code, relative to this file.
     pub source: String,
-    /// Where the WSGI callable is: `module:callable`.
+    /// Where the WSGI or ASGI callable is: `module:callable`, or `module:factory()`.
     #[serde(default = "entry")]
     pub entry: Entry,
     /// Requirements file, inside `source`, with a hash for each package; gunicorn has to be among them.
@@ -124,6 +128,33 @@ pub(super) struct RawApp {
     /// Path that answers 200 when the app can serve, 404 while it drains, 503 when it can't.
     #[serde(default = "health_path")]
     pub health_path: UrlPath,
+    /// Host name that health checks send; the application has to accept it (Django: ALLOWED_HOSTS).
+    #[serde(default = "health_host")]
+    pub health_host: HostHeader,
+    /// Kind of gunicorn worker: `threads` for WSGI (Flask, Django), `asgi` for FastAPI, Starlette or Django Channels (needs the package uvicorn-worker).
+    #[serde(default)]
+    pub worker: Worker,
+    /// How long the application may take to begin its answer, and may be silent within it. A request that takes longer gets 504 and is not repeated.
+    #[serde(default = "longest_request")]
+    pub longest_request: Millis,
+    /// Largest body of a request; a larger one gets 413.
+    #[serde(default = "largest_body")]
+    pub largest_body: Bytes,
+    /// How long a websocket may be silent.
+    #[serde(default = "idle_timeout")]
+    pub idle_timeout: Millis,
+    /// Directory of static files inside `source`; nginx serves it at `static_url`, without the application.
+    #[serde(default)]
+    pub static_directory: Option<String>,
+    /// Where `static_directory` is found.
+    #[serde(default = "static_url")]
+    pub static_url: UrlPath,
+    /// Whether nginx compresses text on its way to visitors.
+    #[serde(default = "yes")]
+    pub compression: bool,
+    /// Whether haproxy keeps a visitor on one app server, by a cookie, while that server is up.
+    #[serde(default)]
+    pub sticky_sessions: bool,
     /// Port of nginx on each app node.
     #[serde(default = "app_port")]
     #[schemars(range(min = 1))]
@@ -136,7 +167,7 @@ pub(super) struct RawApp {
     #[serde(default = "workers")]
     #[schemars(range(min = 1, max = 64))]
     pub workers: u16,
-    /// Threads of each worker.
+    /// Threads of each worker; an `asgi` worker has one.
     #[serde(default = "threads")]
     #[schemars(range(min = 1, max = 256))]
     pub threads: u16,
@@ -240,6 +271,10 @@ fn ipv4_subnet(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "format": "ipv4-subnet" })
 }
 
+fn ipv4_subnets(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "type": "string", "format": "ipv4-subnet" } })
+}
+
 fn interface() -> Interface {
     fixed("eth0")
 }
@@ -251,6 +286,24 @@ fn requirements() -> String {
 }
 fn health_path() -> UrlPath {
     fixed("/readyz")
+}
+fn health_host() -> HostHeader {
+    fixed("app.internal")
+}
+fn longest_request() -> Millis {
+    Millis::new(30_000)
+}
+fn largest_body() -> Bytes {
+    Bytes::mebibytes(10)
+}
+fn idle_timeout() -> Millis {
+    Millis::new(3_600_000)
+}
+fn static_url() -> UrlPath {
+    fixed("/static/")
+}
+fn yes() -> bool {
+    true
 }
 fn app_port() -> u16 {
     80

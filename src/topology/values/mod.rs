@@ -1,14 +1,6 @@
 //! The words of a topology file: names, durations, sizes. Each can only be made
 //! valid, and each says in one sentence why a text is not one.
 
-use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
-
-use ipnet::Ipv4Net;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
-
 /// A text that is a valid value of its kind; the kind is the `format` of its schema.
 macro_rules! text_value {
     ($type:ident, $format:literal, $description:literal) => {
@@ -36,6 +28,18 @@ macro_rules! text_value {
         }
     };
 }
+
+mod web;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+pub use web::{Entry, HostHeader, UrlPath};
 
 /// Name of a node or of a whole stack: a host name label (RFC 1123, lower case).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -213,73 +217,6 @@ impl fmt::Display for DailyWindow {
     }
 }
 
-/// Where the application's WSGI callable is: `module:callable`, as gunicorn takes it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Entry(String);
-
-text_value!(
-    Entry,
-    "wsgi-entry",
-    "module and WSGI callable, such as \"app:app\""
-);
-
-impl FromStr for Entry {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let dotted = |path: &str| path.split('.').all(is_identifier);
-        match text.split_once(':') {
-            Some((module, callable)) if dotted(module) && dotted(callable) => {
-                Ok(Self(text.to_owned()))
-            }
-            _ => {
-                Err("write it as `module:callable`, such as \"app:app\" for `app` in app.py".into())
-            }
-        }
-    }
-}
-
-impl fmt::Display for Entry {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-/// An absolute URL path without query, as it may stand in a request line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct UrlPath(String);
-
-text_value!(UrlPath, "url-path", "path of a URL, such as \"/readyz\"");
-
-impl FromStr for UrlPath {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
-        if text.starts_with('/') && text.len() <= 200 && text.chars().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("a path begins with `/` and is made of letters, digits and `/-._~`".into())
-        }
-    }
-}
-
-impl fmt::Display for UrlPath {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-fn is_identifier(word: &str) -> bool {
-    let mut chars = word.chars();
-    chars
-        .next()
-        .is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 /// A length of time in whole milliseconds, written with a unit: "100ms", "2s", "5m", "1h".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -448,6 +385,7 @@ pub(super) fn refuse(format: &str, text: &str) -> Option<String> {
         "database-name" => text.parse::<DatabaseName>().err(),
         "wsgi-entry" => text.parse::<Entry>().err(),
         "url-path" => text.parse::<UrlPath>().err(),
+        "host-header" => text.parse::<HostHeader>().err(),
         "daily-window" => text.parse::<DailyWindow>().err(),
         "duration" => text.parse::<Millis>().err(),
         "size" => text.parse::<Bytes>().err(),
@@ -476,6 +414,7 @@ pub(super) const FORMATS: &[&str] = &[
     "database-name",
     "wsgi-entry",
     "url-path",
+    "host-header",
     "daily-window",
     "duration",
     "size",

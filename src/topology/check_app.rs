@@ -1,0 +1,182 @@
+//! What the application of a stack needs: its files, its limits, its environment.
+
+use std::path::{Component, Path};
+
+use super::Code;
+use super::checker::Check;
+use super::diagnostic::{Place, step};
+use super::document::quoted;
+use super::values::Millis;
+
+/// Environment variables that the rendered gunicorn configuration sets.
+pub(super) const OWN_VARIABLES: [&str; 5] = [
+    "MONGODB_URI",
+    "MONGODB_CREDENTIALS_FILE",
+    "MONGODB_DATABASE",
+    "DRAIN_FILE",
+    "DATABASE_GRACE",
+];
+
+/// Variables that change how Python, gunicorn or the dynamic linker work, before the
+/// application has a say.
+const DANGEROUS_VARIABLES: [&str; 8] = [
+    "GUNICORN_CMD_ARGS",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "PATH",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PYTHONSTARTUP",
+    "WEB_CONCURRENCY",
+];
+
+impl Check<'_> {
+    pub(super) fn app(&mut self, base: &Path, exists: &dyn Fn(&Path) -> bool) {
+        let raw = self.raw;
+        let source = base.join(&raw.app.source);
+        let requirements = source.join(&raw.app.requirements);
+        if raw.app.source.is_empty() || !exists(&source) {
+            let message = format!("there is no directory {}", quoted(&raw.app.source));
+            self.add(Code::MissingSource, Place::value("/app/source"), message)
+                .hint = Some("paths are relative to the topology file".into());
+        } else if !is_inside(&raw.app.requirements) || !exists(&requirements) {
+            let message = format!(
+                "there is no {} in {}",
+                quoted(&raw.app.requirements),
+                quoted(&raw.app.source)
+            );
+            self.add(
+                Code::MissingSource,
+                Place::value("/app/requirements"),
+                message,
+            )
+            .hint = Some(
+                "lock the app's packages, with gunicorn, by `pip-compile --generate-hashes`".into(),
+            );
+        }
+        self.served(&source, exists);
+        self.environment();
+    }
+
+    /// Limits and static files.
+    fn served(&mut self, source: &Path, exists: &dyn Fn(&Path) -> bool) {
+        let raw = self.raw;
+        let app = &raw.app;
+        for (key, value, least, most) in [
+            ("longest_request", app.longest_request, 1_000, 3_600_000),
+            ("idle_timeout", app.idle_timeout, 1_000, 86_400_000),
+        ] {
+            if !(least..=most).contains(&value.get()) {
+                let (least, most) = (Millis::new(least), Millis::new(most));
+                let message = format!("`{key}` goes from {least} to {most}, this is {value}");
+                self.add(
+                    Code::OutOfRange,
+                    Place::value(format!("/app/{key}")),
+                    message,
+                );
+            }
+        }
+        if app.largest_body.get() == 0 {
+            // nginx takes 0 for "no limit".
+            let message = "`largest_body` must be at least 1KiB";
+            self.add(Code::OutOfRange, Place::value("/app/largest_body"), message);
+        }
+        let url = app.static_url.to_string();
+        if !url.ends_with('/') || url == "/" {
+            let message = format!("`static_url` is a path that ends with `/`, this is {url:?}");
+            self.add(Code::BadValue, Place::value("/app/static_url"), message)
+                .hint = Some("such as \"/static/\"; `/` itself is the application's".into());
+        } else if app.static_directory.is_some() && app.health_path.to_string().starts_with(&url) {
+            let message = format!("{} is below {url}, which nginx serves", app.health_path);
+            self.add(Code::BadValue, Place::value("/app/health_path"), message)
+                .hint =
+                Some("a file says nothing about the application: choose a path of its own".into());
+        }
+        if let Some(directory) = &app.static_directory
+            && (!is_inside(directory) || !exists(&source.join(directory)))
+        {
+            let message = format!(
+                "there is no directory {} in the application",
+                quoted(directory)
+            );
+            self.add(
+                Code::MissingSource,
+                Place::value("/app/static_directory"),
+                message,
+            );
+        }
+    }
+
+    fn environment(&mut self) {
+        let raw = self.raw;
+        for (name, value) in &raw.app.env {
+            let place = || Place::key(format!("/app/env/{}", step(name)));
+            if OWN_VARIABLES.contains(&name.as_str()) {
+                let message = format!("{name} is set by the stack itself");
+                self.add(Code::ReservedVariable, place(), message);
+            } else if !is_variable(name) {
+                let message = format!(
+                    "{} can't be the name of an environment variable",
+                    quoted(name)
+                );
+                self.add(Code::ReservedVariable, place(), message).hint =
+                    Some("use letters, digits and `_`, and no digit first".into());
+            } else if DANGEROUS_VARIABLES.contains(&name.as_str()) {
+                let message = format!("{name} would change the stack's own programs");
+                self.add(Code::ReservedVariable, place(), message).hint = instead_of(name);
+            } else if value.contains('\0') {
+                let place = Place::value(format!("/app/env/{}", step(name)));
+                self.add(
+                    Code::BadValue,
+                    place,
+                    format!("{name} can't hold a NUL character"),
+                );
+            } else if is_secret(name) && !value.is_empty() {
+                let message = format!("{name} looks like a secret, and `env` is readable by all");
+                self.add(Code::SecretInEnvironment, place(), message).hint =
+                    Some("let the application read it from a file that only it can read".into());
+            }
+        }
+    }
+}
+
+/// Whether a relative path stays below where it starts.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty()
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The key that does what the variable was meant to do.
+fn instead_of(name: &str) -> Option<String> {
+    match name {
+        "WEB_CONCURRENCY" => {
+            Some("`app.workers` and `app.instances` say how many there are".into())
+        }
+        "GUNICORN_CMD_ARGS" => Some("gunicorn's settings follow from `app`'s keys".into()),
+        _ => None,
+    }
+}
+
+/// Whether a variable's name says that its value is a secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let words: Vec<&str> = name.split('_').collect();
+    let secret = ["SECRET", "PASSWORD", "PASSWD", "TOKEN", "CREDENTIALS"];
+    let is_file = matches!(
+        words.last(),
+        Some(&("FILE" | "PATH" | "URL" | "HEADER" | "NAME"))
+    );
+    let names_one = words.iter().any(|word| secret.contains(word))
+        || name.ends_with("API_KEY")
+        || name.ends_with("PRIVATE_KEY")
+        || name.ends_with("ACCESS_KEY");
+    names_one && !is_file
+}
