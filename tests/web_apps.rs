@@ -168,14 +168,19 @@ fn bodies_and_heads(site: &Site) {
     let answer = site.ask("POST /upload", "", &body);
     status(&answer, 200);
     assert_eq!(json_of(&answer)["bytes"], 1 << 20);
-    status(&site.ask("POST /upload", "", &vec![b'x'; (1 << 20) + 1]), 413);
+    status(
+        &site.ask("POST /upload", "", &vec![b'x'; (1 << 20) + 1]),
+        413,
+    );
     status(&site.get(&format!("/?{}", "q".repeat(7_000))), 200);
     let cookie = format!("Cookie: c={}\r\n", "c".repeat(9_000));
     status(&site.ask("GET /", &cookie, b""), 200);
     // A phone: the body comes six seconds after its head.
     let mut stream = site.connect();
     stream
-        .write_all(b"POST /upload HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\n")
+        .write_all(
+            b"POST /upload HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\n",
+        )
         .expect("a head");
     std::thread::sleep(Duration::from_secs(6));
     stream.write_all(b"late").expect("a body");
@@ -193,7 +198,11 @@ fn nothing_is_multiplied(site: &Site) {
         begun.elapsed()
     );
     status(&site.ask("POST /fail/post/503", "", b"x"), 503);
-    assert_eq!(site.logged("FAIL post"), 1, "a POST that was answered is not repeated");
+    assert_eq!(
+        site.logged("FAIL post"),
+        1,
+        "a POST that was answered is not repeated"
+    );
     status(&site.get("/fail/get/503"), 503);
     assert_eq!(site.logged("FAIL get"), 2, "a GET goes to one other server");
 }
@@ -209,7 +218,10 @@ fn slow_requests_take_nothing_down(site: &Site) {
         while Instant::now() < end {
             let status = site.bench.status();
             let text = status.to_string();
-            assert!(!text.contains("DOWN"), "a busy server was taken for a dead one: {text}");
+            assert!(
+                !text.contains("DOWN"),
+                "a busy server was taken for a dead one: {text}"
+            );
             std::thread::sleep(Duration::from_millis(200));
         }
     });
@@ -224,9 +236,15 @@ fn fastapi_with_streams_and_websockets() {
     };
     let page = site.get("/");
     status(&page, 200);
-    assert!(page.to_lowercase().contains("set-cookie: server=node-"), "{page}");
+    assert!(
+        page.to_lowercase().contains("set-cookie: server=node-"),
+        "{page}"
+    );
     let stream = site.get("/stream");
-    assert!(stream.contains("first") && stream.contains("second"), "{stream}");
+    assert!(
+        stream.contains("first") && stream.contains("second"),
+        "{stream}"
+    );
     let mut socket = site.connect();
     let hello = format!(
         "GET /ws HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
@@ -261,7 +279,11 @@ fn django_with_its_checks_of_host_and_origin() {
     let token = told["token"].as_str().expect("a token");
     let cookie = page
         .lines()
-        .find_map(|line| line.to_lowercase().starts_with("set-cookie: ").then(|| &line[12..]))
+        .find_map(|line| {
+            line.to_lowercase()
+                .starts_with("set-cookie: ")
+                .then(|| &line[12..])
+        })
         .and_then(|cookie| cookie.split(';').next())
         .expect("a cookie");
     let headers = format!(
