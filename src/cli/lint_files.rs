@@ -15,7 +15,7 @@ const MOST: usize = 1000;
 
 /// What was read.
 #[derive(Default)]
-pub(super) struct Files {
+pub(super) struct Input {
     pub files: Vec<File>,
     /// For each directory the files in it that `lint` does not know.
     pub skipped: Vec<String>,
@@ -27,8 +27,8 @@ pub(super) struct Files {
 ///
 /// # Errors
 /// If a file can't be read, or none of `lint`'s kinds fits one that is named.
-pub(super) fn read(named: &[PathBuf]) -> anyhow::Result<Files> {
-    let mut read = Files::default();
+pub(super) fn read(named: &[PathBuf]) -> anyhow::Result<Input> {
+    let mut read = Input::default();
     let mut refused = Vec::new();
     for path in named {
         if path == Path::new("-") {
@@ -59,7 +59,7 @@ pub(super) fn read(named: &[PathBuf]) -> anyhow::Result<Files> {
     Ok(read)
 }
 
-impl Files {
+impl Input {
     /// A file, unless it is there already under another name.
     fn add(&mut self, name: String, path: Option<PathBuf>, text: &str, refused: &mut Vec<String>) {
         if path.is_some() && self.paths.contains(&path) {
