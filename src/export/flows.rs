@@ -16,6 +16,8 @@ pub(super) enum From {
 pub(super) enum What {
     /// A connection to this port.
     Tcp(u16),
+    /// Datagrams to this port.
+    Udp(u16),
     /// Keepalived's adverts, protocol 112.
     Vrrp,
 }
@@ -37,7 +39,13 @@ pub(super) fn of(topology: &Topology) -> Vec<Flow> {
     let database = What::Tcp(topology.database().port);
     let flow = |from, to, what| Flow { from, to, what };
     let balancers = From::Tier(Tier::LoadBalancer);
+    // The watchers of the databases, on app servers too.
+    let watched = What::Udp(topology.database().watch_port);
+    let (app, members) = (From::Tier(Tier::App), From::Tier(Tier::Database));
     let mut flows = vec![
+        flow(app, Tier::Database, watched),
+        flow(members, Tier::Database, watched),
+        flow(members, Tier::App, watched),
         flow(From::Anyone, Tier::LoadBalancer, What::Tcp(balancer.port)),
         // They ask each other to drain, and give open connections to each other.
         flow(

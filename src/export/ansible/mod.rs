@@ -12,7 +12,11 @@ use crate::topology::{Tier, Topology};
 const PAGE: &str = include_str!("README.md");
 
 /// Hand-written files: path in the export and text.
-const OWN: [(&str, &str); 11] = [
+const OWN: [(&str, &str); 12] = [
+    (
+        "files/units/watch-database.service",
+        include_str!("units/watch-database.service"),
+    ),
     (
         "files/units/haproxy.service",
         include_str!("units/haproxy.service"),

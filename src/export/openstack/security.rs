@@ -42,6 +42,11 @@ fn rule(topology: &Topology, flow: Flow) -> Value {
             rule["port_range_min"] = json!(port);
             rule["port_range_max"] = json!(port);
         }
+        What::Udp(port) => {
+            rule["protocol"] = json!("udp");
+            rule["port_range_min"] = json!(port);
+            rule["port_range_max"] = json!(port);
+        }
         What::Vrrp => rule["protocol"] = json!("112"),
     }
     match flow.from {
