@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::topology::{CONFIG_SET, Node, Tier, Topology};
+use crate::topology::{CONFIG_SET, DatabaseName, Node, Tier, Topology};
 
 /// Port of sshd, by which machines are deployed.
 pub const SSH: u16 = 22;
@@ -71,7 +71,7 @@ impl Party {
 
     /// Whether a node belongs to it.
     pub fn has(self, node: &Node) -> bool {
-        let config = || node.replica_set.as_ref().map(|set| set.as_str()) == Some(CONFIG_SET);
+        let config = || node.replica_set.as_ref().map(DatabaseName::as_str) == Some(CONFIG_SET);
         match self {
             Party::Anywhere => true,
             Party::Administration => false,

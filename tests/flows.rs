@@ -190,7 +190,7 @@ while True:
 
 /// Tries every address and port at the same time, and prints those that answer. A connection
 /// that is refused was let in: nothing listens, but the firewall did not say so.
-const SCAN: &str = r#"
+const SCAN: &str = r"
 import json, select, socket, sys, time
 source, addresses, ports = json.loads(sys.argv[1])
 poll, tried, found = select.poll(), {}, []
@@ -212,7 +212,7 @@ while tried and time.monotonic() < until:
             found.append([source, address, port])
         one.close()
 print(json.dumps(found))
-"#;
+";
 
 /// A port at which nothing of the stack listens.
 const STRANGE: u16 = 7777;

@@ -1,4 +1,4 @@
-//! Applications as people bring them, Flask, Django and FastAPI, in a lab, asked through
+//! Applications as people bring them, Flask, Django and `FastAPI`, in a lab, asked through
 //! the virtual IP: slow pages, uploads, slow clients, long lines, streams, websockets.
 
 #![expect(clippy::expect_used, reason = "a test may stop")]
@@ -116,8 +116,7 @@ fn logs(directory: &Path) -> Vec<String> {
 fn status(answer: &str, wanted: u16) {
     assert!(
         answer.starts_with(&format!("HTTP/1.1 {wanted} ")),
-        "{wanted} wanted: {:.600}",
-        answer
+        "{wanted} wanted: {answer:.600}"
     );
 }
 

@@ -24,13 +24,11 @@ pub(super) fn haproxy(
             .iter()
             .map(|index| (files[*index].text.as_str(), bases.of_file(*index)));
         let parts: Vec<(&str, usize)> = parts.collect();
-        let conditional = match read(&parts, Reading::All, &mut findings) {
-            Some(config) => config.conditional().to_vec(),
-            None => {
-                found.append(&mut findings.found);
-                continue;
-            }
+        let Some(config) = read(&parts, Reading::All, &mut findings) else {
+            found.append(&mut findings.found);
+            continue;
         };
+        let conditional = config.conditional().to_vec();
         found.append(&mut findings.found);
         let look = |reading| {
             let mut findings = Findings::new(bases, 0);

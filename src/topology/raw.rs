@@ -128,7 +128,7 @@ pub(super) struct RawApp {
     /// Path that answers 200 when the app can serve, 404 while it drains, 503 when it can't.
     #[serde(default = "health_path")]
     pub health_path: UrlPath,
-    /// Host name that health checks send; the application has to accept it (Django: ALLOWED_HOSTS).
+    /// Host name that health checks send; the application has to accept it (Django: `ALLOWED_HOSTS`).
     #[serde(default = "health_host")]
     pub health_host: HostHeader,
     /// Kind of gunicorn worker: `threads` for WSGI (Flask, Django), `asgi` for FastAPI, Starlette or Django Channels (needs the package uvicorn-worker).

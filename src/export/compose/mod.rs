@@ -99,7 +99,7 @@ struct Subnet {
 
 #[derive(Serialize)]
 struct Volumes {
-    volumes: BTreeMap<String, BTreeMap<(), ()>>,
+    volumes: BTreeMap<String, serde_json::Map<String, serde_json::Value>>,
 }
 
 #[derive(Serialize)]
@@ -137,7 +137,7 @@ fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
     };
     let volumes = topology
         .tier(Tier::Database)
-        .map(|node| (node.name.to_string(), BTreeMap::new()));
+        .map(|node| (node.name.to_string(), serde_json::Map::new()));
     let secrets = Kind::ALL.map(|kind| {
         let file = format!("{}/{}", stack.places.secrets, kind.file());
         (

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 
 use super::{NETWORK, Stack, dockerfile, literal};
-use crate::config::{CONNECTION_TRACKING, NodeConfig};
+use crate::config::{CONNECTION_TRACKING, NodeConfig, Role};
 use crate::export::container;
 use crate::secrets::Kind;
 use crate::topology::{Tier, Topology};
@@ -225,6 +225,14 @@ fn healthcheck(tier: Tier) -> Healthcheck {
     }
 }
 
+/// Seconds that supervisord waits for gunicorn.
+fn gunicorn_stop(node: &NodeConfig) -> u64 {
+    match &node.role {
+        Role::App(server) => server.supervisor.limits.stop,
+        Role::LoadBalancer { .. } | Role::Database(_) => 0,
+    }
+}
+
 /// Seconds that a node takes at most to stop in good order: draining first, then its daemons.
 fn grace(node: &NodeConfig) -> u64 {
     let drain = node.facts.load_balancer.as_ref();
@@ -234,7 +242,7 @@ fn grace(node: &NodeConfig) -> u64 {
             drain.map_or(0, |facts| facts.drain_time_ms).div_ceil(1000) + 5 + 15 + 2
         }
         // Drain, gunicorn, nginx: what supervisord waits for each.
-        Tier::App => 10 + 25 + 10 + 2,
+        Tier::App => 10 + gunicorn_stop(node) + 10 + 2,
         Tier::Database => 40 + 5 + 2,
     }
 }

@@ -1,4 +1,4 @@
-//! MongoDB as a StatefulSet: an ordinal for each database of the topology, in file order.
+//! `MongoDB` as a StatefulSet: an ordinal for each database of the topology, in file order.
 
 use std::collections::BTreeMap;
 

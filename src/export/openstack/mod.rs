@@ -80,6 +80,7 @@ fn parameters() -> Value {
     })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "each is made for the call")]
 fn resource(kind: &str, properties: Value) -> Value {
     json!({ "type": kind, "properties": properties })
 }

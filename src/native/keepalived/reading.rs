@@ -24,13 +24,16 @@ pub struct Part<'t> {
     pub base: usize,
 }
 
+/// Tells which files an `include` line names; nothing if they are not known.
+pub(super) type Included<'r> = dyn Fn(&Directive) -> Option<Vec<Part<'r>>> + 'r;
+
 /// With what a file is read.
 #[derive(Default)]
 pub struct Reading<'r> {
     /// The configuration id; without one, lines for an id are left out.
     pub id: Option<&'r str>,
     /// The files that an `include` line at a place names; nothing if they are not known.
-    pub included: Option<&'r dyn Fn(&Directive) -> Option<Vec<Part<'r>>>>,
+    pub included: Option<&'r Included<'r>>,
 }
 
 /// The tree of `text` in this reading; places count from `base`.
