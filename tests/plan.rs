@@ -162,7 +162,7 @@ fn databases_join_first_and_leave_last_one_at_a_time() {
            \"db-5\": { \"tier\": \"database\", \"address\": \"10.20.0.36\" }",
     )]);
     let quiet = "load the firewall";
-    let app = "drain, restart the app, undrain";
+    let app = "drain, load the firewall, restart the app, undrain";
     assert_eq!(
         told(&between(TOPOLOGY, &five)),
         [
