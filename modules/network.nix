@@ -86,7 +86,7 @@ in
         cfg.firewall.file
         ownFile
       ];
-      serviceConfig = import ./hardening.nix // {
+      serviceConfig = import ./hardening.nix lib {
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = load;

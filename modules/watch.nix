@@ -4,6 +4,7 @@
   config,
   lib,
   pkgs,
+  utils,
   ...
 }:
 let
@@ -35,20 +36,19 @@ in
       stopIfChanged = false;
       unitConfig = import ./unit.nix;
 
-      serviceConfig = import ./hardening.nix // {
+      serviceConfig = import ./hardening.nix lib {
         Type = "exec";
-        ExecStart = lib.concatStringsSep " " [
-          (lib.getExe top.package)
-          "node"
-          "watch-database"
-          # systemd's word for the credentials' directory.
-          "--secrets"
-          "%d"
-        ];
+        # `%d` is systemd's word for the credentials' directory, and must not be escaped.
+        ExecStart =
+          utils.escapeSystemdExecArgs [
+            (lib.getExe top.package)
+            "node"
+            "watch-database"
+            "--secrets"
+          ]
+          + " %d";
         # An app node asks no database for anything that needs a password.
-        LoadCredential = lib.optional (
-          database != null
-        ) "administration:${top.secrets.administration}";
+        LoadCredential = lib.optional (database != null) "administration:${top.secrets.administration}";
         Restart = "always";
         RestartSec = "1s";
         # Root, with no more of root's powers than this one: ending connections.

@@ -142,8 +142,10 @@ fn only_what_changed_is_written() {
         .collect();
     let expected = [
         "app-1/etc/gunicorn/gunicorn.conf.py",
+        "app-1/etc/nginx/app.conf",
         "app-1/node.json",
         "app-2/etc/gunicorn/gunicorn.conf.py",
+        "app-2/etc/nginx/app.conf",
         "app-2/node.json",
         "lb-1/etc/haproxy/haproxy.cfg",
         "lb-1/node.json",
@@ -183,7 +185,7 @@ fn a_node_that_is_gone_goes() {
     let environment = generated();
     environment.run(&["remove", "app-2"]).exits(0);
     let output = environment.run(&["generate"]).exits(0);
-    assert!(output.stderr.contains("5 removed"), "{}", output.text());
+    assert!(output.stderr.contains("6 removed"), "{}", output.text());
     assert!(!environment.path("hosts/app-2").exists());
     environment.run(&["generate", "--check"]).exits(0);
 }
@@ -204,7 +206,14 @@ fn files_that_a_node_no_longer_has_go() {
     let files: Vec<PathBuf> = tree(&environment.path("hosts/node")).into_keys().collect();
     assert_eq!(
         files,
-        ["default.nix", "etc/mongod.conf", "mine.nix", "node.json"].map(PathBuf::from)
+        [
+            "default.nix",
+            "etc/gen-topology/firewall.nft",
+            "etc/mongod.conf",
+            "mine.nix",
+            "node.json"
+        ]
+        .map(PathBuf::from)
     );
     assert!(
         !environment.path("hosts/node/etc/nginx").exists(),

@@ -48,9 +48,9 @@ fn the_default_counts_again() {
 fn what_cannot_be_set_is_said() {
     for (arguments, code, why) in [
         (
-            &["set", "app.worker", "3"][..],
+            &["set", "app.workrs", "3"][..],
             1,
-            "`app` has no key `worker`; did you mean `workers`?",
+            "`app` has no key `workrs`; did you mean `workers`?",
         ),
         (&["set", "ap.workers", "3"], 1, "did you mean `app`?"),
         (
@@ -118,7 +118,7 @@ fn an_edit_ends_with_the_plan() {
     work.run(&["generate"]).exits(0);
     let output = work.run(&["add", "app", "--dry-run"]).exits(0);
     assert!(
-        output.stderr.contains("1 to add, 2 to change"),
+        output.stderr.contains("1 to add, 5 to change"),
         "{}",
         output.text()
     );

@@ -7,6 +7,8 @@ use crate::topology::{App, Millis, Worker};
 
 /// Connections that one ASGI worker serves at the same time; gunicorn's `worker_connections`.
 const ASGI_CONNECTIONS: u32 = 1000;
+/// nginx's `limit_conn` counts no further (`ngx_http_limit_conn_module`: below 65536).
+const MOST: u32 = 65_535;
 
 /// Limits of an application. Each layer gives up after the one below it, and says so upwards.
 #[derive(Clone, Debug, Serialize)]
@@ -47,13 +49,13 @@ impl AppLimits {
 fn requests(app: &App) -> u32 {
     let workers = u32::from(app.instances) * u32::from(app.workers);
     match app.worker {
-        Worker::Asgi => workers * ASGI_CONNECTIONS,
+        Worker::Asgi => (workers * ASGI_CONNECTIONS).min(MOST),
         Worker::Threads => {
             let threads = workers * u32::from(app.threads);
             // One in sixteen, and at least one of each instance, so that a health check
             // finds a thread although every visitor's request is slow.
             let spare = (threads / 16).max(u32::from(app.instances));
-            threads.saturating_sub(spare).max(1)
+            threads.saturating_sub(spare).clamp(1, MOST)
         }
     }
 }

@@ -11,11 +11,14 @@ threads = 32
 preload_app = True
 
 timeout = 30
-graceful_timeout = 20
+graceful_timeout = 35
 max_requests = 10000
 max_requests_jitter = 1000
 # The heartbeat file: on a disk it could block.
 worker_tmp_dir = "/dev/shm"
+# haproxy and nginx hold a request's head to 15 KiB; gunicorn's own limits are lower.
+limit_request_line = 0
+limit_request_field_size = 0
 errorlog = "-"
 # Instances of one node would share its default path.
 control_socket_disable = True
