@@ -14,7 +14,8 @@ use proptest::prelude::*;
 use crate::common::{Output, REPOSITORY, TOPOLOGY, TestEnvironment};
 
 /// Nothing that a user can write may take longer; unoptimized code gets more, since CI builds that.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 30_000 } else { 1000 });
+const PATIENCE: Duration =
+    Duration::from_millis(if cfg!(debug_assertions) { 30_000 } else { 1000 });
 
 fn fixtures() -> Vec<(String, PathBuf)> {
     let directory = Path::new(REPOSITORY).join("tests/fixtures/invalid");

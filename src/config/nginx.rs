@@ -15,6 +15,8 @@ pub struct Nginx {
     pub sockets: Vec<String>,
     /// Path of the health check, which is not logged.
     pub health_path: String,
+    /// Host name with which the app is asked for it.
+    pub health_host: String,
     /// What the application may take, and for how long.
     pub limits: AppLimits,
     /// Largest body of a request, in bytes.
@@ -51,6 +53,7 @@ impl Nginx {
                 .map(|number| format!("{APP_SOCKET}{number}.sock"))
                 .collect(),
             health_path: topology.app().health_path.to_string(),
+            health_host: topology.app().health_host.to_string(),
         }
     }
 }

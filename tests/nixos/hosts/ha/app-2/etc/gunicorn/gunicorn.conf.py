@@ -18,7 +18,7 @@ max_requests_jitter = 1000
 worker_tmp_dir = "/dev/shm"
 # haproxy and nginx hold a request's head to 15 KiB; gunicorn's own limits are lower.
 limit_request_line = 0
-limit_request_field_size = 0
+limit_request_field_size = 16384
 errorlog = "-"
 # Instances of one node would share its default path.
 control_socket_disable = True
