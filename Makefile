@@ -29,7 +29,7 @@ fmt: rust
 lint: rust
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
-	@if command -v shellcheck >/dev/null; then shellcheck scripts/* .ci/run; else echo "not run: shellcheck is not here"; fi
+	@if command -v shellcheck >/dev/null; then grep -rlE '^#!.*sh$$' scripts .ci/run | xargs shellcheck; else echo "not run: shellcheck is not here"; fi
 
 check: rust
 	@scripts/check
