@@ -1,6 +1,6 @@
 //! Which daemon a file is for, by what it holds; its name is no proof.
 
-use crate::native::mongod;
+use crate::native::{haproxy, mongod};
 
 /// Which daemon reads a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,30 +19,6 @@ pub enum Kind {
     Address,
 }
 
-/// Sections of haproxy's file.
-const HAPROXY: [&str; 21] = [
-    "acme",
-    "backend",
-    "cache",
-    "crt-store",
-    "defaults",
-    "dynamic-update",
-    "fcgi-app",
-    "frontend",
-    "global",
-    "healthcheck",
-    "http-errors",
-    "listen",
-    "log-forward",
-    "log-profile",
-    "mailers",
-    "peers",
-    "program",
-    "resolvers",
-    "ring",
-    "traces",
-    "userlist",
-];
 /// Blocks of Keepalived's file.
 const KEEPALIVED: [&str; 18] = [
     "bfd_instance",
@@ -149,7 +125,7 @@ fn is_haproxy(text: &str) -> bool {
         let line = line.split('#').next().unwrap_or_default();
         let mut words = line.split_whitespace();
         let kind = words.next().unwrap_or_default();
-        HAPROXY.contains(&kind) && words.count() < 6 && !line.contains(['{', '=', ';'])
+        haproxy::SECTIONS.contains(&kind) && words.count() < 6 && !line.contains(['{', '=', ';'])
     };
     lines.peek().is_some_and(begins) || lines.filter(begins).nth(1).is_some()
 }

@@ -18,7 +18,7 @@ use super::{Directive, Malformed};
 use crate::topology::Millis;
 
 /// Keywords that begin a section.
-const SECTIONS: [&str; 21] = [
+pub const SECTIONS: [&str; 21] = [
     "acme",
     "backend",
     "cache",
