@@ -116,7 +116,9 @@ fn tiers_grow_and_shrink_and_nobody_notices() {
         ("app=2", 5),
     ] {
         bench.expect(&["scale", size], 0);
-        let said = under_load(&bench, &["lab", "apply"], 0);
+        let load = Load::start(&bench);
+        let said = bench.expect(&["lab", "apply"], 0);
+        load.lost_nothing(&format!("{size}: {said}"));
         assert!(said.contains("each node runs what was planned"), "{said}");
         wait("every node to be ready", || ready(&bench).len() == nodes);
         assert_eq!(

@@ -43,9 +43,10 @@ fn bounds_follow_from_the_rendered_files() {
     );
     let gap = &predicted(&slower, "lb-power-off")["bound"]["gap"];
     assert!((milliseconds(gap) - 654.4).abs() < 0.1, "{gap}");
-    // 1.15 × 2000 + 50, a second for the sync source, and 50 between two writes of 20 a second.
+    // Half a watch interval, three refusals, the look at the others, the vote, the driver, and 50 between two
+    // writes of 20 a second.
     let gap = &predicted(TOPOLOGY, "db-primary-kill")["bound"]["write_gap"];
-    assert!((milliseconds(gap) - 3400.0).abs() < 0.1, "{gap}");
+    assert!((milliseconds(gap) - 780.0).abs() < 0.1, "{gap}");
 }
 
 #[test]

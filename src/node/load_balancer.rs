@@ -26,7 +26,7 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
-use super::{handover, lifeline, listen};
+use super::{handover, lifeline, listen, real_time};
 use crate::config::{
     HAPROXY_SOCKET, HAPROXY_STATE, LoadBalancerFacts, NodeFacts, RELEASE_AFTER, RELEASE_PAUSE,
 };
@@ -325,7 +325,7 @@ fn watch_keepalived(
     if takes_at_once(facts, settings) {
         drain_others(settings, &|| false, say);
     }
-    let mut child = spawn(argv)?;
+    let mut child = real_time::start(say, || spawn(argv))?;
     let mut ending = false;
     let code = watch(&mut child, signals, &mut |child, signal| {
         match signal {

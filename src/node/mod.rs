@@ -7,6 +7,7 @@ pub mod firewall;
 mod handover;
 mod lifeline;
 pub mod load_balancer;
+mod real_time;
 pub mod report;
 pub mod step_down;
 pub mod switch;
