@@ -43,15 +43,21 @@ let
     lib.hasPrefix builtins.storeDir (toString topology)
     && builtins.pathExists (dirOf topology + "/.gen-topology/secrets");
 
-  # Without what Python and its tests leave behind.
+  # Without what tools leave behind, and never with a developer's secrets. The lab leaves out the same.
   app = builtins.path {
     name = "app";
     path = dirOf topology + "/${source}";
     filter =
       path: _:
       !lib.elem (baseNameOf path) [
-        "__pycache__"
+        ".env"
+        ".git"
+        ".mypy_cache"
         ".pytest_cache"
+        ".ruff_cache"
+        ".venv"
+        "__pycache__"
+        "node_modules"
         "tests"
       ];
   };

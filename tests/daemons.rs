@@ -229,6 +229,7 @@ fn supplies() -> Supplies {
         program: crate::common::PROGRAM.into(),
         python: python_environment().unwrap_or_else(|| "/nowhere".into()),
         app: Path::new(REPOSITORY).join("app"),
+        app_built: None,
         app_version: "000000000000".into(),
         app_versions: "/nowhere".into(),
         tools: names

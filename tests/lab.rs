@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gen_topology::exec;
+use gen_topology::faults::noise::Noise;
 use serde_json::Value;
 
 use crate::common::lab::{Bench, cache, processes};
@@ -185,6 +186,14 @@ fn up_answers_shows_itself_and_leaves_nothing() {
     assert!(!bench.labs().join("web-stack").exists());
 }
 
+/// A program beside an application, as frameworks have it.
+const MANAGE: &str = "\
+import os, sys
+import web
+assert web.__file__.startswith(os.getcwd())
+print(sys.argv[1], os.environ['GREETING'], os.getcwd())
+";
+
 /// The smallest stack, and an application of the user's own with a name, an entry, a
 /// health path and an environment unlike the demo's.
 #[test]
@@ -211,7 +220,27 @@ fn one_of_each_serves_an_application_of_ones_own() {
         "health_path": "/health", "env": { "GREETING": greeting },
     });
     fs::write(bench.topology(), topology.to_string()).expect("a topology");
+    let sound = fs::read_to_string(site.join("web.py")).expect("the application");
+    fs::write(
+        site.join("web.py"),
+        format!("import nothing_like_it\n{sound}"),
+    )
+    .expect("a mistake");
+    let begun = Instant::now();
+    let said = bench.expect(&["lab", "up", "--wait"], 1);
+    assert!(
+        said.contains("app-1 can't load the application")
+            && said.contains("No module named 'nothing_like_it'"),
+        "{said}"
+    );
+    assert!(begun.elapsed() < Duration::from_secs(60), "{said}");
+    fs::write(site.join("web.py"), sound).expect("the application");
     bench.expect(&["lab", "up", "--wait"], 0);
+    fs::write(site.join("manage.py"), MANAGE).expect("a program");
+    bench.expect(&["lab", "apply"], 0);
+    let said = bench.expect(&["lab", "run", "app-1", "--", "manage.py", "migrate"], 0);
+    let wanted = format!("migrate {greeting} /opt/gen-topology/app/");
+    assert!(said.starts_with(&wanted), "{said}");
     let argv = [
         "lab",
         "exec",
@@ -635,6 +664,11 @@ fn the_demonstration_keeps_its_promises() {
         let lost: u64 = failed.filter_map(Value::as_u64).sum();
         for never in ["missing", "doubled", "backwards"] {
             assert_eq!(measured["ledger"][never], 0, "{name}: {requests:#}");
+        }
+        let noise: Noise = serde_json::from_value(trial["noise"].clone()).expect("noise");
+        if let Some(why) = noise.excuse() {
+            not_run(&format!("{name}: what a visitor noticed: {why}"));
+            continue;
         }
         // What the command itself holds to the number gets room for a busy machine here.
         match bound["lost"]["most"].as_u64() {

@@ -16,7 +16,7 @@ use super::init::InitArgs;
 use super::lab::LabArgs;
 use super::lint::LintArgs;
 use super::machine_backup::{BackupArgs, RestoreArgs};
-use super::machines::{ExecArgs, LogsArgs, SshArgs};
+use super::machines::{ExecArgs, LogsArgs, RunArgs, SshArgs};
 use super::model::{CheckArgs, ExplainArgs, ShowArgs};
 use super::node::NodeArgs;
 use super::secrets::SecretsArgs;
@@ -104,6 +104,8 @@ pub(super) enum Command {
     Ssh(SshArgs),
     /// Run a command on several machines at the same time
     Exec(ExecArgs),
+    /// Run a command as the application on a machine: with its variables, directory and Python
+    Run(RunArgs),
     /// Print what machines' daemons have logged
     Logs(LogsArgs),
     /// Run the stack on this machine, each node in namespaces of its own

@@ -20,12 +20,16 @@ use super::{apply, demo, faults_run, interrupts, load};
 use crate::failure::{Failure, Outcome};
 use crate::lab::site::LabSite;
 use crate::lab::{Event, Lab, LabPlan, Place};
+use crate::node::app::loads;
 use crate::sink::Sink as _;
 use crate::site;
 use crate::topology::Tier;
 
 /// How long the first answer may take.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long the application may take before it is asked what is wrong with it.
+const SUSPICION: Duration = Duration::from_secs(4);
 
 /// `lab inside`.
 pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
@@ -123,7 +127,8 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let mut progress = Progress::new(lab.plan().nodes.len());
     // The first answer may come before the last node is started.
     let given_up = AtomicBool::new(false);
-    let (started, waited, took) = std::thread::scope(|scope| {
+    let (given_up, answered) = (&given_up, &AtomicBool::new(false));
+    let (started, waited, took, broken) = std::thread::scope(|scope| {
         let stop = || flag.load(Ordering::SeqCst) || given_up.load(Ordering::SeqCst);
         let lab = &lab;
         let waiting = scope.spawn(move || {
@@ -131,15 +136,31 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
                 Some(_) => lab.wait_for_answer(PATIENCE, &stop),
                 None => lab.wait_for_databases(PATIENCE, &stop),
             };
+            answered.store(true, Ordering::SeqCst);
             (waited, spent + begun.elapsed())
+        });
+        let suspecting = scope.spawn(move || {
+            let broken = what_is_broken(lab, &|| answered.load(Ordering::SeqCst) || stop());
+            if broken.is_some() {
+                given_up.store(true, Ordering::SeqCst);
+            }
+            broken
         });
         let started = lab.reconcile(&interrupted, &mut |event| progress.tell(&event, ui));
         given_up.store(started.is_err(), Ordering::SeqCst);
         let (waited, took) = waiting
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (started, waited, took)
+        let broken = suspecting.join().unwrap_or(None);
+        (started, waited, took, broken)
     });
+    if let (Ok(()), Err(_), Some((node, said))) = (&started, &waited, broken) {
+        progress.end(ui);
+        ui.error(&anyhow::anyhow!(
+            "{node} can't load the application:\n\n{said}\n\nThe lab goes on. Mend the application, then run `gen-topology lab apply`"
+        ));
+        return Err(unusable());
+    }
     if let Err(error) = started {
         if !interrupted() {
             ui.error(&error);
@@ -175,6 +196,26 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
         },
     ));
     Ok(())
+}
+
+/// Loads the application once more where it runs, when it does not answer for long, and returns the
+/// node and what is wrong with it. Nothing when it answers in time, or can be loaded.
+fn what_is_broken(lab: &Lab, over: &dyn Fn() -> bool) -> Option<(String, String)> {
+    if crate::wait::until(SUSPICION, over) {
+        return None;
+    }
+    let node = lab.plan().tier(Tier::App).next()?;
+    let running = || over() || lab.run_in(&node.name, &["true"]).is_ok();
+    if !crate::wait::until(PATIENCE, running) || over() {
+        return None;
+    }
+    let argv: Vec<String> = loads().into_iter().map(str::to_owned).collect();
+    let output = crate::exec::output(&mut lab.command(&node.name, &argv).ok()?, None).ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    (!output.status.success()).then(|| {
+        let said = String::from_utf8_lossy(&said).trim().to_owned();
+        (node.name.clone(), said)
+    })
 }
 
 /// One line that is written over on a terminal, a line for each event elsewhere.

@@ -71,6 +71,16 @@ pub(super) enum LabCommand {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Run a command as the application: with its variables, directory and Python
+    ///
+    /// `gen-topology lab run app-1 -- manage.py migrate`
+    Run {
+        /// The app server
+        node: String,
+        /// The command and its arguments; a name that ends in `.py` is run by Python
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
     /// Open a shell in a node
     Shell {
         /// The node
@@ -231,6 +241,11 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             false,
             ui,
         ),
+        LabCommand::Run { node, command } => {
+            let command = crate::node::app::in_app(command.iter().map(String::as_str));
+            let argv = command.into_iter().map(str::to_owned).collect();
+            pass(file, lab, &Request::Exec { node, argv }, false, ui)
+        }
         LabCommand::Shell { node } => {
             let argv = vec!["/bin/bash".to_owned(), "--norc".to_owned(), "-i".to_owned()];
             pass(file, lab, &Request::Exec { node, argv }, false, ui)

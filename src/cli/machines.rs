@@ -1,4 +1,4 @@
-//! The stack's machines, as they are: `ssh`, `exec`, `logs` and `drift`.
+//! The stack's machines, as they are: `ssh`, `run`, `exec`, `logs` and `drift`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read};
@@ -19,6 +19,7 @@ use super::{generate, source};
 use crate::exec::in_parallel;
 use crate::failure::{Failure, Outcome};
 use crate::machines::{self, AT_ONCE, Machine, Settings, Ssh, Target, units};
+use crate::node;
 use crate::render::{FACTS, Rendered};
 use crate::sink::Sink as _;
 use crate::site::{FACTS_FILE, NodeState};
@@ -34,6 +35,19 @@ pub(super) struct SshArgs {
     pub way: WayArgs,
     /// A command and its arguments [default: a shell]
     #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pub file: FileArg,
+    /// The app server
+    pub node: String,
+    #[command(flatten)]
+    pub way: WayArgs,
+    /// The command and its arguments; a name that ends in `.py` is run by Python
+    #[arg(required = true, last = true)]
     pub command: Vec<String>,
 }
 
@@ -125,6 +139,18 @@ pub(super) fn ssh(file: Option<&Path>, args: &SshArgs, ui: &mut Ui) -> Outcome {
             code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1),
         )),
     }
+}
+
+/// `run NODE -- COMMAND`.
+pub(super) fn run(file: Option<&Path>, args: RunArgs, ui: &mut Ui) -> Outcome {
+    let command = node::app::in_app(args.command.iter().map(String::as_str));
+    let args = SshArgs {
+        file: args.file,
+        node: args.node,
+        way: args.way,
+        command: command.into_iter().map(str::to_owned).collect(),
+    };
+    ssh(file, &args, ui)
 }
 
 /// `exec --on NODES -- COMMAND`.

@@ -120,6 +120,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         }
         Command::Ssh(args) => machines::ssh(file(&args.file.file).as_deref(), &args, ui),
         Command::Exec(args) => machines::exec(file(&args.file.file).as_deref(), &args, ui),
+        Command::Run(args) => machines::run(file(&args.file.file).as_deref(), args, ui),
         Command::Logs(args) => machines::logs(file(&args.file).as_deref(), &args, ui),
         Command::Lab(args) => lab::run(file(&args.file).as_deref(), args, ui),
         Command::Demo(args) => demo::run(file(&args.file.file).as_deref(), &args, ui),

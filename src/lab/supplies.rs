@@ -108,6 +108,8 @@ pub struct Supplies {
     pub python: PathBuf,
     /// The app's code.
     pub app: PathBuf,
+    /// Directory of its static files, which may be built and ignored by git.
+    pub app_built: Option<PathBuf>,
     /// Name of the version that it is now.
     pub app_version: String,
     /// Directory with a copy of each version that a node runs.
@@ -124,7 +126,12 @@ impl Supplies {
     /// # Errors
     /// If it can't be copied, or changed since it was looked at.
     pub fn keep_app(&self) -> anyhow::Result<()> {
-        versions::keep(&self.app, &self.app_versions, &self.app_version)
+        versions::keep(
+            &self.app,
+            self.app_built.as_deref(),
+            &self.app_versions,
+            &self.app_version,
+        )
     }
 
     /// Makes sure that everything is there which the nodes of `plan` run.
@@ -220,6 +227,7 @@ pub fn gather(
         }
     }
     let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
+    let built = topology.app().static_directory.clone().map(PathBuf::from);
     let _fetches_alone = lock_cache()?;
     let python = python_environment(&source.join(&topology.app().requirements), say)?;
     let mongod = match mongod()? {
@@ -243,7 +251,8 @@ pub fn gather(
     Ok(Supplies {
         program: place.program(),
         python,
-        app_version: versions::of(&source)?,
+        app_version: versions::of(&source, built.as_deref())?,
+        app_built: built,
         app_versions: place.app_versions(),
         app: source,
         tools,

@@ -3,36 +3,44 @@
 //! runs, as on NixOS it has a link into the store, so that a new version is put in
 //! place by changing the link, and the old one is there to go back to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use ignore::WalkBuilder;
 use sha2::{Digest as _, Sha256};
 
 /// Where nodes see the directory of versions.
 pub const INSIDE: &str = "/opt/gen-topology/app";
 
 /// What tools leave beside the code and no app needs.
-const LEFT_OUT: [&str; 6] = [
+const LEFT_OUT: [&str; 7] = [
     ".git",
     ".venv",
     ".mypy_cache",
     ".pytest_cache",
     ".ruff_cache",
     "__pycache__",
+    "node_modules",
 ];
 
+/// Secrets of a developer's machine, by the custom of many frameworks. Those of the stack have a place
+/// of their own.
+const SECRETS: &str = ".env";
+
 /// The name of what `source` holds now: the first 12 hexadecimal digits of the
-/// SHA-256 of its files with their paths, and whether they may be run.
+/// SHA-256 of its files with their paths, and whether they may be run. `built` is a directory
+/// in it that counts although git may ignore it: the static files.
 ///
 /// # Errors
 /// If something in it can't be read.
-pub fn of(source: &Path) -> anyhow::Result<String> {
+pub fn of(source: &Path, built: Option<&Path>) -> anyhow::Result<String> {
     let mut sum = Sha256::new();
-    for (relative, kind) in files(source)? {
+    for (relative, kind) in files(source, built)? {
         let path = source.join(&relative);
         let content = match kind {
             Kind::Link => fs::read_link(&path)
@@ -58,7 +66,12 @@ pub fn of(source: &Path) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// If it can't be copied, or changed since [`of`] was asked.
-pub fn keep(source: &Path, versions: &Path, version: &str) -> anyhow::Result<()> {
+pub fn keep(
+    source: &Path,
+    built: Option<&Path>,
+    versions: &Path,
+    version: &str,
+) -> anyhow::Result<()> {
     let target = versions.join(version);
     if target.is_dir() {
         return Ok(());
@@ -69,7 +82,7 @@ pub fn keep(source: &Path, versions: &Path, version: &str) -> anyhow::Result<()>
         .permissions(fs::Permissions::from_mode(0o755))
         .tempdir_in(versions)
         .with_context(|| format!("making room in {}", versions.display()))?;
-    for (relative, kind) in files(source)? {
+    for (relative, kind) in files(source, built)? {
         let (from, to) = (source.join(&relative), copy.path().join(&relative));
         let copied =
             fs::create_dir_all(to.parent().unwrap_or(copy.path())).and_then(|()| match kind {
@@ -79,7 +92,7 @@ pub fn keep(source: &Path, versions: &Path, version: &str) -> anyhow::Result<()>
         copied.with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     }
     ensure!(
-        of(copy.path())? == version,
+        of(copy.path(), built)? == version,
         "{} was changed while it was copied; try again",
         source.display()
     );
@@ -108,39 +121,45 @@ enum Kind {
     Link,
 }
 
-/// Every file below `source`, sorted.
-fn files(source: &Path) -> anyhow::Result<Vec<(PathBuf, Kind)>> {
-    let mut found = Vec::new();
-    let mut directories = vec![PathBuf::new()];
-    while let Some(below) = directories.pop() {
-        let directory = source.join(&below);
-        let entries =
-            fs::read_dir(&directory).with_context(|| format!("reading {}", directory.display()))?;
-        for entry in entries {
-            let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
-            let name = entry.file_name();
-            let is_compiled = Path::new(&name)
-                .extension()
-                .is_some_and(|ending| ending == "pyc");
-            if is_compiled || name.to_str().is_some_and(|name| LEFT_OUT.contains(&name)) {
-                continue;
-            }
-            let relative = below.join(&name);
-            let data = entry
-                .metadata()
-                .with_context(|| format!("reading {}", relative.display()))?;
-            if data.is_dir() {
-                directories.push(relative);
-            } else if data.is_symlink() {
-                found.push((relative, Kind::Link));
-            } else if data.is_file() {
-                let runs = data.permissions().mode() & 0o111 != 0;
-                found.push((relative, if runs { Kind::Program } else { Kind::File }));
-            }
-        }
+/// Every file below `source` that git would not ignore, and all of `built` below it, sorted.
+fn files(source: &Path, built: Option<&Path>) -> anyhow::Result<BTreeMap<PathBuf, Kind>> {
+    let mut found = below(source, source, true)?;
+    if let Some(directory) = built.map(|built| source.join(built)) {
+        found.extend(below(source, &directory, false)?);
     }
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(found)
+}
+
+fn below(source: &Path, directory: &Path, as_git: bool) -> anyhow::Result<BTreeMap<PathBuf, Kind>> {
+    // Only what stands in the source itself counts, so that the same source is the same version everywhere.
+    let walk = WalkBuilder::new(directory)
+        .standard_filters(false)
+        .git_ignore(as_git)
+        .require_git(false)
+        .filter_entry(|entry| !is_left_out(entry.file_name()))
+        .build();
+    let mut found = BTreeMap::new();
+    for entry in walk {
+        let entry = entry.with_context(|| format!("reading {}", directory.display()))?;
+        let relative = entry.path().strip_prefix(source).context("a path")?;
+        let data = entry
+            .metadata()
+            .with_context(|| format!("reading {}", entry.path().display()))?;
+        let runs = data.permissions().mode() & 0o111 != 0;
+        let kind = match (data.is_symlink(), data.is_file()) {
+            (true, _) => Kind::Link,
+            (_, true) if runs => Kind::Program,
+            (_, true) => Kind::File,
+            _ => continue,
+        };
+        found.insert(relative.to_path_buf(), kind);
+    }
+    Ok(found)
+}
+
+fn is_left_out(name: &OsStr) -> bool {
+    let compiled = Path::new(name).extension() == Some(OsStr::new("pyc"));
+    compiled || name == SECRETS || name.to_str().is_some_and(|name| LEFT_OUT.contains(&name))
 }
 
 #[cfg(test)]
@@ -154,31 +173,64 @@ mod tests {
         fs::create_dir_all(source.join("templates")).unwrap();
         fs::write(source.join("app.py"), "one").unwrap();
         fs::write(source.join("templates/index.html"), "page").unwrap();
-        let first = of(&source).unwrap();
+        fs::create_dir(source.join("static")).unwrap();
+        fs::write(source.join("static/site.css"), "built").unwrap();
+        let built = Some(Path::new("static"));
+        let first = of(&source, built).unwrap();
         assert_eq!(first.len(), 12);
         fs::create_dir(source.join("__pycache__")).unwrap();
         fs::write(source.join("__pycache__/app.cpython-311.pyc"), "x").unwrap();
         assert_eq!(
-            of(&source).unwrap(),
+            of(&source, built).unwrap(),
             first,
             "what is compiled does not count"
         );
 
+        for left_out in [".env", "notes.txt"] {
+            fs::write(source.join(left_out), "SECRET=1").unwrap();
+        }
+        fs::create_dir(source.join("node_modules")).unwrap();
+        fs::write(source.join("node_modules/a.js"), "x").unwrap();
+        assert_ne!(
+            of(&source, built).unwrap(),
+            first,
+            "notes are not ignored yet"
+        );
+        fs::write(
+            source.join(".gitignore"),
+            "/notes.txt\n/.gitignore\n/static\n",
+        )
+        .unwrap();
+        assert_eq!(
+            of(&source, built).unwrap(),
+            first,
+            "what git ignores does not count"
+        );
+        assert_ne!(of(&source, None).unwrap(), first, "static files do");
+
         let versions = room.path().join("versions");
-        keep(&source, &versions, &first).unwrap();
-        keep(&source, &versions, &first).unwrap();
+        keep(&source, built, &versions, &first).unwrap();
+        keep(&source, built, &versions, &first).unwrap();
         assert_eq!(
             fs::read_to_string(versions.join(&first).join("templates/index.html")).unwrap(),
             "page"
         );
-        assert!(!versions.join(&first).join("__pycache__").exists());
+        for left_out in ["__pycache__", ".env", "node_modules", "notes.txt"] {
+            assert!(!versions.join(&first).join(left_out).exists(), "{left_out}");
+        }
 
         fs::rename(source.join("app.py"), source.join("web.py")).unwrap();
-        let second = of(&source).unwrap();
+        let second = of(&source, built).unwrap();
         assert_ne!(second, first, "a file's name counts");
         fs::set_permissions(source.join("web.py"), fs::Permissions::from_mode(0o755)).unwrap();
-        assert_ne!(of(&source).unwrap(), second, "whether it may be run counts");
-        let changed = keep(&source, &versions, &second).unwrap_err().to_string();
+        assert_ne!(
+            of(&source, built).unwrap(),
+            second,
+            "whether it may be run counts"
+        );
+        let changed = keep(&source, built, &versions, &second)
+            .unwrap_err()
+            .to_string();
         assert!(
             changed.contains("was changed while it was copied"),
             "{changed}"

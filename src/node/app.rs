@@ -1,4 +1,5 @@
-//! An app node leaves before it goes: haproxy is told, and has time to notice.
+//! An app node leaves before it goes: haproxy is told, and has time to notice. And what a
+//! framework's own commands need to run beside the application.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -26,6 +27,30 @@ pub fn check(facts: &NodeFacts) -> anyhow::Result<()> {
     let answer = http::get(&client, Ipv4Addr::LOCALHOST, app.port, &app.health_path)?;
     anyhow::ensure!(answer.status == 200, "the app answers {}", answer.status);
     Ok(())
+}
+
+/// The Python of the application, in the lab and on NixOS.
+const PYTHON: &str = "/etc/gen-topology/python/bin/python";
+
+/// Puts the application's environment around a command.
+const IN_APP: &str = include_str!("in_app.py");
+
+/// The command line that runs `command` with the application's variables, directory and Python.
+/// A name that ends in `.py` is run by that Python.
+pub fn in_app<'c>(command: impl IntoIterator<Item = &'c str>) -> Vec<&'c str> {
+    [PYTHON, "-c", IN_APP].into_iter().chain(command).collect()
+}
+
+/// The command line that loads the application as gunicorn would, and says what is wrong with it.
+pub fn loads() -> Vec<&'static str> {
+    in_app([
+        PYTHON,
+        "-m",
+        "gunicorn",
+        "--check-config",
+        "--config",
+        "/etc/gunicorn/gunicorn.conf.py",
+    ])
 }
 
 /// Waits to be told to end, then makes the health check answer 404 for long enough.
