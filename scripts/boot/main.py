@@ -118,6 +118,7 @@ def main() -> int:
     session = Session(asked)
     try:
         root.make(session.cache, asked.suite, say)
+        root.forget_what_is_out_of_date(session.root, say)
         mongod = root.mongod(session.cache)
         scripts = session.evaluate("scripts")
         nodes = session.evaluate("nodes")

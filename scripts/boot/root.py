@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,22 @@ def make(cache: Path, suite: str, say: typing.Callable[[str], None]) -> None:
     python(root)
     settings(root)
     (root / WHOLE).touch()
+
+
+def forget_what_is_out_of_date(root: Path, say: typing.Callable[[str], None]) -> None:
+    """A store whose packages were provided in another way: Nix would not see that, and go on with what
+    it built from them."""
+    here = Path(__file__).parent
+    recipes = hashlib.sha256()
+    for name in ("graph.py", "nspawn", "packages.py", "provide.py", "special.py"):
+        recipes.update((here / name).read_bytes())
+    mark = root / "usr/gt/recipes"
+    if mark.exists() and mark.read_text() == recipes.hexdigest():
+        return
+    if (root / "nix").exists():
+        say("packages are provided in another way than before; the store is made anew")
+        shutil.rmtree(root / "nix")
+    mark.write_text(recipes.hexdigest())
 
 
 def python(root: Path) -> None:

@@ -55,7 +55,7 @@ def test(session: Session, name: str, script: str, paths: dict[str, str]) -> boo
         for machine, path in paths.items()
     }
     (work / "driver.json").write_text(json.dumps({
-        "vms": {}, "containers": containers, "vlans": [1], "global_timeout": 600,
+        "vms": {}, "containers": containers, "vlans": [1], "global_timeout": 300,
         "enable_ssh_backdoor": False, "test_script": "/results/script.py",
     }))
     names = {"root": session.root, "nixpkgs": session.nixpkgs, "work": work}

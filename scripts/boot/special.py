@@ -30,6 +30,17 @@ UNSAFE = "#define UNSECURE_ENVVARS " + " ".join(
 ) + "\n"
 
 
+LNDIR = """set -eu
+[ "$1" = -silent ] && shift
+from=$(realpath "$1")
+to=$(realpath "${2:-.}")
+cd "$from"
+find . -type d -exec mkdir -p "$to/{}" \\;
+find . ! -type d | while read -r file; do
+    [ -e "$to/$file" ] || [ -L "$to/$file" ] || ln -s "$from/$file" "$to/$file"
+done"""
+
+
 def script(path: Path, text: str) -> None:
     """An executable of a few lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -176,8 +187,8 @@ def nsncd(_: Provider, __: Output, out: Path) -> None:
 
 
 def lndir(_: Provider, __: Output, out: Path) -> None:
-    """Not in Debian by itself."""
-    script(out / "bin/lndir", 'shift $(($# - 1)) 2>/dev/null; [ "$1" ] && exec cp -rs "$(realpath "$1")/." .')
+    """`lndir [-silent] FROM [TO]`, which is not in Debian by itself: a directory as a tree of links."""
+    script(out / "bin/lndir", LNDIR)
 
 
 def nothing_said(_: Provider, output: Output, out: Path) -> None:
