@@ -143,7 +143,7 @@ in
             "--pidfile=/run/supervisor/supervisord.pid"
           ];
           ExecStartPre = [
-            (import ./room.nix { inherit lib pkgs top; })
+            (import ./room.nix { inherit lib pkgs; })
             password
           ];
           ExecReload = [

@@ -21,6 +21,7 @@ let
   haproxy = lib.getExe cfg.package;
   configFile = "/etc/haproxy/haproxy.cfg";
   state = "/run/gen-topology/haproxy.state";
+  alive = "/run/gen-topology/haproxy.alive";
 in
 {
   options.services.gen-topology.haproxy = {
@@ -67,12 +68,21 @@ in
     users.groups.haproxy = { };
 
     # Before haproxy has said anything it is not well. keepalived would make the file
-    # itself, but as root, and haproxy's supervisor could not write to it.
-    systemd.tmpfiles.settings."10-gen-topology".${state}.f = {
-      mode = "0644";
-      user = "haproxy";
-      inherit (top) group;
-      argument = "-254";
+    # itself, but as root, and haproxy's supervisor could not write to it. keepalived's
+    # supervisor writes to it, too: root, without root's power over files of others.
+    systemd.tmpfiles.settings."10-gen-topology" = {
+      ${state}.f = {
+        mode = "0664";
+        user = "haproxy";
+        inherit (top) group;
+        argument = "-254";
+      };
+      # Locked by haproxy's supervisor while it lives; keepalived's waits for the lock, and nobody else may.
+      ${alive}.f = {
+        mode = "0640";
+        user = "haproxy";
+        inherit (top) group;
+      };
     };
 
     systemd.services.haproxy = {
@@ -136,7 +146,7 @@ in
         SupplementaryGroups = [ top.group ];
         RuntimeDirectory = "haproxy";
         RuntimeDirectoryMode = "0750";
-        ExecStartPre = import ./room.nix { inherit lib pkgs top; };
+        ExecStartPre = import ./room.nix { inherit lib pkgs; };
         ReadWritePaths = [ "-/run/gen-topology" ];
 
         # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the

@@ -106,6 +106,8 @@ in
         # back. By then a neighbour has to have it: three adverts and a skew.
         RestartSec = "500ms";
 
+        # The state file and the lock of haproxy's supervisor, which it watches.
+        SupplementaryGroups = [ top.group ];
         RuntimeDirectory = "keepalived";
         RuntimeDirectoryMode = "0755";
 

@@ -6,10 +6,13 @@
 //! keepalived's supervisor, another service, waits for that lock.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
+
+use crate::config::HAPROXY_STATE;
 
 /// Locked by haproxy's supervisor.
 const LIFELINE: &str = "/run/gen-topology/haproxy.alive";
@@ -35,6 +38,26 @@ pub(super) fn hold() -> anyhow::Result<File> {
         .with_context(|| format!("opening {LIFELINE}"))?;
     file.lock().with_context(|| format!("locking {LIFELINE}"))?;
     Ok(file)
+}
+
+/// Whether this process may do what it has to once haproxy's supervisor is gone.
+///
+/// # Errors
+/// If there are files and it may not read the lifeline or write the state.
+pub(super) fn may_watch() -> anyhow::Result<()> {
+    let lifeline = File::open(LIFELINE).map(drop);
+    let state = OpenOptions::new()
+        .append(true)
+        .open(HAPROXY_STATE)
+        .map(drop);
+    for (result, doing) in [(lifeline, LIFELINE), (state, HAPROXY_STATE)] {
+        match result {
+            // haproxy's supervisor makes them when it comes.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => result.with_context(|| format!("opening {doing}"))?,
+        }
+    }
+    Ok(())
 }
 
 /// Calls `gone` each time the lifeline's holder is found to have ended, until this process ends.

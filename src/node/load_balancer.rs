@@ -298,6 +298,11 @@ pub fn run_keepalived(
         let _ = fs::remove_file(Path::new("/run/keepalived").join(stale));
     }
     let signals = listen()?;
+    if let Err(error) = lifeline::may_watch() {
+        say(&format!(
+            "{error:#}; haproxy killed together with its supervisor would keep the virtual IP"
+        ));
+    }
     lifeline::watch(|| {
         // It can't be told of: whoever holds the other end of our output may be gone, too.
         let _ = write_state(-254);
