@@ -13,6 +13,7 @@ from pathlib import Path
 
 import enter
 import graph
+import known
 import root
 import run
 from provide import Provider, Unknown
@@ -118,10 +119,11 @@ def main() -> int:
     session = Session(asked)
     try:
         root.make(session.cache, asked.suite, say)
-        root.forget_what_is_out_of_date(session.root, say)
+        recipes = root.forget_what_is_out_of_date(session.root, say)
+        of = known.fingerprint(REPOSITORY, session.nixpkgs, recipes, session.program)
+        machines = known.Known(session.cache, session.root, of)
         mongod = root.mongod(session.cache)
         scripts = session.evaluate("scripts")
-        nodes = session.evaluate("nodes")
         chosen = asked.tests or sorted(scripts)
         strange = [name for name in chosen if name not in scripts]
         if strange:
@@ -129,7 +131,10 @@ def main() -> int:
             return 2
         failed = []
         for stack in sorted({scripts[name]["stack"] for name in chosen}):
-            paths = session.build(session.instantiate(stack, nodes[stack]), mongod)
+            paths = machines.machines(stack)
+            if paths is None:
+                paths = session.build(session.instantiate(stack, session.evaluate(f"nodes.{stack}")), mongod)
+                machines.remember(stack, paths)
             for name in (name for name in chosen if scripts[name]["stack"] == stack):
                 began = time.monotonic()
                 passed = run.test(session, name, scripts[name]["text"], paths)

@@ -54,3 +54,20 @@ def read(name):
 def served_by():
     """The app server that answers the next visitor."""
     return client.succeed(f"{ANSWER}/healthz | jq --raw-output .node").strip()
+
+
+def gap_of(what, act):
+    """Says for how long a visitor got no answer around `act`. Four ask without a pause, and none
+    waits longer than 100 ms: so it is right within some tens of milliseconds."""
+    ask = f"curl --fail --silent --output /dev/null --max-time 0.1 {URL}/healthz"
+    each = f"while :; do {ask} && date +%s%N || sleep 0.01; done >> /tmp/answers"
+    client.succeed(
+        "rm -f /tmp/answers",
+        f"systemd-run --unit=visitors --setenv=PATH=$PATH bash -c '({each}) & ({each}) & ({each}) & {each}'",
+        "sleep 1",
+    )
+    act()
+    client.succeed("sleep 1.5", "systemctl stop visitors")
+    answers = sorted(int(word) for word in client.succeed("cat /tmp/answers").split())
+    gap = max(after - before for before, after in zip(answers, answers[1:])) / 1e6
+    print(f"measured: {what}: {gap:.0f} ms without an answer, {len(answers)} answers")
