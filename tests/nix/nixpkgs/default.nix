@@ -110,6 +110,7 @@ let
     "nixfmt-tree"
     "qemu"
     "rustfmt"
+    "systemd"
     "util-linux"
   ] named;
 in
