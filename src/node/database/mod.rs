@@ -39,6 +39,11 @@ const CONNECT: Duration = Duration::from_millis(300);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(25);
 
+/// For how long it is no news that mongod does not answer: it starts together with this.
+const STARTING: Duration = Duration::from_secs(10);
+
+const NO_ANSWER: &str = "this node's mongod does not answer";
+
 /// How to reconcile.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -90,7 +95,7 @@ pub fn reconcile(
     if options.force {
         force::reconfigure(&run)?;
     }
-    let deadline = Instant::now() + options.patience;
+    let begun = Instant::now();
     let mut last = String::new();
     loop {
         let verdict = match run.step() {
@@ -104,10 +109,11 @@ pub fn reconcile(
                 Verdict::NotYet(format!("not yet: {}", words(&error)))
             }
         };
-        if Instant::now() >= deadline {
+        if begun.elapsed() >= options.patience {
             return Ok(verdict);
         }
-        if verdict.words() != last {
+        let starts = verdict.words() == NO_ANSWER && begun.elapsed() < STARTING;
+        if verdict.words() != last && !starts {
             verdict.words().clone_into(&mut last);
             say(&last);
         }
@@ -227,7 +233,7 @@ impl<'r> Run<'r> {
 impl Run<'_> {
     fn step(&self) -> anyhow::Result<Step> {
         let Ok(hello) = self.hello(&self.local) else {
-            return Ok(not_yet("this node's mongod does not answer"));
+            return Ok(not_yet(NO_ANSWER));
         };
         if let Some(set) = hello.set.as_ref().filter(|set| **set != self.wanted.name) {
             return Ok(needs_person(format!(
