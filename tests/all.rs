@@ -4,6 +4,7 @@ mod apply;
 mod check;
 mod cli;
 mod common;
+mod compose;
 mod daemons;
 mod database;
 mod edit;

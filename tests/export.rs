@@ -412,3 +412,60 @@ fn heat_reads_it() {
     fs::write(directory.join("stack.yaml"), wrong).unwrap();
     assert!(!heat(&directory, HEAT).0, "Heat takes `port_range`");
 }
+
+/// What the script of the export for Compose says with these programs on PATH.
+fn checked(directory: &Path, programs: &[(&str, &str)]) -> (bool, String) {
+    let bin = directory.join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for tool in ["sort", "head", "dirname"] {
+        let real = gen_topology::exec::find(tool).unwrap();
+        fs::copy(real, bin.join(tool)).unwrap();
+    }
+    for (name, text) in programs {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = bin.join(name);
+        fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new("/bin/sh");
+    let said = run(command.arg(directory.join("check.sh")).env("PATH", &bin));
+    fs::remove_dir_all(&bin).unwrap();
+    said
+}
+
+#[test]
+fn what_the_machine_lacks_for_compose_is_said() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    environment.run(&["export", "compose"]).exits(0);
+    let directory = environment.path("export/compose");
+    let docker = |engine: &str, compose: &str| {
+        format!("case $1 in version) {engine};; compose) {compose};; esac")
+    };
+    let mut text = String::new();
+    let mut note = |case: &str, (good, said): (bool, String)| {
+        assert!(!good, "{case}");
+        text.push_str(&format!("{case}\n{said}\n"));
+    };
+    note("no engine", checked(&directory, &[]));
+    let silent = docker("echo no socket >&2; exit 1", "exit 1");
+    note(
+        "none that answers, no Compose",
+        checked(&directory, &[("docker", &silent)]),
+    );
+    let old = docker("echo 19.03.8", "exit 1");
+    let old = [
+        ("docker", old.as_str()),
+        (
+            "docker-compose",
+            "echo docker-compose 1.25.0 >&2; echo 1.25.0",
+        ),
+    ];
+    note("too old", checked(&directory, &old));
+    environment.run(&["secrets", "init"]).exits(0);
+    let new = docker("echo 20.10.24+dfsg1", "echo v2.24.5");
+    assert_eq!(
+        checked(&directory, &[("docker", &new)]),
+        (true, String::new())
+    );
+    insta::assert_snapshot!(text);
+}

@@ -251,3 +251,51 @@ fn what_is_no_inventory_is_named_as_such() {
         assert!(output.stderr.contains(why), "{file}: {}", output.text());
     }
 }
+
+const COMPOSE: &str = "\
+services:
+  proxy:
+    image: registry.example.com/infra/haproxy:2.8@sha256:00
+    networks: { front: { ipv4_address: 10.9.0.5 } }
+    environment: [\"KEEPALIVED_VIP=10.9.0.4\", MODE=tcp]
+  shop:
+    build: .
+    deploy: { replicas: 3 }
+  store:
+    image: mongo:6
+    networks: { front: { ipv4_address: 10.9.0.30 } }
+  cache:
+    image: redis:7
+  odd: text
+";
+
+#[test]
+fn a_compose_file_becomes_a_topology() {
+    let work = TestEnvironment::new();
+    work.write("compose.yaml", COMPOSE);
+    let arguments = ["import", "compose", "compose.yaml", "-o", "topology.json"];
+    let output = work.run(&arguments).exits(0);
+    insta::assert_snapshot!(format!("{}{}", output.text(), work.read("topology.json")));
+    work.run(&["check"]).exits(0);
+    for (text, why) in [
+        ("version: '3'\n", "it has no `services`"),
+        ("services: {}\n", "it has no services"),
+        ("services: [a\n", "is no Compose file"),
+    ] {
+        work.write("bad.yaml", text);
+        let refused = work.run(&["import", "compose", "bad.yaml"]).exits(1);
+        assert!(refused.stderr.contains(why), "{}", refused.text());
+    }
+}
+
+#[test]
+fn what_was_exported_to_compose_comes_back() {
+    let work = TestEnvironment::with(crate::common::TOPOLOGY);
+    work.run(&["export", "compose"]).exits(0);
+    let arguments = ["import", "compose", "export/compose/compose.yaml"];
+    let back = work.run(&arguments).exits(0);
+    let [back, first] = [back.stdout, work.read("topology.json")]
+        .map(|text| serde_json::from_str::<Value>(&text).expect("JSON"));
+    assert_eq!(back["nodes"], first["nodes"]);
+    assert_eq!(back["network"], first["network"]);
+}

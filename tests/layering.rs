@@ -41,7 +41,10 @@ const DOORS: [(&str, &[&str]); 25] = [
     ("machines", &["config", "health", "site", "topology"]),
     ("backup", &["health"]),
     ("import", &["native", "topology"]),
-    ("export", &["config", "render", "secrets", "topology"]),
+    (
+        "export",
+        &["config", "flows", "render", "secrets", "topology"],
+    ),
     ("hosts", &["render"]),
     ("render", &["config", "topology"]),
     ("lint", &["config", "native", "topology"]),

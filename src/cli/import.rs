@@ -22,12 +22,28 @@ pub(super) struct ImportArgs {
 pub(super) enum ImportCommand {
     /// An Ansible inventory, in INI or YAML
     Ansible(AnsibleArgs),
+    /// A Docker Compose file
+    Compose(ComposeArgs),
 }
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct AnsibleArgs {
     /// The inventory; `-` is standard input
     pub inventory: PathBuf,
+    #[command(flatten)]
+    pub wishes: WishArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct ComposeArgs {
+    /// The Compose file; `-` is standard input
+    pub compose_file: PathBuf,
+    #[command(flatten)]
+    pub wishes: WishArgs,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(super) struct WishArgs {
     /// Which group is which tier, such as `webservers=app`, where its name does not tell
     #[arg(long, value_name = "GROUP=TIER", value_parser = group_tier)]
     pub map: Vec<(String, Tier)>,
@@ -54,15 +70,28 @@ fn group_tier(text: &str) -> Result<(String, Tier), String> {
 
 /// `import`.
 pub(super) fn run(args: &ImportArgs, ui: &mut Ui) -> Outcome {
-    let ImportCommand::Ansible(args) = &args.command;
-    let inventory = read(&args.inventory)?;
+    let (inventory, args) = match &args.command {
+        ImportCommand::Ansible(args) => {
+            let read = read(&args.inventory, "inventory", Inventory::parse)?;
+            (read, &args.wishes)
+        }
+        ImportCommand::Compose(args) => {
+            let parse = Inventory::parse_compose;
+            let read = read(&args.compose_file, "Compose file", parse)?;
+            (read, &args.wishes)
+        }
+    };
+    finish(&inventory, args, ui)
+}
+
+fn finish(inventory: &Inventory, args: &WishArgs, ui: &mut Ui) -> Outcome {
     let wishes = Wishes {
         name: args.name.to_string(),
         tiers: args.map.iter().cloned().collect(),
         subnet: args.subnet,
         virtual_ip: args.virtual_ip,
     };
-    let imported = topology(&inventory, &wishes).map_err(Failure::Usage)?;
+    let imported = topology(inventory, &wishes).map_err(Failure::Usage)?;
     for remark in &imported.remarks {
         ui.say(&format!("{} {remark}", paint(Tone::Quiet, "·")));
     }
@@ -102,11 +131,16 @@ pub(super) fn run(args: &ImportArgs, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-/// The inventory of a file, or of standard input.
-fn read(file: &Path) -> Result<Inventory, Failure> {
+/// What a file or standard input describes; `what` is its kind.
+fn read(
+    file: &Path,
+    what: &str,
+    parse: fn(&str) -> Result<Inventory, String>,
+) -> Result<Inventory, Failure> {
     if file.is_dir() {
+        let all = "or give what `ansible-inventory --list` or `docker compose config` prints";
         return Err(Failure::Usage(format!(
-            "{} is a directory: name the inventory in it, or give what `ansible-inventory --list` prints",
+            "{} is a directory: name the {what} in it, {all}",
             file.display()
         )));
     }
@@ -115,8 +149,7 @@ fn read(file: &Path) -> Result<Inventory, Failure> {
     } else {
         std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?
     };
-    Ok(Inventory::parse(&text)
-        .map_err(|why| anyhow!("{} is no inventory: {why}", file.display()))?)
+    Ok(parse(&text).map_err(|why| anyhow!("{} is no {what}: {why}", file.display()))?)
 }
 
 /// Never in the place of something else.

@@ -7,7 +7,6 @@
 mod ansible;
 mod compose;
 mod container;
-mod flows;
 mod kubernetes;
 mod openstack;
 mod text;

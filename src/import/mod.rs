@@ -1,6 +1,7 @@
 //! Inventories of other tools as topologies. Pure: text in, text out, and remarks on
 //! everything that was guessed or left out.
 
+mod compose;
 mod groups;
 mod ini;
 mod pattern;
@@ -55,6 +56,14 @@ impl Inventory {
             Some(line) if is_yaml(line) => yaml::parse(text),
             Some(_) => Ok(ini::parse(text)),
         }
+    }
+
+    /// Reads a Compose file: services are hosts, and their images' names tell their groups.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn parse_compose(text: &str) -> Result<Self, String> {
+        compose::parse(text)
     }
 
     /// Groups that a host is in, those around its own included, and in file order.

@@ -261,7 +261,7 @@ fn stated(inventory: &Inventory) -> Option<Ipv4Addr> {
     found.find_map(|(_, value)| value.split('/').next()?.trim().parse().ok())
 }
 
-fn is_virtual_ip(key: &str) -> bool {
+pub(super) fn is_virtual_ip(key: &str) -> bool {
     key.split('_').any(|word| word == "vip") || key.contains("virtual_ip")
 }
 

@@ -185,7 +185,7 @@ fn report() -> PathBuf {
 }
 
 /// Cargo's target directory.
-fn target_directory() -> &'static Path {
+pub(crate) fn target_directory() -> &'static Path {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     temporary.parent().unwrap_or(temporary)
 }
@@ -209,6 +209,13 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
         ));
     }
     found
+}
+
+/// Says what a test measured, past the test harness.
+pub(crate) fn note(line: &str) {
+    std::io::stderr()
+        .write_all(format!("{line}\n").as_bytes())
+        .expect("standard error is open");
 }
 
 /// Says that the calling test could not run. The line goes past the test

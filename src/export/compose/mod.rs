@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::container;
-use super::text::{fill, marked, readme, remark, yaml};
+use super::text::{fill, marked, readme, remark, script, yaml};
 use super::{Files, Format, Part, README, Refusal, Stack, refuse};
 use crate::secrets::Kind;
 use crate::topology::{Tier, Topology};
 use service::Service;
 
 const PAGE: &str = include_str!("README.md");
+const CHECK: &str = include_str!("check.sh");
 const DOOR: &str = include_str!("door.cfg");
 
 /// Name of the network, and of the whole project's volumes' beginning.
@@ -54,6 +55,7 @@ impl Format for Compose {
         // Compose v2 knows a key `name` for it, and 1.29 does not.
         let project = format!("COMPOSE_PROJECT_NAME={}\n", stack.topology.name());
         files.insert(".env".into(), marked(&project));
+        files.insert("check.sh".into(), check(stack));
         files.insert(README.into(), page(stack));
         Ok(files)
     }
@@ -221,6 +223,25 @@ fn free_address(topology: &Topology) -> std::net::Ipv4Addr {
         .map(std::net::Ipv4Addr::from_bits)
         .find(|address| !used.contains(address) && *address != network.virtual_ip)
         .unwrap_or(network.virtual_ip)
+}
+
+/// A script that tells what is missing.
+fn check(stack: &Stack<'_>) -> String {
+    let quoted = |path: &str| match shlex::try_quote(path) {
+        Ok(quoted) => quoted.into_owned(),
+        // No path has the byte 0.
+        Err(_) => path.to_owned(),
+    };
+    let text = fill(
+        CHECK,
+        &[
+            ("PROGRAM", &container::program_image()),
+            ("SECRETS", &Kind::ALL.map(Kind::file).join(" ")),
+            ("DIRECTORY", &quoted(&stack.places.secrets)),
+            ("TOPOLOGY", &quoted(&stack.places.topology)),
+        ],
+    );
+    script(&text)
 }
 
 fn page(stack: &Stack<'_>) -> String {

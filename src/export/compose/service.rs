@@ -181,11 +181,13 @@ fn depends_on(topology: &Topology, tier: Tier) -> BTreeMap<String, Condition> {
 fn capabilities(tier: Tier) -> Vec<&'static str> {
     match tier {
         Tier::LoadBalancer => vec![
+            "IPC_LOCK",
             "NET_ADMIN",
             "NET_BIND_SERVICE",
             "NET_RAW",
             "SETGID",
             "SETUID",
+            "SYS_NICE",
         ],
         _ => vec!["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
     }

@@ -9,7 +9,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /etc/haproxy /etc/keepalived /etc/supervisor \
     && mkdir -p /etc/gen-topology /node \
     && ln -s /node/etc/haproxy /node/etc/keepalived /node/etc/supervisor /etc/ \
-    && ln -s /node/node.json /etc/gen-topology/node.json
+    && ln -s /node/node.json /node/etc/gen-topology/firewall.nft /etc/gen-topology/
 COPY --from=program /gen-topology /etc/gen-topology/gen-topology
 ENTRYPOINT ["/bin/sh", "/node/start", "root"]
 CMD ["supervisord", "--nodaemon", "--configuration=/etc/supervisor/supervisord.conf", "--pidfile=/run/supervisor/supervisord.pid"]

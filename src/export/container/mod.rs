@@ -20,6 +20,7 @@ pub(super) const WHEEL: [(&str, &str); 3] = [
 ];
 
 const START: &str = include_str!("start");
+const RELOAD: &str = include_str!("reload");
 const SUPERVISOR: &str = include_str!("supervisor.conf");
 const LOAD_BALANCER: &str = include_str!("load-balancer.conf");
 const DATABASE: &str = include_str!("database.conf");
@@ -73,6 +74,7 @@ pub(super) fn files(node: &NodeConfig, rendered: &Rendered) -> BTreeMap<String, 
             let stop = (drain + 5).to_string();
             let programs = fill(LOAD_BALANCER, &[("STOP", &stop)]);
             own(render::SUPERVISOR, ini(&format!("{SUPERVISOR}{programs}")));
+            own("reload", script(RELOAD));
         }
         Role::App(_) => {
             own("etc/nginx/nginx.conf", marked(NGINX));

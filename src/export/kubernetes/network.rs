@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{metadata, selector};
-use crate::export::flows::{self, Flow, From, What};
+use crate::flows::{self, Flow, Party, Protocol};
 use crate::topology::{Tier, Topology};
 
 pub(super) fn manifests(topology: &Topology) -> Vec<Value> {
@@ -48,9 +48,9 @@ fn closed(topology: &Topology) -> Value {
 }
 
 fn policy(topology: &Topology, tier: Tier) -> Value {
-    let rules: Vec<Value> = flows::of(topology)
-        .into_iter()
-        .filter(|flow| flow.to == tier)
+    let rules: Vec<Value> = flows::flows(topology)
+        .iter()
+        .filter(|flow| flow.to.tier() == tier)
         .filter_map(rule)
         .collect();
     json!({
@@ -65,17 +65,18 @@ fn policy(topology: &Topology, tier: Tier) -> Value {
     })
 }
 
-fn rule(flow: Flow) -> Option<Value> {
-    let What::Tcp(port) = flow.what else {
-        return None;
-    };
+/// What lets a flow in, as far as it exists here: pods have no sshd and no watcher of the databases.
+fn rule(flow: &Flow) -> Option<Value> {
+    let port = flow.port.filter(|_| flow.protocol == Protocol::Tcp)?;
     let ports = json!([{ "protocol": "TCP", "port": port }]);
-    Some(match flow.from {
+    let tier = match flow.from {
+        Party::Anywhere | Party::Administration => return None,
         // The Ingress controller stands in the load balancers' place; which namespace it is in
         // only the cluster knows.
-        From::Anyone | From::Tier(Tier::LoadBalancer) => json!({ "ports": ports }),
-        From::Tier(tier) => {
-            json!({ "from": [{ "podSelector": selector(tier.name()) }], "ports": ports })
-        }
-    })
+        Party::LoadBalancers => return Some(json!({ "ports": ports })),
+        Party::Apps => Tier::App,
+        Party::Databases | Party::ConfigServers => Tier::Database,
+    };
+    let pods = selector(tier.name());
+    Some(json!({ "from": [{ "podSelector": pods }], "ports": ports }))
 }

@@ -51,13 +51,13 @@ fn template(topology: &Topology) -> Value {
     json!({
         "heat_template_version": "2018-08-31",
         "description": format!("The stack {}", topology.name()),
-        "parameters": parameters(),
+        "parameters": parameters(topology),
         "resources": resources,
         "outputs": outputs(topology),
     })
 }
 
-fn parameters() -> Value {
+fn parameters(topology: &Topology) -> Value {
     let text = |description: &str, default: Option<&str>| {
         let mut parameter = json!({ "type": "string", "description": description });
         if let Some(default) = default {
@@ -65,7 +65,7 @@ fn parameters() -> Value {
         }
         parameter
     };
-    json!({
+    let mut parameters = json!({
         "external_network": text("Network that floating IPs come from", None),
         "key_name": text("Key pair of those who administer the machines", None),
         "admin_network": text("Network that may use SSH", Some("0.0.0.0/0")),
@@ -77,7 +77,15 @@ fn parameters() -> Value {
             "description": "Size of each database's volume in GB",
             "default": 20,
         },
-    })
+    });
+    // The topology tells who administers.
+    if let Some(all) = parameters
+        .as_object_mut()
+        .filter(|_| !topology.network().administration.is_empty())
+    {
+        all.remove("admin_network");
+    }
+    parameters
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "each is made for the call")]
