@@ -22,6 +22,13 @@ let
   configFile = "/etc/haproxy/haproxy.cfg";
   state = "/run/gen-topology/haproxy.state";
   alive = "/run/gen-topology/haproxy.alive";
+
+  tls = if facts == null then null else facts.tls or null;
+  # Each file is a credential of the service that reads it: the originals stay root's.
+  credentials = map (file: "${file}:${top.secrets.certificates}/${file}") (
+    tls.certificates ++ [ "ticket-keys" ]
+  );
+  loadCertificates = "${lib.getExe top.package} node load-certificates --from %d";
 in
 {
   options.services.gen-topology.haproxy = {
@@ -59,6 +66,9 @@ in
     environment.etc = {
       "haproxy/haproxy.cfg".source = cfg.configFile;
       "haproxy/drain.map".source = cfg.drainMap;
+    }
+    // lib.optionalAttrs (tls != null) {
+      "haproxy/certificates.list".source = top.files + "/haproxy/certificates.list";
     };
 
     users.users.haproxy = {
@@ -82,6 +92,14 @@ in
         mode = "0640";
         user = "haproxy";
         inherit (top) group;
+      };
+    }
+    // lib.optionalAttrs (tls != null) {
+      # Where haproxy reads its certificates; `node load-certificates` puts there what it has judged.
+      "/run/gen-topology/secrets/certificates".d = {
+        mode = "0700";
+        user = "haproxy";
+        group = "haproxy";
       };
     };
 
@@ -146,7 +164,12 @@ in
         SupplementaryGroups = [ top.group ];
         RuntimeDirectory = "haproxy";
         RuntimeDirectoryMode = "0750";
-        ExecStartPre = import ./room.nix { inherit lib pkgs; };
+        ExecStartPre = [
+          (import ./room.nix { inherit lib pkgs; })
+        ]
+        # What is not fit to be served is refused, and what was served before goes on.
+        ++ lib.optional (tls != null) "-${loadCertificates} --only-files";
+        LoadCredential = lib.optionals (tls != null) credentials;
         ReadWritePaths = [ "-/run/gen-topology" ];
 
         # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the
@@ -171,6 +194,27 @@ in
           "@system-service"
           "~@privileged"
         ];
+      };
+    };
+
+    # A renewed certificate is loaded as soon as it is in its place; connections go on.
+    systemd.paths.gen-topology-certificates = lib.mkIf (tls != null) {
+      description = "Renewed certificates";
+      wantedBy = [ "multi-user.target" ];
+      pathConfig.PathChanged = map (file: "${top.secrets.certificates}/${file}") (
+        tls.certificates ++ [ "ticket-keys" ]
+      );
+    };
+    systemd.services.gen-topology-certificates = lib.mkIf (tls != null) {
+      description = "Loading renewed certificates into haproxy";
+      after = [ "haproxy.service" ];
+      requisite = [ "haproxy.service" ];
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = loadCertificates;
+        LoadCredential = credentials;
+        User = "haproxy";
+        Group = "haproxy";
       };
     };
   };

@@ -31,6 +31,7 @@ in
         `gen-topology secrets list` shows.
       '';
     };
+    certificates = file "certificates" "Directory with the certificates of HTTPS, each a PEM file with its chain and its key, and `ticket-keys`, the same on all load balancers. Load balancers only.";
     databaseKey = file "database-key" "Key that the members of the replica set know each other by. Databases, and app servers of a sharded stack.";
     application = file "application" "User and password of the application, `user:password`. App servers and databases.";
     monitoring = file "monitoring" "User and password that see the state of the replica set. Databases only.";

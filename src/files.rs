@@ -52,6 +52,15 @@ pub fn link(path: &Path, target: &Path) -> io::Result<()> {
         .map_err(|error| error.error)
 }
 
+/// A directory that only its owner enters, with those above it that are missing.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
 /// Removes a file that may be gone already.
 pub fn remove(path: &Path) -> io::Result<()> {
     absent_is_fine(fs::remove_file(path))

@@ -169,6 +169,18 @@ pub fn flows(topology: &Topology) -> Vec<Flow> {
         let why = "bringing the cluster to what the topology says, through a router";
         all.push(tcp(Party::ConfigServers, App, database, why));
     }
+    if let Some(tls) = &balancer.tls {
+        let https = Flow {
+            to: Target::VirtualIp,
+            ..tcp(
+                Party::Anywhere,
+                LoadBalancer,
+                tls.port,
+                "visitors, over TLS",
+            )
+        };
+        all.insert(1, https);
+    }
     all.extend(watchers(topology));
     all.extend(administration(topology));
     all

@@ -11,6 +11,7 @@
 //! rest, and `tests/layering.rs` holds who may use whom.
 
 pub mod backup;
+pub mod certificate;
 pub mod cli;
 pub mod config;
 pub mod deploy;

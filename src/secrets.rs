@@ -21,6 +21,11 @@ use crate::topology::Tier;
 /// Where a node finds its secrets.
 pub const DIRECTORY: &str = "/run/gen-topology/secrets";
 
+/// Directory of certificates with their keys, below the directory of secrets.
+pub const CERTIFICATES: &str = "certificates";
+/// The keys that TLS sessions are resumed by, beside the certificates.
+pub const TICKET_KEYS: &str = "ticket-keys";
+
 /// Random bytes of the members' key; written in hexadecimal, which is half of the
 /// 1024 characters that mongod takes at most.
 const KEY_BYTES: usize = 256;

@@ -24,5 +24,6 @@ mod nix;
 mod plan;
 mod secrets;
 mod set;
+mod tls;
 mod web_apps;
 mod whatif;

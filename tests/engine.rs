@@ -196,6 +196,7 @@ impl Model {
             load_balancer: (planned.tier() == Tier::LoadBalancer).then(|| Balancer {
                 has_virtual_ip: self.owner(&state).as_deref() == Some(name),
                 takes_part: true,
+                certificate_days: None,
             }),
             database: set.map(|set| {
                 let made = state.sets.get(&set.name);

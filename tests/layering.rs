@@ -16,18 +16,28 @@ const PURE: [&str; 9] = [
 ];
 
 /// Each room and the rooms it may use. `cli` may use all; a new room has to be added here.
-const DOORS: [(&str, &[&str]); 25] = [
+const DOORS: [(&str, &[&str]); 26] = [
     (
         "deploy",
         &[
             "config", "flows", "health", "render", "topology", "secrets", "site",
         ],
     ),
+    // Certificates are judged, made and kept; only `store` touches files.
+    ("certificate", &["secrets", "topology"]),
     ("site", &["config", "health", "render", "topology"]),
     (
         "lab",
         &[
-            "backup", "config", "health", "render", "topology", "hosts", "secrets", "site",
+            "backup",
+            "certificate",
+            "config",
+            "health",
+            "render",
+            "topology",
+            "hosts",
+            "secrets",
+            "site",
         ],
     ),
     (
@@ -36,7 +46,14 @@ const DOORS: [(&str, &[&str]); 25] = [
     ),
     (
         "node",
-        &["backup", "config", "health", "topology", "secrets"],
+        &[
+            "backup",
+            "certificate",
+            "config",
+            "health",
+            "topology",
+            "secrets",
+        ],
     ),
     ("machines", &["config", "health", "site", "topology"]),
     ("backup", &["health"]),

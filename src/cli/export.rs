@@ -74,7 +74,7 @@ fn find(name: &str) -> Result<&'static dyn Format, Failure> {
 fn files(format: &dyn Format, topology: &Topology, places: Places) -> Result<Files, Failure> {
     let bug = "this is a bug of gen-topology; please report it with your topology file";
     let stack = Stack::of(topology, places).context(bug)?;
-    format.files(&stack).map_err(|refusal| match refusal {
+    export::files(format, &stack).map_err(|refusal| match refusal {
         Refusal::Parts(_) => Failure::Failed(anyhow!("{}: {refusal}", format.name())),
         Refusal::Bug(error) => Failure::Failed(error.context(bug)),
     })

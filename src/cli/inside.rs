@@ -105,6 +105,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
             Ok(())
         }
         Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
+        Request::Renew => Ok(Lab::open(&place)?.renew(&mut |line| ui.say(line))?),
         Request::Apply(order) => apply::inside(&place, &order, ui),
         Request::Load { rate, requests } => load::inside(&Lab::open(&place)?, rate, requests, ui),
         Request::Forward => forward(&Lab::open(&place)?),
@@ -177,9 +178,20 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let found = site::status(&site, &site.nodes());
     ui.say(status::states(&found.nodes).trim_end());
     waited?;
-    let address = format!("http://{}:{}/", lab.plan().virtual_ip, lab.plan().port);
+    let address = lab.plan().entrance().url("/");
+    if let Some(tls) = lab.plan().tls.as_ref().filter(|tls| tls.makes) {
+        let authority = lab.certificates().authority_path();
+        let name = tls.names.first().map_or("localhost", String::as_str);
+        ui.say(&format!(
+            "its certificate is of the lab's own authority, which a browser or curl trusts when told to: \
+             curl --cacert {} --resolve {name}:{}:{} https://{name}/",
+            authority.display(),
+            tls.port,
+            lab.plan().virtual_ip,
+        ));
+    }
     let what = match lab.plan().tier(Tier::LoadBalancer).next() {
-        Some(_) => format!("first answer through {}", address.replace(":80/", "/")),
+        Some(_) => format!("first answer through {address}"),
         None => "each replica set has a primary and its users".to_owned(),
     };
     ui.say(&format!(
@@ -360,7 +372,7 @@ fn forward(lab: &Lab) -> Outcome {
             .try_clone_to_owned()
             .context("taking the listener over")?,
     );
-    let target = SocketAddr::from((lab.plan().virtual_ip, lab.plan().port));
+    let target = SocketAddr::from((lab.plan().virtual_ip, lab.plan().entrance().port));
     for visitor in listener.incoming() {
         let visitor = visitor.context("accepting a connection")?;
         std::thread::spawn(move || relay(visitor, target));

@@ -148,6 +148,8 @@ pub(super) enum LabCommand {
         /// What to exchange
         what: Rotated,
     },
+    /// Load changed certificates on all load balancers while connections go on; the lab's own are made anew
+    Renew,
     /// Offer the virtual IP on a port of this machine, for a browser
     Forward {
         /// Address to listen on
@@ -290,6 +292,7 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             };
             pass(file, lab, &request, true, ui)
         }
+        LabCommand::Renew => pass(file, lab, &Request::Renew, true, ui),
         LabCommand::Rotate { what } => {
             let what = what.into();
             pass(file, lab, &Request::Rotate { what }, true, ui)

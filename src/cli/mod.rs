@@ -4,6 +4,7 @@
 
 mod apply;
 mod args;
+mod certificates;
 mod command;
 mod compare;
 mod demo;

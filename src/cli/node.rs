@@ -89,6 +89,9 @@ pub(super) enum MachineCommand {
         port: u16,
         /// Path
         path: String,
+        /// Over TLS
+        #[arg(long)]
+        tls: bool,
     },
 }
 
@@ -134,6 +137,15 @@ pub(super) enum OwnCommand {
     WatchDatabase {
         #[command(flatten)]
         secrets: SecretsArg,
+    },
+    /// Load changed certificates into the running haproxy, after they were judged; connections go on
+    LoadCertificates {
+        /// Directory that they come from [default: where haproxy reads them]
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+        /// Only put them where haproxy reads them when it starts
+        #[arg(long)]
+        only_files: bool,
     },
     /// Tell what this node runs, as JSON
     Report,
@@ -254,6 +266,11 @@ fn of_node(facts_file: &Path, command: OwnCommand, ui: &mut Ui) -> Outcome {
             Asked::App => Ok(node::app::check(&facts)?),
             Asked::Database => Ok(database::check(&facts)?),
         },
+        OwnCommand::LoadCertificates { from, only_files } => {
+            let done = node::certificates::load(&facts, from.as_deref(), only_files)?;
+            done.iter()
+                .try_for_each(|line| ui.data(&format!("{line}\n")))
+        }
         OwnCommand::WatchDatabase { secrets } => Ok(node::watch::watch(
             facts_file,
             &facts,
@@ -368,9 +385,14 @@ fn of_machine(command: MachineCommand, ui: &mut Ui) -> Outcome {
             address,
             port,
             path,
-        } => http::get(&http::client(QUESTION), address, port, &path)
-            .map_err(Failure::Failed)
-            .and_then(|answer| ui.json(&answer)),
+            tls,
+        } => http::visit(
+            &http::client(QUESTION),
+            http::Entrance { address, port, tls },
+            &path,
+        )
+        .map_err(Failure::Failed)
+        .and_then(|answer| ui.json(&answer)),
     }
 }
 

@@ -33,6 +33,8 @@ pub(super) enum Request {
     Restore { directory: PathBuf, overwrite: bool },
     /// Exchange secrets.
     Rotate { what: Rotation },
+    /// Load renewed certificates.
+    Renew,
     /// Pass connections on to the virtual IP; the listener is standard input.
     Forward,
     /// A first look at the page, through the virtual IP.

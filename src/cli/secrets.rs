@@ -8,8 +8,9 @@ use clap::{Args as ClapArgs, Subcommand};
 use super::args::{FileArg, Format, FormatArgs, Rotated};
 use super::source;
 use super::ui::{Tone, Ui, paint, table};
+use crate::certificate::store::Store;
 use crate::failure::Outcome;
-use crate::secrets::{Kind, Rotation, Secrets};
+use crate::secrets::{CERTIFICATES, Kind, Rotation, Secrets, TICKET_KEYS};
 use crate::sink::Sink as _;
 
 #[derive(Debug, ClapArgs)]
@@ -40,7 +41,10 @@ pub(super) enum SecretsCommand {
 pub(super) fn run(file: Option<&Path>, command: SecretsCommand, ui: &mut Ui) -> Outcome {
     let secrets = Secrets::of_stack(&source::find(file)?);
     match command {
-        SecretsCommand::Init => init(&secrets, ui),
+        SecretsCommand::Init => {
+            init(&secrets, ui)?;
+            tickets(file, &secrets, ui)
+        }
         SecretsCommand::List(args) => list(&secrets, args.format, ui),
         SecretsCommand::Rotate { what, finish } => rotate(&secrets, what.into(), finish, ui),
     }
@@ -62,6 +66,22 @@ fn init(secrets: &Secrets, ui: &mut Ui) -> Outcome {
         secrets.directory().display()
     ));
     ui.say("keep a copy where you keep passwords: without them nobody administers the database");
+    Ok(())
+}
+
+/// The keys of TLS sessions, where the topology has HTTPS.
+fn tickets(file: Option<&Path>, secrets: &Secrets, ui: &mut Ui) -> Outcome {
+    let checked = source::checked(&source::read(file)?);
+    let tls = checked
+        .topology
+        .and_then(|topology| topology.load_balancer().tls.clone());
+    let store = Store::of(secrets.directory());
+    if tls.is_some() && store.init_ticket_keys()? {
+        ui.say(&format!(
+            "made {TICKET_KEYS} for the load balancers; certificates belong in the same directory, {}",
+            secrets.directory().join(CERTIFICATES).display()
+        ));
+    }
     Ok(())
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::diagnostics;
 use super::ui::Ui;
+use super::{certificates, diagnostics};
 use crate::failure::Failure;
 use crate::sink::Sink as _;
 use crate::topology::{Checked, Severity, Source, Topology};
@@ -62,7 +62,9 @@ pub(super) fn read(named: Option<&Path>) -> Result<Source, Failure> {
 
 /// What the source means, with its problems.
 pub(super) fn checked(source: &Source) -> Checked {
-    Topology::check(source, &|path| path.exists())
+    let mut checked = Topology::check(source, &|path| path.exists());
+    certificates::judge(source, &mut checked);
+    checked
 }
 
 /// A topology that can be used. Errors are printed, warnings are not: `check` is there for them.

@@ -116,6 +116,7 @@ fn settings_differ(old: &NodeFacts, new: &NodeFacts) -> bool {
                 (
                     facts.virtual_ip,
                     settings.port,
+                    settings.tls.as_ref().map(|tls| tls.port),
                     settings.internal_port,
                     settings.preempt,
                     settings.preempt_delay_ms,

@@ -42,6 +42,8 @@ pub struct Door {
     pub from: Option<&'static str>,
     /// Whether they go to the virtual IP instead of the node's own address.
     pub to_virtual_ip: bool,
+    /// Whether it is the last one to the virtual IP: everything else there is dropped.
+    pub closes_virtual_ip: bool,
     /// `tcp`, `udp` or `vrrp`.
     pub protocol: &'static str,
     /// Port; none: VRRP.
@@ -66,13 +68,17 @@ impl Firewall {
         });
         let administered = flows::administered(topology).into_iter();
         let administered = administered.filter_map(|(of, port)| (of == tier).then_some(port));
+        let mut doors: Vec<Door> = needed.into_iter().filter_map(door).collect();
+        if let Some(last) = doors.iter_mut().rfind(|door| door.to_virtual_ip) {
+            last.closes_virtual_ip = true;
+        }
         let administration = &topology.network().administration;
         Self {
             virtual_ip: topology.network().virtual_ip,
             sets: sets.collect(),
             administration: administration.iter().map(ToString::to_string).collect(),
             administered: std::iter::once(flows::SSH).chain(administered).collect(),
-            doors: needed.into_iter().filter_map(door).collect(),
+            doors,
             tracks_tcp: tier == Tier::LoadBalancer,
         }
     }
@@ -88,6 +94,7 @@ fn door(flow: &Flow) -> Option<Door> {
     Some(Door {
         from,
         to_virtual_ip: flow.to == Target::VirtualIp,
+        closes_virtual_ip: false,
         protocol: match flow.protocol {
             Protocol::Tcp => "tcp",
             Protocol::Udp => "udp",

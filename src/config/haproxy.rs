@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::HAPROXY_SOCKET;
-use crate::topology::{Millis, Node, Tier, Topology};
+use crate::topology::{Millis, Node, Tier, Tls, Topology};
 
 use super::app_limits::AppLimits;
 
@@ -19,6 +19,8 @@ pub struct Haproxy {
     pub virtual_ip: Ipv4Addr,
     /// Its port.
     pub port: u16,
+    /// HTTPS at the virtual IP.
+    pub tls: Option<HaproxyTls>,
     /// This node's own address, for the internal listener.
     pub address: Ipv4Addr,
     /// Port of the internal listener.
@@ -49,6 +51,44 @@ pub struct Haproxy {
     pub servers: Arc<Vec<Server>>,
 }
 
+/// HTTPS, as haproxy serves it.
+#[derive(Clone, Debug, Serialize)]
+pub struct HaproxyTls {
+    /// Port of the virtual IP.
+    pub port: u16,
+    /// The port as it stands in an address: nothing where it is the usual one.
+    pub suffix: String,
+    /// Files with certificates and keys, the one for who asks for no name first.
+    pub certificates: Vec<String>,
+    /// File with the keys that sessions are resumed by, the same on all load balancers.
+    pub ticket_keys: String,
+    /// Whether plain HTTP is sent on to HTTPS.
+    pub redirect: bool,
+    /// What browsers are told to remember; nothing, if empty.
+    pub hsts: String,
+}
+
+impl HaproxyTls {
+    fn of(tls: &Tls) -> Self {
+        let seconds = tls.hsts.get() / 1000;
+        let files = tls.certificates.files().into_iter();
+        Self {
+            port: tls.port,
+            suffix: match tls.port {
+                443 => String::new(),
+                port => format!(":{port}"),
+            },
+            certificates: files.map(super::certificate).collect(),
+            ticket_keys: super::ticket_keys(),
+            redirect: tls.redirect,
+            hsts: match seconds {
+                0 => String::new(),
+                seconds => format!("max-age={seconds}"),
+            },
+        }
+    }
+}
+
 /// An app node as haproxy sees it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Server {
@@ -70,6 +110,7 @@ impl Haproxy {
             socket: HAPROXY_SOCKET,
             virtual_ip: topology.network().virtual_ip,
             port: settings.port,
+            tls: settings.tls.as_ref().map(HaproxyTls::of),
             address: node.address,
             internal_port: settings.internal_port,
             load_balancers: topology

@@ -29,7 +29,7 @@ pub use action::{Action, actions, is_quiet};
 pub use app_limits::AppLimits;
 pub use firewall::{AddressSet, Door, Firewall};
 pub use gunicorn::Gunicorn;
-pub use haproxy::{Haproxy, Server};
+pub use haproxy::{Haproxy, HaproxyTls, Server};
 pub use keepalived::Keepalived;
 pub use mongod::Mongod;
 pub use mongos::Mongos;
@@ -89,6 +89,16 @@ pub const CONNECTION_TRACKING: [(&str, &str); 7] = [
 /// Where a node finds a secret; who puts it there belongs to the platform.
 pub(crate) fn secret(kind: Kind) -> String {
     format!("{}/{}", secrets::DIRECTORY, kind.file())
+}
+
+/// Where a load balancer finds a certificate.
+pub(crate) fn certificate(file: &str) -> String {
+    format!("{}/{}/{file}", secrets::DIRECTORY, secrets::CERTIFICATES)
+}
+
+/// Where a load balancer finds the keys that TLS sessions are resumed by.
+pub(crate) fn ticket_keys() -> String {
+    certificate(secrets::TICKET_KEYS)
 }
 
 /// One node and everything that runs on it.
@@ -187,6 +197,9 @@ pub struct LoadBalancerFacts {
     pub port: u16,
     /// Port of the internal listener, on every load balancer's own address.
     pub internal_port: u16,
+    /// HTTPS, if it is served.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tls: Option<TlsFacts>,
     /// Whether this node takes the virtual IP from a node of lower priority.
     pub preempt: bool,
     /// How long haproxy has to be well before it does.
@@ -197,6 +210,19 @@ pub struct LoadBalancerFacts {
     pub peers: Vec<std::net::Ipv4Addr>,
     /// Addresses of the load balancers that this one takes the virtual IP from.
     pub lower_priority: Vec<std::net::Ipv4Addr>,
+}
+
+/// What a load balancer has to know of HTTPS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct TlsFacts {
+    /// Port of the virtual IP.
+    pub port: u16,
+    /// Host names that visitors ask for.
+    pub names: Vec<String>,
+    /// Files with certificates and keys.
+    pub certificates: Vec<String>,
+    /// Whether plain HTTP is served, too.
+    pub plain: bool,
 }
 
 /// What the NixOS module and the lab need to know about an app node.
@@ -488,6 +514,17 @@ fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {
         .skip(1);
     LoadBalancerFacts {
         port: settings.port,
+        tls: settings.tls.as_ref().map(|tls| TlsFacts {
+            port: tls.port,
+            names: tls.names.iter().map(ToString::to_string).collect(),
+            certificates: tls
+                .certificates
+                .files()
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            plain: !tls.redirect,
+        }),
         internal_port: settings.internal_port,
         preempt: settings.preempt,
         preempt_delay_ms: settings.preempt_delay.get(),

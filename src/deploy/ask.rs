@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 
 use crate::config::{APP_SOURCE, Member, NodeFacts};
 use crate::health::haproxy::{self, ServerState};
+use crate::health::http::Entrance;
 use crate::health::mongo::Role;
 use crate::health::report::Report;
 use crate::site::{Fleet, Host, NodeState};
@@ -274,14 +275,17 @@ impl<'a> Asker<'a> {
             any(self.old, Tier::LoadBalancer),
             any(self.new, Tier::LoadBalancer),
         ];
-        let ports: Vec<(std::net::Ipv4Addr, u16)> = facts
+        let entrances: Vec<Entrance> = facts
             .into_iter()
             .flatten()
             .filter_map(|node| {
-                Some((
-                    node.facts.virtual_ip,
-                    node.facts.load_balancer.as_ref()?.port,
-                ))
+                let settings = node.facts.load_balancer.as_ref()?;
+                let tls = settings.tls.as_ref();
+                Some(Entrance {
+                    address: node.facts.virtual_ip,
+                    port: tls.map_or(settings.port, |tls| tls.port),
+                    tls: tls.is_some(),
+                })
             })
             .collect();
         let app = any(self.old, Tier::App).or_else(|| any(self.new, Tier::App));
@@ -289,8 +293,8 @@ impl<'a> Asker<'a> {
         let path = path.map_or("/", |app| app.health_path.as_str());
         let asked = |path: &str| {
             let mut last = anyhow!("there is no virtual IP");
-            for (address, port) in &ports {
-                match self.host.get(*address, *port, path) {
+            for entrance in &entrances {
+                match self.host.visit(*entrance, path) {
                     Ok(answer) if answer.status == 200 => return Ok(()),
                     Ok(answer) => {
                         last = anyhow!("{} to {path} through the virtual IP", answer.status);

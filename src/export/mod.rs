@@ -93,6 +93,28 @@ impl<'s> Stack<'s> {
     }
 }
 
+/// The files of a stack in a format.
+///
+/// # Errors
+/// If the format can't express the stack, with every reason.
+pub fn files(format: &dyn Format, stack: &Stack<'_>) -> Result<Files, Refusal> {
+    let files = format.files(stack);
+    if stack.topology.load_balancer().tls.is_none() {
+        return files;
+    }
+    let why = "certificates are not brought by exports yet; terminate TLS in front of the stack, \
+               name that proxy in `load_balancer.trusted_proxies`, and leave `tls` out";
+    let part = Part::new("load_balancer.tls", why);
+    match files {
+        Ok(_) => Err(Refusal::Parts(vec![part])),
+        Err(Refusal::Parts(mut parts)) => {
+            parts.push(part);
+            Err(Refusal::Parts(parts))
+        }
+        bug => bug,
+    }
+}
+
 /// Why a format can't express a stack: every reason at once.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {

@@ -111,7 +111,7 @@ pub fn settle(
     for sample in samples {
         let Some(id) = &sample.entry else { continue };
         let path = format!("/api/entries/{id}");
-        let found = match http::get(&client, target.address, target.port, &path)?.status {
+        let found = match http::visit(&client, target, &path)?.status {
             200 => true,
             404 => false,
             other => bail!("asking for the entry {id} gave HTTP {other}"),
@@ -137,7 +137,7 @@ pub fn settle(
 /// If nobody answers.
 pub fn is_kept_by(target: Target) -> anyhow::Result<bool> {
     let client = http::client(PATIENCE);
-    let answer = http::get(&client, target.address, target.port, &count_path("none"))?;
+    let answer = http::visit(&client, target, &count_path("none"))?;
     Ok(answer.status == 200)
 }
 
@@ -150,7 +150,7 @@ fn count(client: &ureq::Agent, target: Target, path: &str) -> anyhow::Result<usi
     struct Count {
         count: usize,
     }
-    let answer = http::get(client, target.address, target.port, path)?;
+    let answer = http::visit(client, target, path)?;
     if answer.status != 200 {
         bail!("counting the entries gave HTTP {}", answer.status);
     }

@@ -7,7 +7,6 @@
 //! that are kept alive; one in ten stores an entry with an id of its own.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -36,13 +35,7 @@ const HOPELESS: Duration = Duration::from_secs(1);
 pub const SLOW: Duration = Duration::from_millis(250);
 
 /// Where requests go.
-#[derive(Clone, Copy, Debug)]
-pub struct Target {
-    /// The virtual IP.
-    pub address: Ipv4Addr,
-    /// Its port.
-    pub port: u16,
-}
+pub use crate::health::http::Entrance as Target;
 
 /// What became of a request.
 #[derive(Clone, Debug)]
@@ -308,19 +301,12 @@ struct Request {
 
 impl Request {
     fn send(self, client: &Agent, telling: &Telling) {
-        let Target { address, port } = telling.target;
+        let target = telling.target;
         let answer = match &self.entry {
-            None => http::get(client, address, port, "/"),
+            None => http::visit(client, target, "/"),
             Some(id) => {
                 let body = serde_json::json!({ "id": id, "text": id }).to_string();
-                http::post(
-                    client,
-                    address,
-                    port,
-                    "/api/entries",
-                    "application/json",
-                    &body,
-                )
+                http::hand_in(client, target, "/api/entries", "application/json", &body)
             }
         };
         let wanted = if self.entry.is_some() { 201 } else { 200 };

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::ensure;
 
-use super::load::Target;
 use super::trial;
 use crate::health::http;
 use crate::lab::Lab;
@@ -31,35 +30,26 @@ const VISITORS: usize = 40;
 /// # Errors
 /// If there is no page or the entry is not on it.
 pub fn look(lab: &Lab, interrupted: &dyn Fn() -> bool) -> anyhow::Result<Vec<String>> {
-    let Target { address, port } = trial::target(lab);
+    let target = trial::target(lab);
     let client = http::client(Duration::from_secs(10));
     trial::wait_until_whole(lab, interrupted)?;
     let entry = "stored through the virtual IP";
     let body = serde_json::json!({ "text": entry }).to_string();
-    let stored = http::post(
-        &client,
-        address,
-        port,
-        "/api/entries",
-        "application/json",
-        &body,
-    )?;
+    let stored = http::hand_in(&client, target, "/api/entries", "application/json", &body)?;
     ensure!(
         stored.status == 201,
         "an entry could not be stored: POST /api/entries answered HTTP {}; the demonstration shows the \
          demo app; for an application of your own use `lab up` and `faults run`",
         stored.status
     );
-    let page = http::get(&client, address, port, "/")?;
+    let page = http::visit(&client, target, "/")?;
     ensure!(
         page.status == 200 && page.body.contains(entry),
         "the page does not show what was stored"
     );
     let mut by_node = BTreeMap::<String, usize>::new();
     for _ in 0..VISITORS {
-        let node = http::get(&client, address, port, "/")?
-            .node
-            .unwrap_or_default();
+        let node = http::visit(&client, target, "/")?.node.unwrap_or_default();
         *by_node.entry(node).or_default() += 1;
     }
     let shares: Vec<String> = by_node
@@ -67,7 +57,10 @@ pub fn look(lab: &Lab, interrupted: &dyn Fn() -> bool) -> anyhow::Result<Vec<Str
         .map(|(node, count)| format!("{node} {count}"))
         .collect();
     Ok(vec![
-        format!("the page and what was stored come through {address}"),
+        format!(
+            "the page and what was stored come through {}",
+            target.address
+        ),
         format!("{VISITORS} visitors were served by {}", shares.join(", ")),
     ])
 }

@@ -182,10 +182,7 @@ pub fn timing(lab: &Lab, rate: u32) -> anyhow::Result<Timing> {
 
 /// Where visitors go.
 pub fn target(lab: &Lab) -> load::Target {
-    load::Target {
-        address: lab.plan().virtual_ip,
-        port: lab.plan().port,
-    }
+    lab.plan().entrance()
 }
 
 /// Waits until nothing is missing: every node ready, every app server in use by every

@@ -50,6 +50,19 @@ pub fn ask(socket: &Path, command: &str) -> anyhow::Result<String> {
     Ok(answer)
 }
 
+/// Like [`ask`], for commands that hold a secret: no message repeats them.
+///
+/// # Errors
+/// If haproxy is not there or does not answer within three seconds.
+pub fn ask_in_confidence(socket: &Path, command: &str) -> anyhow::Result<String> {
+    let mut words = command.split_whitespace().take(3);
+    let what: Vec<&str> = words.by_ref().collect();
+    ask(socket, command).map_err(|error| {
+        let cause = error.root_cause().to_string();
+        anyhow::anyhow!("asking haproxy `{} …`: {cause}", what.join(" "))
+    })
+}
+
 /// The servers of a backend.
 ///
 /// # Errors

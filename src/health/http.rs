@@ -1,11 +1,13 @@
 //! Questions over HTTP: one connection each, no redirects, no retries.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
+use ureq::tls::{TlsConfig, TlsProvider};
 
 /// An answer, whatever its status.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -16,6 +18,33 @@ pub struct Answer {
     pub node: Option<String>,
     /// The body, at most 1 MiB of it.
     pub body: String,
+}
+
+/// Where visitors come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entrance {
+    /// Address.
+    pub address: Ipv4Addr,
+    /// Port.
+    pub port: u16,
+    /// Whether they speak TLS there.
+    pub tls: bool,
+}
+
+impl Entrance {
+    /// The address of a page.
+    pub fn url(&self, path: &str) -> String {
+        let (scheme, usual) = if self.tls {
+            ("https", 443)
+        } else {
+            ("http", 80)
+        };
+        let address = self.address;
+        match self.port {
+            port if port == usual => format!("{scheme}://{address}{path}"),
+            port => format!("{scheme}://{address}:{port}{path}"),
+        }
+    }
 }
 
 /// A client that opens a connection for each request and waits no longer than `patience` for an answer.
@@ -36,8 +65,19 @@ fn keeping(patience: Duration, connections: usize) -> Agent {
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
+        .tls_config(tls())
         .build()
         .into()
+}
+
+/// Whoever asks here wants to know what is answered, by a name that no certificate may have: an
+/// address. Whether certificates are right is looked at where they are read.
+fn tls() -> TlsConfig {
+    TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .disable_verification(true)
+        .build()
 }
 
 /// `GET`s a path.
@@ -45,7 +85,23 @@ fn keeping(patience: Duration, connections: usize) -> Agent {
 /// # Errors
 /// If there is no complete answer in time.
 pub fn get(client: &Agent, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-    let url = format!("http://{address}:{port}{path}");
+    visit(
+        client,
+        Entrance {
+            address,
+            port,
+            tls: false,
+        },
+        path,
+    )
+}
+
+/// `GET`s a path as visitors do.
+///
+/// # Errors
+/// If there is no complete answer in time.
+pub fn visit(client: &Agent, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
+    let url = entrance.url(path);
     let response = client.get(&url).call();
     answer(response).with_context(|| format!("asking {url}"))
 }
@@ -62,7 +118,26 @@ pub fn post(
     kind: &str,
     body: &str,
 ) -> anyhow::Result<Answer> {
-    let url = format!("http://{address}:{port}{path}");
+    let entrance = Entrance {
+        address,
+        port,
+        tls: false,
+    };
+    hand_in(client, entrance, path, kind, body)
+}
+
+/// `POST`s a text of a given type as visitors do.
+///
+/// # Errors
+/// If there is no complete answer in time.
+pub fn hand_in(
+    client: &Agent,
+    entrance: Entrance,
+    path: &str,
+    kind: &str,
+    body: &str,
+) -> anyhow::Result<Answer> {
+    let url = entrance.url(path);
     let response = client.post(&url).content_type(kind).send(body);
     answer(response).with_context(|| format!("asking {url}"))
 }

@@ -29,6 +29,9 @@ pub struct Balancer {
     pub has_virtual_ip: bool,
     /// Whether it takes part in the choice of who has it.
     pub takes_part: bool,
+    /// Days until the first of its certificates expires, where it serves HTTPS.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate_days: Option<i64>,
 }
 
 /// A database by its own account.

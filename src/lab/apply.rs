@@ -175,6 +175,7 @@ impl Lab {
         write_files(&directory, None, node)?;
         self.secrets()
             .give(node.secrets(), &Secrets::at(directory.join(SECRETS)))?;
+        self.give_certificates(node, &directory.join(SECRETS))?;
         let output = exec::output(
             Command::new(exec::find("unshare").context("unshare is missing")?)
                 .args([

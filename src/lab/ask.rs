@@ -88,12 +88,7 @@ impl Lab {
             if interrupted() {
                 bail!("interrupted");
             }
-            match http::get(
-                &client,
-                self.plan.virtual_ip,
-                self.plan.port,
-                &self.plan.health_path,
-            ) {
+            match http::visit(&client, self.plan.entrance(), &self.plan.health_path) {
                 Ok(answer) if answer.status == 200 && self.has_primary() => {
                     return Ok(begun.elapsed());
                 }

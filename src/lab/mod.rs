@@ -16,7 +16,7 @@
 //!
 //! [`plan`] says what a lab consists of and touches nothing. [`state`] finds labs.
 //! [`supplies`] gets what a lab needs from outside. [`enter`] leads from this machine into
-//! the lab, where [`run`] works with [`net`], [`ask`] looks, [`site`] is the lab as a place where nodes run, and [`rotate`] exchanges secrets. [`boot`] turns a fresh set of
+//! the lab, where [`run`] works with [`net`], [`ask`] looks, [`site`] is the lab as a place where nodes run, [`rotate`] exchanges secrets, and [`certificates`] makes and renews those of HTTPS. [`boot`] turns a fresh set of
 //! namespaces into a node.
 
 pub mod anchor;
@@ -24,6 +24,7 @@ pub mod apply;
 pub mod ask;
 pub mod backup;
 pub mod boot;
+pub mod certificates;
 pub mod enter;
 pub mod net;
 pub mod plan;

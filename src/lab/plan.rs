@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::supplies::Supplies;
 use super::versions;
+use crate::health::http::Entrance;
 use crate::render::{self, Rendered};
 use crate::secrets::{self, Kind};
-use crate::topology::{Millis, Node, Tier, Topology};
+use crate::topology::{Authority, Certificates, Millis, Node, Tier, Tls, Topology};
 
 /// Directory of secrets below a lab's own directory, and below each of its nodes'.
 pub const SECRETS: &str = "secrets";
@@ -30,6 +31,9 @@ pub struct LabPlan {
     pub virtual_ip: Ipv4Addr,
     /// Its port.
     pub port: u16,
+    /// HTTPS, if it is served.
+    #[serde(default)]
+    pub tls: Option<LabTls>,
     /// Port of the load balancers' internal listener.
     pub internal_port: u16,
     /// Port of nginx on the app nodes.
@@ -40,6 +44,31 @@ pub struct LabPlan {
     pub database_port: u16,
     /// The nodes, in the order in which they are started: databases, which take longest, first.
     pub nodes: Vec<NodePlan>,
+}
+
+/// HTTPS of a lab.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabTls {
+    /// Its port.
+    pub port: u16,
+    /// Host names.
+    pub names: Vec<String>,
+    /// Files with certificates and keys.
+    pub certificates: Vec<String>,
+    /// Whether the lab makes them.
+    pub makes: bool,
+}
+
+impl LabTls {
+    fn of(tls: &Tls) -> Self {
+        let certificates = tls.certificates.files().into_iter();
+        Self {
+            port: tls.port,
+            names: tls.names.iter().map(ToString::to_string).collect(),
+            certificates: certificates.map(str::to_owned).collect(),
+            makes: tls.certificates == Certificates::Authority(Authority::Lab),
+        }
+    }
 }
 
 /// One node of a lab.
@@ -92,11 +121,21 @@ impl LabPlan {
             prefix: network.subnet.prefix_len(),
             virtual_ip: network.virtual_ip,
             port: topology.load_balancer().port,
+            tls: topology.load_balancer().tls.as_ref().map(LabTls::of),
             internal_port: topology.load_balancer().internal_port,
             app_port: topology.app().port,
             health_path: topology.app().health_path.to_string(),
             database_port: topology.database().port,
             nodes,
+        }
+    }
+
+    /// Where visitors come in: over TLS, if it is served.
+    pub fn entrance(&self) -> Entrance {
+        Entrance {
+            address: self.virtual_ip,
+            port: self.tls.as_ref().map_or(self.port, |tls| tls.port),
+            tls: self.tls.is_some(),
         }
     }
 
@@ -165,6 +204,8 @@ impl NodePlan {
     }
 }
 
+/// The list of certificates, below `/etc`.
+const CERTIFICATES: &str = "haproxy/certificates.list";
 /// mongos's file, below `/etc`.
 const MONGOS: &str = "mongos.conf";
 
@@ -214,7 +255,8 @@ fn node_plan(
             format!("{PROGRAMS}/{}", program.display()),
         );
     }
-    if !Kind::of(node.tier, etc.contains_key(MONGOS)).is_empty() {
+    let serves_tls = etc.contains_key(CERTIFICATES);
+    if serves_tls || !Kind::of(node.tier, etc.contains_key(MONGOS)).is_empty() {
         binds.insert(PathBuf::from(SECRETS), PathBuf::from(secrets::DIRECTORY));
     }
     match node.tier {

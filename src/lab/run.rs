@@ -96,6 +96,7 @@ impl Lab {
     ) -> anyhow::Result<()> {
         self.make_switch()?;
         self.secrets().init()?;
+        self.keep_certificates()?;
         let mut missing = Vec::new();
         for node in &self.plan.nodes {
             match self.old_plan(&node.name) {
@@ -531,7 +532,8 @@ impl Lab {
     /// Gives a node its part of the secrets; a running node sees it at once.
     pub(super) fn give_secrets(&self, node: &NodePlan) -> anyhow::Result<()> {
         let own = Secrets::at(self.place.node(&node.name).join(SECRETS));
-        self.secrets().give(node.secrets(), &own)
+        self.secrets().give(node.secrets(), &own)?;
+        self.give_certificates(node, own.directory())
     }
 
     /// Tells daemons of a running node that their files changed.

@@ -13,7 +13,7 @@ use super::plan::{LabPlan, NodePlan};
 use super::run::Lab;
 use crate::config::Action;
 use crate::exec;
-use crate::health::http::{self, Answer};
+use crate::health::http::{self, Answer, Entrance};
 use crate::health::mongo::Vitals;
 use crate::health::report::{Balancer, Member};
 use crate::health::vrrp;
@@ -81,6 +81,10 @@ impl Site for LabSite<'_> {
         http::get(&self.client, address, port, path)
     }
 
+    fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
+        http::visit(&self.client, entrance, path)
+    }
+
     fn presences(&self, nodes: &[NodeId]) -> Vec<Presence> {
         let connected = self.lab.connected_ports();
         let state = |node: &NodeId| match self.lab.pid(&node.name) {
@@ -100,6 +104,7 @@ impl Site for LabSite<'_> {
                 let balancer = Balancer {
                     has_virtual_ip: self.has_virtual_ip(&node.name),
                     takes_part: answers,
+                    certificate_days: self.lab.certificate_days(&node.name),
                 };
                 Part {
                     answers,

@@ -14,7 +14,7 @@ use super::ssh::{Ssh, Unreachable};
 use super::units::units;
 use crate::config::{Action, PREVIOUS_SYSTEM, PROGRAM};
 use crate::exec::in_parallel;
-use crate::health::http::Answer;
+use crate::health::http::{Answer, Entrance};
 use crate::site::{FACTS_FILE, Fleet, Host, NodeId, NodeState, Presence, Site, State};
 use crate::topology::Tier;
 
@@ -74,7 +74,18 @@ impl Site for MachineSite<'_> {
     /// From a load balancer, the only ones that all doors are open for; the node itself is asked
     /// where there is no other.
     fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-        let port = port.to_string();
+        self.visit(
+            Entrance {
+                address,
+                port,
+                tls: false,
+            },
+            path,
+        )
+    }
+
+    fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
+        let (address, port) = (entrance.address, entrance.port.to_string());
         let mut last = None;
         let others = self
             .nodes
@@ -82,7 +93,9 @@ impl Site for MachineSite<'_> {
             .filter(|node| node.tier == Tier::LoadBalancer && node.address != address);
         let itself = self.nodes.iter().filter(|node| node.address == address);
         for place in others.chain(itself) {
-            let argv = [PROGRAM, "node", "get", &address.to_string(), &port, path];
+            let shown = address.to_string();
+            let mut argv = vec![PROGRAM, "node", "get", &shown, &port, path];
+            argv.extend(entrance.tls.then_some("--tls"));
             match self.run(&place.name, &argv, None) {
                 Ok(text) => return serde_json::from_str(&text).context("reading an answer"),
                 Err(error) if error.is::<Unreachable>() => last = Some(error),
@@ -284,6 +297,10 @@ impl Site for MachineHost<'_> {
 
     fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
         self.site.get(address, port, path)
+    }
+
+    fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
+        self.site.visit(entrance, path)
     }
 
     fn presences(&self, nodes: &[NodeId]) -> Vec<Presence> {

@@ -141,7 +141,12 @@ fn rules(
     } else {
         String::new()
     };
-    let (virtual_ip, port, interface) = (facts.virtual_ip, settings.port, &facts.interface);
+    let (virtual_ip, interface) = (facts.virtual_ip, &facts.interface);
+    let tls = settings.tls.as_ref().map(|tls| tls.port);
+    let ports = std::iter::once(settings.port)
+        .chain(tls)
+        .map(|port| port.to_string());
+    let ports = ports.collect::<Vec<_>>().join(", ");
     let mut give = String::new();
     for peer in peers {
         give.push_str("  fib daddr type local dup to ");
@@ -152,7 +157,7 @@ fn rules(
         give.push_str("  fib daddr type local drop\n");
     }
     format!(
-        "  ip daddr != {virtual_ip} accept\n  tcp dport != {port} accept\n{late}  {first} accept\n  \
+        "  ip daddr != {virtual_ip} accept\n  tcp dport != {{ {ports} }} accept\n{late}  {first} accept\n  \
          ct state established meta mark set {MARK} accept\n{give}"
     )
 }

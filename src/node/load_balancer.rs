@@ -45,6 +45,10 @@ const FIRST_ANSWER: Duration = Duration::from_secs(3);
 /// would see it close on their first.
 const LAST_CLIENTS: Duration = Duration::from_millis(300);
 
+/// How long after a move those who are still connected are sent to the new owner: it has all of
+/// its rules, and nobody new comes here.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// How long haproxy may take to end the requests that it has.
 const LAST_REQUESTS: Duration = Duration::from_secs(8);
 
@@ -88,6 +92,11 @@ pub fn run_haproxy(
         let joining = Arc::clone(&over);
         scope.spawn(move || join(facts, settings, &joining, say));
         scope.spawn(|| release(&over, say));
+        if settings.tls.is_some() {
+            let haproxy = Pid::from_child(&child);
+            let leaving = Arc::clone(&over);
+            scope.spawn(move || send_off(facts.virtual_ip, haproxy, &leaving, say));
+        }
         let code = watch_haproxy(&mut child, &signals, &over);
         over.store(true, Ordering::SeqCst);
         write_state(-254).and(code)
@@ -218,6 +227,27 @@ fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
                 }
             }
         }
+        std::thread::sleep(RELEASE_PAUSE);
+    }
+}
+
+/// Sends visitors off who are still connected by HTTP/2 when the virtual IP has gone elsewhere.
+/// `Connection: close` means nothing to them: a reload does (GOAWAY). Their packets are handed
+/// over for a while only, and their next connection leads to whoever has the address now.
+fn send_off(virtual_ip: Ipv4Addr, haproxy: Pid, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+    let mut had = false;
+    while !over.load(Ordering::SeqCst) {
+        let has = vrrp::is_local(virtual_ip);
+        if had && !has {
+            std::thread::sleep(SETTLED);
+            if !over.load(Ordering::SeqCst) {
+                match kill_process(haproxy, Signal::USR2) {
+                    Ok(()) => say("the virtual IP has gone; who is still connected is sent there"),
+                    Err(error) => say(&format!("reloading haproxy: {error}")),
+                }
+            }
+        }
+        had = has;
         std::thread::sleep(RELEASE_PAUSE);
     }
 }

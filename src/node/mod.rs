@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod backup;
+pub mod certificates;
 pub mod database;
 pub mod firewall;
 mod handover;

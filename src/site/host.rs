@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use super::node::{NodeId, Part, Presence, State};
 use crate::config::{Action, PROGRAM};
 use crate::exec::in_parallel;
-use crate::health::http::Answer;
+use crate::health::http::{Answer, Entrance};
 use crate::health::mongo::Vitals;
 use crate::health::report::Report;
 
@@ -42,6 +42,14 @@ pub trait Site: Sync {
     /// # Errors
     /// If there is no complete answer in time.
     fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer>;
+
+    /// Asks as visitors do, from a place that reaches the virtual IP.
+    ///
+    /// # Errors
+    /// If there is no complete answer in time.
+    fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
+        self.get(entrance.address, entrance.port, path)
+    }
 
     /// What the place knows of these nodes, without asking their daemons; in the same order.
     fn presences(&self, nodes: &[NodeId]) -> Vec<Presence> {

@@ -213,6 +213,14 @@ impl NodeStatus {
         {
             self.notes.push("has the virtual IP".into());
         }
+        let days = part
+            .load_balancer
+            .as_ref()
+            .and_then(|it| it.certificate_days);
+        self.notes.extend(days.map(|days| match days {
+            days if days < 0 => "its certificate has expired".to_owned(),
+            days => format!("certificate valid for {days} days"),
+        }));
         if let Some(member) = &part.database {
             self.notes.extend(node.set.clone());
             self.notes.push(member.role.words().into());
@@ -281,6 +289,7 @@ mod tests {
                 load_balancer: is(Tier::LoadBalancer).then_some(Balancer {
                     has_virtual_ip: true,
                     takes_part: true,
+                    certificate_days: None,
                 }),
                 database: is(Tier::Database).then_some(Member {
                     role: Role::Primary,

@@ -13,7 +13,7 @@ use super::raw::RawTopology;
 use super::values::{Millis, Name};
 use super::{
     App, Code, Database, LoadBalancer, Network, Node, Sharding, Slo, Tier, Topology, check_sets,
-    replica_sets,
+    check_tls, replica_sets,
 };
 
 /// Different VRRP priorities that a load balancer may have.
@@ -35,6 +35,7 @@ pub(super) fn meaning(
     check.tiers();
     check_sets::check(&mut check);
     check.load_balancer();
+    check.tls();
     check.database();
     check.sharding();
     check.app(base, exists);
@@ -328,6 +329,7 @@ fn build(raw: RawTopology) -> Option<Topology> {
             drain_time: raw.load_balancer.drain_time,
             max_connections: raw.load_balancer.max_connections,
             trusted_proxies: raw.load_balancer.trusted_proxies,
+            tls: check_tls::build(raw.load_balancer.tls),
         },
         app: App {
             source: PathBuf::from(raw.app.source),

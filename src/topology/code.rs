@@ -116,6 +116,24 @@ codes! {
         "The key belongs to nodes of another tier: `voting` and `replica_set` are for databases, the only nodes that elect one of themselves."
     PortClash "port-clash" Error
         "Two listeners of one node would need the same port."
+    CertificateSource "certificate-source" Error
+        "`load_balancer.tls` says where its certificates come from by exactly one key: `files`, a list of PEM files, or `authority`, who makes one."
+    UnreadableCertificate "unreadable-certificate" Error
+        "The file is not what a load balancer needs: in PEM, first the certificate of the site, then those of the authorities between it and the root, and its private key. A key with a password can't be used, because nobody is there to type it: `openssl pkey -in KEY -out KEY.plain` takes the password away."
+    CertificateKeyMismatch "certificate-key-mismatch" Error
+        "The private key is not the one that the certificate was made for. haproxy would refuse it, and so would every visitor. Most of the time one of the two was renewed and the other was not."
+    CertificateExpired "certificate-expired" Error
+        "The certificate, or one of its chain, is not valid any more, or not yet; browsers refuse it. With HSTS their users can't even choose to go on."
+    CertificateExpires "certificate-expires" Warning
+        "The certificate will soon not be valid any more. Put the renewed one in its place; `gen-topology lab certificates`, or the unit gen-topology-certificates on a machine, loads it while connections go on."
+    IncompleteChain "incomplete-chain" Warning
+        "The last certificate of the file was made by an authority that browsers don't know. Those in between have to be in the file: browsers that have seen them elsewhere fill the gap, and all others fail. With an authority of one's own, whose root visitors were given, it is right."
+    BrokenChain "broken-chain" Error
+        "A certificate of the file was not signed by the one that follows it. The order is: the site's, then whoever signed it, then whoever signed that. Other certificates have no place in it."
+    NameNotCertified "name-not-certified" Error
+        "None of the certificates has a name of `load_balancer.tls.names`. Visitors who ask for it would get another one's certificate, and a warning."
+    NameNotServed "name-not-served" Warning
+        "A certificate has a name that is not among `load_balancer.tls.names`. Visitors who come by it are served all the same; either it is missing in the list, or the certificate is of something else."
     BadAdvertInterval "bad-advert-interval" Error
         "VRRPv3 counts its advert interval in hundredths of a second, 10ms to 40.95s (RFC 9568). Failing over takes about three of them."
     HeartbeatTooSlow "heartbeat-too-slow" Error

@@ -9,6 +9,7 @@ mod allocate;
 mod check;
 mod check_app;
 mod check_sets;
+mod check_tls;
 mod checker;
 mod code;
 mod diagnostic;
@@ -42,7 +43,8 @@ pub use set::{rename, set};
 pub use severity::Severity;
 pub use shards::{ShardSizes, scale_shards};
 pub use values::{
-    Bytes, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name, Sources, UrlPath,
+    Bytes, CertificateFile, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name,
+    ServedName, Sources, UrlPath,
 };
 
 /// The text of a topology file and where it came from.
@@ -188,6 +190,64 @@ pub struct LoadBalancer {
     pub max_connections: u32,
     /// Proxies in front of the virtual IP whose forwarding headers are believed.
     pub trusted_proxies: Vec<Ipv4Net>,
+    /// HTTPS, if it is served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+impl LoadBalancer {
+    /// The ports of the virtual IP.
+    pub fn ports(&self) -> Vec<u16> {
+        let tls = self.tls.as_ref().map(|tls| tls.port);
+        std::iter::once(self.port).chain(tls).collect()
+    }
+}
+
+/// HTTPS at the virtual IP.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tls {
+    /// Host names that visitors ask for.
+    pub names: Vec<ServedName>,
+    /// Where the certificates come from.
+    #[serde(flatten)]
+    pub certificates: Certificates,
+    /// Port of the virtual IP for HTTPS.
+    pub port: u16,
+    /// Whether plain HTTP is answered with where to find the same over HTTPS.
+    pub redirect: bool,
+    /// How long browsers remember to come by HTTPS only; nothing is said if 0.
+    pub hsts: Millis,
+}
+
+/// Where certificates come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Certificates {
+    /// Files that somebody provides.
+    Files(Vec<CertificateFile>),
+    /// An authority that makes one with all names.
+    Authority(Authority),
+}
+
+impl Certificates {
+    /// The name of the file that an authority's certificate is in.
+    const MADE: &'static str = "made.pem";
+
+    /// The files that load balancers read, the one for visitors who name no host first.
+    pub fn files(&self) -> Vec<&str> {
+        match self {
+            Certificates::Files(files) => files.iter().map(CertificateFile::as_str).collect(),
+            Certificates::Authority(_) => vec![Self::MADE],
+        }
+    }
+}
+
+/// Who makes certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Authority {
+    /// The lab, with an authority of its own. Not for machines.
+    Lab,
 }
 
 /// The application that is served.
@@ -302,6 +362,23 @@ pub struct Checked {
     pub topology: Option<Topology>,
     /// Every problem, in the order of the file.
     pub problems: Vec<Diagnostic>,
+}
+
+impl Checked {
+    /// Adds problems that only show in other files than the topology's own; an error among them
+    /// leaves no topology.
+    pub fn add(&mut self, source: &Source, problems: Vec<Diagnostic>) {
+        self.problems.extend(problems);
+        let text = document::decode(&source.bytes);
+        if let Ok(tree) = text.and_then(document::parse) {
+            document::locate(&tree, &mut self.problems);
+        }
+        self.problems
+            .sort_by_key(|problem| problem.at.span.as_ref().map(|span| span.start));
+        if self.problems.iter().any(Diagnostic::is_error) {
+            self.topology = None;
+        }
+    }
 }
 
 impl Topology {

@@ -12,9 +12,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::values::{
-    Bytes, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name, Sources, UrlPath,
+    Bytes, CertificateFile, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name,
+    ServedName, Sources, UrlPath,
 };
-use super::{Tier, Worker};
+use super::{Authority, Tier, Worker};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -93,6 +94,32 @@ pub(super) struct RawLoadBalancer {
     /// Subnets of proxies in front of the virtual IP (a CDN, a TLS proxy). Their X-Forwarded headers are believed, nobody else's.
     #[schemars(schema_with = "ipv4_subnets")]
     pub trusted_proxies: Vec<Ipv4Net>,
+    /// HTTPS at the virtual IP. Default: plain HTTP only.
+    pub tls: Option<RawTls>,
+}
+
+/// HTTPS at the virtual IP. Certificates come from `files` or from an `authority`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawTls {
+    /// Host names that visitors ask for; each has to be in a certificate.
+    pub names: Vec<ServedName>,
+    /// PEM files with certificate, chain and key, in `.gen-topology/secrets/certificates` beside this file. Who asks for none of their names gets the first.
+    #[serde(default)]
+    pub files: Option<Vec<CertificateFile>>,
+    /// Who makes a certificate with all names: `lab`, for trying, is an authority of the lab's own.
+    #[serde(default)]
+    pub authority: Option<Authority>,
+    /// Port of the virtual IP for HTTPS; `port` stays that of plain HTTP.
+    #[serde(default = "tls_port")]
+    #[schemars(range(min = 1))]
+    pub port: u16,
+    /// Whether plain HTTP is answered with where to find the same over HTTPS; otherwise it is served, too.
+    #[serde(default = "yes")]
+    pub redirect: bool,
+    /// How long browsers remember to come by HTTPS only (HSTS); `0s` says nothing to them.
+    #[serde(default = "hsts")]
+    pub hsts: Millis,
 }
 
 impl Default for RawLoadBalancer {
@@ -106,6 +133,7 @@ impl Default for RawLoadBalancer {
             drain_time: Millis::new(1000),
             max_connections: 8_000,
             trusted_proxies: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -301,6 +329,12 @@ fn idle_timeout() -> Millis {
 }
 fn static_url() -> UrlPath {
     fixed("/static/")
+}
+fn tls_port() -> u16 {
+    443
+}
+fn hsts() -> Millis {
+    Millis::new(365 * 86_400_000)
 }
 fn yes() -> bool {
     true

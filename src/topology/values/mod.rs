@@ -39,7 +39,7 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-pub use web::{Entry, HostHeader, UrlPath};
+pub use web::{CertificateFile, Entry, HostHeader, ServedName, UrlPath};
 
 /// Name of a node or of a whole stack: a host name label (RFC 1123, lower case).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -389,6 +389,8 @@ pub(super) fn refuse(format: &str, text: &str) -> Option<String> {
         "daily-window" => text.parse::<DailyWindow>().err(),
         "duration" => text.parse::<Millis>().err(),
         "size" => text.parse::<Bytes>().err(),
+        "served-name" => text.parse::<ServedName>().err(),
+        "certificate-file" => text.parse::<CertificateFile>().err(),
         "ipv4-sources" => text.parse::<Sources>().err(),
         "ipv4" => {
             let parsed = text.parse::<std::net::Ipv4Addr>();
@@ -421,4 +423,6 @@ pub(super) const FORMATS: &[&str] = &[
     "ipv4-sources",
     "ipv4",
     "ipv4-subnet",
+    "served-name",
+    "certificate-file",
 ];

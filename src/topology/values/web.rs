@@ -102,6 +102,101 @@ impl fmt::Display for UrlPath {
     }
 }
 
+/// A host name that visitors ask for, or all names one step below another: `*.example.org`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServedName(String);
+
+text_value!(
+    ServedName,
+    "served-name",
+    "host name in lower case, such as \"www.example.org\" or \"*.example.org\""
+);
+
+impl ServedName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServedName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let is_label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.chars().all(allowed)
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        // The last label of an address is a number, that of a name never is.
+        let is_address = name
+            .rsplit('.')
+            .next()
+            .is_some_and(|last| last.parse::<u32>().is_ok());
+        if text.len() <= 253 && name.split('.').all(is_label) && !is_address {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(
+                "write a host name in lower case, such as \"www.example.org\" or \"*.example.org\""
+                    .into(),
+            )
+        }
+    }
+}
+
+impl fmt::Display for ServedName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// Name of a file with a certificate, its chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CertificateFile(String);
+
+text_value!(
+    CertificateFile,
+    "certificate-file",
+    "name of a PEM file, such as \"site.pem\""
+);
+
+impl CertificateFile {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CertificateFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if text.len() <= 100
+            && text
+                .strip_suffix(".pem")
+                .is_some_and(|stem| !stem.is_empty())
+            && text.chars().all(allowed)
+            && !text.starts_with('.')
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("write the file's name without its directory, such as \"site.pem\"; it is looked for in .gen-topology/secrets/certificates beside the topology file".into())
+        }
+    }
+}
+
+impl fmt::Display for CertificateFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
 fn is_identifier(word: &str) -> bool {
     let mut chars = word.chars();
     chars

@@ -1,0 +1,205 @@
+//! Where certificates and the keys of session tickets are kept: among the secrets of a stack, of
+//! a lab or of a node. Files are replaced as a whole, and only their owner reads them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::authority::Authority;
+use super::{Bundle, Flaw};
+use crate::files;
+use crate::secrets::{CERTIFICATES, TICKET_KEYS};
+
+/// Random bytes of a ticket's key: AES-256 and its HMAC, as haproxy takes them.
+const TICKET_BYTES: usize = 80;
+/// Keys in a file: one that was, one in use, and one that will be. haproxy encrypts by the last but one.
+const TICKET_KEYS_KEPT: usize = 3;
+/// An authority of a lab's own.
+const AUTHORITY: &str = "authority.pem";
+/// Its key.
+const AUTHORITY_KEY: &str = "authority.key";
+
+/// A directory of secrets, as far as it is about HTTPS.
+#[derive(Clone, Debug)]
+pub struct Store {
+    directory: PathBuf,
+}
+
+impl Store {
+    /// The store in a directory of secrets.
+    pub fn of(secrets: &Path) -> Self {
+        Self::at(secrets.join(CERTIFICATES))
+    }
+
+    /// The store that a directory is itself.
+    pub fn at(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+        }
+    }
+
+    /// Where a certificate is.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.directory.join(file)
+    }
+
+    /// The certificate that visitors of a lab have to trust.
+    pub fn authority_path(&self) -> PathBuf {
+        self.directory.join(AUTHORITY)
+    }
+
+    /// A certificate's file.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn read(&self, file: &str) -> anyhow::Result<Vec<u8>> {
+        read(&self.path(file))
+    }
+
+    /// Puts a certificate in its place.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn put(&self, file: &str, pem: &[u8]) -> anyhow::Result<()> {
+        put(&self.path(file), pem)
+    }
+
+    /// Makes the keys of session tickets, unless there are some; whether it had to.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    pub fn init_ticket_keys(&self) -> anyhow::Result<bool> {
+        let path = self.directory.join(TICKET_KEYS);
+        if path.exists() {
+            return Ok(false);
+        }
+        let keys: anyhow::Result<String> = (0..TICKET_KEYS_KEPT).map(|_| ticket_key()).collect();
+        put(&path, keys?.as_bytes()).map(|()| true)
+    }
+
+    /// Adds a key that will be used next and drops the oldest.
+    ///
+    /// # Errors
+    /// If there are none, or they can't be written.
+    pub fn rotate_ticket_keys(&self) -> anyhow::Result<()> {
+        let path = self.directory.join(TICKET_KEYS);
+        let mut keys = self.ticket_keys()?;
+        keys.push(ticket_key()?.trim().to_owned());
+        let from = keys.len().saturating_sub(TICKET_KEYS_KEPT);
+        put(&path, (keys[from..].join("\n") + "\n").as_bytes())
+    }
+
+    /// The keys of session tickets, the oldest first.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub fn ticket_keys(&self) -> anyhow::Result<Vec<String>> {
+        let text = read(&self.directory.join(TICKET_KEYS))?;
+        let text = String::from_utf8(text).map_err(|_| anyhow!("{TICKET_KEYS} is not text"))?;
+        Ok(text
+            .lines()
+            .map(str::to_owned)
+            .filter(|line| !line.is_empty())
+            .collect())
+    }
+
+    /// The authority in it, made if there is none.
+    ///
+    /// # Errors
+    /// If it can't be read or written.
+    pub fn authority(&self, name: &str, now: i64) -> anyhow::Result<Authority> {
+        let (certificate, key) = (self.authority_path(), self.directory.join(AUTHORITY_KEY));
+        if !key.exists() {
+            let made = Authority::make(name, now)?;
+            put(&certificate, made.certificate.as_bytes())?;
+            put(&key, made.key.as_bytes())?;
+        }
+        let text = |path: &Path| {
+            let text = read(path)?;
+            String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))
+        };
+        Ok(Authority {
+            certificate: text(&certificate)?,
+            key: text(&key)?,
+        })
+    }
+
+    /// Gives a load balancer its part: these certificates and the keys of tickets. All of them
+    /// are judged before the first is written.
+    ///
+    /// # Errors
+    /// If one is missing or not fit to be served, or can't be written.
+    pub fn give(&self, certificates: &[String], node: &Self, now: i64) -> anyhow::Result<()> {
+        let files: anyhow::Result<Vec<_>> = certificates
+            .iter()
+            .map(|file| Ok((file, self.fit(file, now)?)))
+            .collect();
+        for (file, pem) in files? {
+            node.put(file, &pem)?;
+        }
+        put(
+            &node.directory.join(TICKET_KEYS),
+            &read(&self.directory.join(TICKET_KEYS))?,
+        )
+    }
+
+    /// The days until the first of these certificates expires; none if none can be read.
+    pub fn days_left(&self, certificates: &[String], now: i64) -> Option<i64> {
+        let read = |file: &String| Bundle::read(&self.read(file).ok()?).ok();
+        certificates
+            .iter()
+            .filter_map(read)
+            .map(|bundle| bundle.days_left(now))
+            .min()
+    }
+
+    /// A certificate that is fit to be served now.
+    ///
+    /// # Errors
+    /// With everything that speaks against it.
+    pub fn fit(&self, file: &str, now: i64) -> anyhow::Result<Vec<u8>> {
+        let pem = self.read(file)?;
+        let flaws = match Bundle::read(&pem) {
+            Err(flaws) => flaws,
+            Ok(bundle) => bundle
+                .flaws(now)
+                .into_iter()
+                .filter(Flaw::is_error)
+                .collect(),
+        };
+        let Some(flaw) = flaws.first() else {
+            return Ok(pem);
+        };
+        let said: Vec<&str> = flaws.iter().map(|flaw| flaw.message.as_str()).collect();
+        Err(anyhow!(
+            "{} is not loaded: {} ({}); `gen-topology explain {}` tells more",
+            self.path(file).display(),
+            said.join(", "),
+            flaw.code,
+            flaw.code
+        ))
+    }
+}
+
+fn ticket_key() -> anyhow::Result<String> {
+    let mut random = [0; TICKET_BYTES];
+    getrandom::fill(&mut random).map_err(|error| anyhow!("asking for random numbers: {error}"))?;
+    Ok(STANDARD.encode(random) + "\n")
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    let directory = path.parent().context("no directory")?;
+    files::create_private_directory(directory)
+        .and_then(|()| files::replace_private(path, bytes))
+        .with_context(|| format!("writing {}", path.display()))
+}
