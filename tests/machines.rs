@@ -317,7 +317,7 @@ fn the_first_systems_arrive(machines: &Machines) {
     let said = machines.expect(&["logs", "node-2", "-n", "3"], 0);
     assert_eq!(
         said,
-        "journal --no-pager --quiet --output=short-iso --lines 3 --unit supervisord --unit nginx\n"
+        "journal --no-pager --quiet --output=short-iso --lines 3 --unit supervisord --unit nginx --unit mongos --unit watch-database\n"
     );
 }
 

@@ -18,7 +18,7 @@ use super::ui::{Tone, Ui, paint, table};
 use super::{generate, source};
 use crate::exec::in_parallel;
 use crate::failure::{Failure, Outcome};
-use crate::machines::{self, AT_ONCE, Machine, Settings, Ssh, Target, units};
+use crate::machines::{self, AT_ONCE, Machine, Settings, Ssh, Target, that_log};
 use crate::node;
 use crate::render::{FACTS, Rendered};
 use crate::sink::Sink as _;
@@ -182,7 +182,11 @@ pub(super) fn logs(file: Option<&Path>, args: &LogsArgs, ui: &mut Ui) -> Outcome
         if args.follow {
             argv.push("--follow");
         }
-        argv.extend(units(node.tier).iter().flat_map(|unit| ["--unit", *unit]));
+        argv.extend(
+            that_log(node.tier)
+                .iter()
+                .flat_map(|unit| ["--unit", *unit]),
+        );
         argv
     };
     let commands: Vec<(&Node, Vec<&str>)> =

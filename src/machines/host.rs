@@ -12,7 +12,7 @@ use super::closures::Closures;
 use super::look::{Machine, System, look};
 use super::ssh::{Ssh, Unreachable};
 use super::units::units;
-use crate::config::{Action, PREVIOUS_SYSTEM, PROGRAM};
+use crate::config::{Action, NodeFacts, PREVIOUS_SYSTEM, PROGRAM};
 use crate::exec::in_parallel;
 use crate::health::http::{Answer, Entrance};
 use crate::site::{FACTS_FILE, Fleet, Host, NodeId, NodeState, Presence, Site, State};
@@ -157,11 +157,14 @@ pub struct MachineHost<'h> {
 }
 
 impl MachineHost<'_> {
-    fn tier(&self, node: &str) -> anyhow::Result<Tier> {
+    fn facts(&self, node: &str) -> anyhow::Result<&NodeFacts> {
         let state = self.new.node(node).or_else(|| self.old.node(node));
-        Ok(state
-            .with_context(|| format!("there is no node {node}"))?
-            .tier())
+        let state = state.with_context(|| format!("there is no node {node}"))?;
+        Ok(&state.facts)
+    }
+
+    fn tier(&self, node: &str) -> anyhow::Result<Tier> {
+        Ok(self.facts(node)?.tier)
     }
 
     /// What has to end in order before the system changes, as its daemons would otherwise
@@ -173,7 +176,7 @@ impl MachineHost<'_> {
                     .iter()
                     .any(|it| matches!(it, Action::Boot | Action::RestartLoadBalancer)) =>
             {
-                units(Tier::LoadBalancer).to_vec()
+                units(self.facts(node)?).to_vec()
             }
             Tier::LoadBalancer if how.contains(&Action::RestartKeepalived) => vec!["keepalived"],
             _ => Vec::new(),
@@ -226,7 +229,7 @@ impl MachineHost<'_> {
     }
 
     fn systemctl(&self, node: &str, what: &str) -> anyhow::Result<()> {
-        let mut units: Vec<&str> = units(self.tier(node)?).to_vec();
+        let mut units: Vec<&str> = units(self.facts(node)?).to_vec();
         if what == "start" {
             units.reverse();
         }

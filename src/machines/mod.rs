@@ -18,7 +18,7 @@ pub use lock::{Lock, lock};
 pub use look::{Machine, System, look, system};
 pub use ssh::{Settings, Ssh, Target, Unreachable};
 pub use survey::{Survey, survey};
-pub use units::units;
+pub use units::{that_log, units};
 
 /// Machines that are asked at the same time.
 pub const AT_ONCE: usize = 16;

@@ -1,12 +1,48 @@
 //! The services of a node, by their names in systemd.
 
+use crate::config::NodeFacts;
 use crate::topology::Tier;
 
-/// The services of a tier, in the order in which they are stopped.
-pub fn units(tier: Tier) -> &'static [&'static str] {
-    match tier {
+/// The services of a node, in the order in which they are stopped. An app server of a sharded stack
+/// has a router as well.
+pub fn units(facts: &NodeFacts) -> &'static [&'static str] {
+    let is_router = facts
+        .app
+        .as_ref()
+        .is_some_and(|app| app.router_port.is_some());
+    match facts.tier {
         Tier::LoadBalancer => &["keepalived", "haproxy"],
+        Tier::App if is_router => &["supervisord", "nginx", "mongos"],
         Tier::App => &["supervisord", "nginx"],
         Tier::Database => &["reconcile-database", "mongod"],
+    }
+}
+
+/// The services of a tier that have something to log. The journal says nothing of those that a node
+/// does not have.
+pub fn that_log(tier: Tier) -> &'static [&'static str] {
+    match tier {
+        Tier::LoadBalancer => &["keepalived", "haproxy"],
+        Tier::App => &["supervisord", "nginx", "mongos", "watch-database"],
+        Tier::Database => &[
+            "reconcile-database",
+            "mongod",
+            "watch-database",
+            "backup-database",
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_router_is_stopped_with_its_app_server() {
+        let text = include_str!("../../hosts/node-2/node.json");
+        let mut facts: NodeFacts = serde_json::from_str(text).unwrap();
+        assert_eq!(units(&facts), ["supervisord", "nginx"]);
+        facts.app.as_mut().unwrap().router_port = Some(27017);
+        assert_eq!(units(&facts), ["supervisord", "nginx", "mongos"]);
     }
 }
