@@ -36,6 +36,8 @@ mount --bind "$work/etc" /etc
 for directory in /run /var/lib /var/log; do mount -t tmpfs tmpfs $directory; done
 mkdir -p /run/gen-topology /run/haproxy /run/keepalived /run/supervisor /run/nginx /var/lib/mongodb /var/lib/nginx \
     /var/log/nginx /var/log/mongodb /var/log/supervisor /var/log/gunicorn
+# As `node run haproxy` leaves it before haproxy is started.
+echo 1 > /run/haproxy/servers.state
 ip link set lo up
 ip link add "$interface" type veth peer name other-end
 ip address add "$address/16" dev "$interface"

@@ -43,10 +43,15 @@ fn bounds_follow_from_the_rendered_files() {
     );
     let gap = &predicted(&slower, "lb-power-off")["bound"]["gap"];
     assert!((milliseconds(gap) - 654.4).abs() < 0.1, "{gap}");
-    // Half a watch interval, three refusals, the look at the others, the vote, the driver, and 50 between two
-    // writes of 20 a second.
+    // 50 + 30 + 100 + 50 until another is elected, 500 to connect, and 50 between two writes of 20 a second.
     let gap = &predicted(TOPOLOGY, "db-primary-kill")["bound"]["write_gap"];
     assert!((milliseconds(gap) - 780.0).abs() < 0.1, "{gap}");
+    // 200 + 2 × 50 + 3 × 130 until an app server that is gone is down, 230 until what waits there is taken back.
+    let slowest = &predicted(TOPOLOGY, "app-power-off")["bound"]["slowest"];
+    assert!((milliseconds(slowest) - 965.0).abs() < 0.1, "{slowest}");
+    // 100 + 400 until a haproxy that hangs is given up, a skew of 4.7 and the margin.
+    let gap = &predicted(TOPOLOGY, "haproxy-hang")["bound"]["gap"];
+    assert!((milliseconds(gap) - 549.7).abs() < 0.1, "{gap}");
 }
 
 #[test]
@@ -152,6 +157,7 @@ fn faults_are_made_noticed_undone_and_counted() {
         "lb-power-off",
         "app-errors",
         "db-primary-kill",
+        "haproxy-reload-hung",
         "network-delay",
         "lbs-but-one-power-off",
     ];
@@ -182,6 +188,7 @@ fn faults_are_made_noticed_undone_and_counted() {
     let errors = &trial(&run, "app-errors")["measured"]["requests"]["failed"];
     assert!(errors["HTTP 500"].as_u64() > Some(0), "{errors}");
     assert!(trial(&run, "db-primary-kill")["measured"]["elections"].as_u64() >= Some(1));
+    nobody_is_sent_to_a_server_that_hangs(trial(&run, "haproxy-reload-hung"));
     let not_run = run["not_run"].as_array().expect("a list");
     let why = |fault: &str| {
         let of = not_run.iter().find(|one| one["fault"] == fault);
@@ -195,6 +202,52 @@ fn faults_are_made_noticed_undone_and_counted() {
     assert!(nodes.iter().all(|node| node["ready"] == true), "{status}");
     let kept = bench.expect(&["faults", "runs"], 0);
     assert!(kept.contains("2 + 2 + 3"), "{kept}");
+    random_faults_lose_no_write(&bench);
+}
+
+/// haproxy is reloaded while an app server is known to hang: it must not count as up before it is continued.
+fn nobody_is_sent_to_a_server_that_hangs(trial: &Value) {
+    let app = trial["nodes"][1].as_str().expect("an app server");
+    let undone = trial["timeline"]["undone_ms"].as_f64().expect("a time");
+    let changes = trial["timeline"]["changes"].as_array().expect("changes");
+    let of_it = changes.iter().filter(|change| {
+        change["subject"]["app"] == app && change["at_ms"].as_f64() < Some(undone)
+    });
+    let states: Vec<&str> = of_it.filter_map(|change| change["is"].as_str()).collect();
+    assert!(!states.is_empty(), "{trial}");
+    assert!(
+        states
+            .iter()
+            .all(|state| state.is_empty() || state.starts_with("DOWN")),
+        "{states:?}"
+    );
+    assert_eq!(
+        trial["measured"]["requests"]["failed"],
+        serde_json::json!({})
+    );
+}
+
+/// Two trials of `faults soak`, one of a single fault and one of two.
+fn random_faults_lose_no_write(bench: &Bench) {
+    let arguments = [
+        "faults", "soak", "--trials", "2", "--rate", "40", "--seed", "3",
+    ];
+    let output = bench.run(&[&arguments[..], &["--format", "json"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(0 | 6)), "{said}");
+    assert!(
+        said.contains("0 of them lost, 0 doubled, 0 answers went backwards"),
+        "{said}"
+    );
+    let run: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let trials = run["trials"].as_array().expect("trials");
+    assert_eq!(trials.len(), 2, "{said}");
+    let is_double = |trial: &Value| {
+        trial["fault"]
+            .as_str()
+            .is_some_and(|name| name.contains(" + "))
+    };
+    assert!(!is_double(&trials[0]) && is_double(&trials[1]), "{said}");
 }
 
 #[test]

@@ -106,6 +106,7 @@ fn measured(
         pace,
         slo: Slo::default(),
         retry: false,
+        soak: None,
     };
     let goal = Goal {
         topology: &source.path,

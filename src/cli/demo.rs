@@ -59,6 +59,7 @@ fn tour_of(file: Option<&Path>, name: &str, args: &DemoArgs, ui: &mut Ui) -> Res
         },
         slo: crate::topology::Slo::default(),
         retry: true,
+        soak: None,
     };
     faults_run::try_faults(file, Some(name), order, ui)
 }

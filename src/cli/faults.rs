@@ -13,6 +13,7 @@ use super::ui::{Tone, Ui, paint, table};
 use super::{compare, faults_run, generate, lab_way, runs, source};
 use crate::failure::{Failure, Outcome};
 use crate::faults::catalogue::{CATALOGUE, Fault};
+use crate::faults::soak::Soak;
 use crate::faults::timing::{NodeFiles, Timing};
 use crate::faults::{report, trial};
 use crate::sink::Sink as _;
@@ -60,6 +61,27 @@ pub(super) enum FaultsCommand {
         /// Try a fault once more if it broke a time, and don't fail for what a busy machine explains
         #[arg(long)]
         retry: bool,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Try random faults, one or two at a time, for a while
+    ///
+    /// Single faults are held to what is predicted for them. Of two at a time nothing is promised
+    /// but that no acknowledged write is lost. Exit code 6 if something was lost that should not have been;
+    /// what a busy machine explains is no failure.
+    Soak {
+        /// At most so many trials
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        trials: u32,
+        /// No trial begins later than this
+        #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        minutes: u64,
+        /// Requests a second
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        rate: u32,
+        /// Decides what is broken; the same number does the same again
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -123,9 +145,37 @@ pub(super) fn run(file: Option<&Path>, args: FaultsArgs, ui: &mut Ui) -> Outcome
                 },
                 slo: Slo::default(),
                 retry,
+                soak: None,
             };
             let run = faults_run::try_faults(file, lab, order, ui)?;
             faults_run::conclude(&run, retry, &output, ui)
+        }
+        FaultsCommand::Soak {
+            trials,
+            minutes,
+            rate,
+            seed,
+            output,
+        } => {
+            output.check()?;
+            let soak = Soak {
+                trials,
+                seconds: minutes * 60,
+            };
+            let order = FaultsOrder {
+                faults: Vec::new(),
+                repeat: 1,
+                pace: trial::Pace {
+                    rate,
+                    seed,
+                    patience_ms: 0,
+                },
+                slo: Slo::default(),
+                retry: true,
+                soak: Some(soak),
+            };
+            let run = faults_run::try_faults(file, lab, order, ui)?;
+            faults_run::conclude(&run, true, &output, ui)
         }
         FaultsCommand::Compare { .. } if lab.is_some() => Err(Failure::Usage(
             "`faults compare` brings up a lab of its own for each recipe; leave out --lab".into(),

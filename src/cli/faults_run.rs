@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 
@@ -13,6 +13,8 @@ use super::{findings, interrupts, lab_way, runs, source};
 use crate::failure::{Failure, Outcome};
 use crate::faults::catalogue::{CATALOGUE, Fault};
 use crate::faults::report::{self, NotRun, Origin, Run, Verdict};
+use crate::faults::soak::{self, Second, Soak};
+use crate::faults::timing::Timing;
 use crate::faults::trial::Trial;
 use crate::faults::{inject, trial};
 use crate::lab::{Lab, Place};
@@ -86,6 +88,9 @@ pub(super) fn inside(place: &Place, order: &FaultsOrder, ui: &mut Ui) -> Outcome
     // Somebody may have left the lab broken.
     inject::make_whole(&lab)?;
     let timing = trial::timing(&lab, order.pace.rate)?;
+    if let Some(time) = order.soak {
+        soaked(&lab, &timing, time, order, &interrupted, &mut run, ui)?;
+    }
     for name in &order.faults {
         let fault = Fault::named(name).context("an unknown fault")?;
         let why = fault
@@ -107,7 +112,13 @@ pub(super) fn inside(place: &Place, order: &FaultsOrder, ui: &mut Ui) -> Outcome
             if interrupted() {
                 break;
             }
-            repeatedly(&lab, fault, order, repeat, &interrupted, &mut run, ui)?;
+            let trial = Attempt {
+                fault,
+                second: None,
+                number: repeat,
+                of: order.repeat,
+            };
+            try_one(&lab, trial, order, &interrupted, &mut run, ui)?;
         }
     }
     run.interrupted = interrupted();
@@ -128,48 +139,82 @@ fn origin(order: &FaultsOrder) -> Origin {
         format!(" {}", order.faults.join(" "))
     };
     let retry = if order.retry { " --retry" } else { "" };
+    let way = match order.soak {
+        Some(soak) => format!("soak --trials {}", soak.trials),
+        None => format!("run{names} --repeat {}{retry}", order.repeat),
+    };
     Origin {
         when: mongodb::bson::DateTime::now().try_to_rfc3339_string().ok(),
         machine: Some(format!("{processors} processors, Linux {kernel}")),
         command: Some(format!(
-            "gen-topology faults run{names} --repeat {} --rate {} --seed {}{retry}",
-            order.repeat, order.pace.rate, order.pace.seed
+            "gen-topology faults {way} --rate {} --seed {}",
+            order.pace.rate, order.pace.seed
         )),
     }
 }
 
 /// One trial of several.
-fn repeatedly(
-    lab: &Lab,
+#[derive(Clone, Copy)]
+struct Attempt {
     fault: &'static Fault,
+    second: Option<Second>,
+    /// Which, from 0.
+    number: u32,
+    of: u32,
+}
+
+/// Random faults.
+fn soaked(
+    lab: &Lab,
+    timing: &Timing,
+    time: Soak,
     order: &FaultsOrder,
-    repeat: u32,
     interrupted: &dyn Fn() -> bool,
     run: &mut Run,
     ui: &mut Ui,
 ) -> anyhow::Result<()> {
-    let count = if order.repeat > 1 {
-        format!(" {}/{}", repeat + 1, order.repeat)
-    } else {
-        String::new()
-    };
-    ui.say(&format!(
-        "{} {}{count}: {}",
-        paint(Tone::Quiet, "…"),
-        fault.name,
-        fault.breaks
-    ));
+    let candidates = soak::candidates(timing, &|action| inject::unable(lab, action).is_none());
+    let begun = Instant::now();
+    for number in 0..time.trials {
+        if interrupted() || begun.elapsed() > Duration::from_secs(time.seconds) {
+            break;
+        }
+        let (fault, second) = soak::choose(&candidates, order.pace.seed, number)
+            .context("this stack can't have any fault")?;
+        let trial = Attempt {
+            fault,
+            second,
+            number,
+            of: time.trials,
+        };
+        try_one(lab, trial, order, interrupted, run, ui)?;
+    }
+    Ok(())
+}
+
+fn try_one(
+    lab: &Lab,
+    trial: Attempt,
+    order: &FaultsOrder,
+    interrupted: &dyn Fn() -> bool,
+    run: &mut Run,
+    ui: &mut Ui,
+) -> anyhow::Result<()> {
+    let fault = trial.fault;
+    announce(trial, ui);
     let pace = trial::Pace {
-        seed: order.pace.seed.wrapping_add(u64::from(repeat)),
+        seed: order.pace.seed.wrapping_add(u64::from(trial.number)),
         ..order.pace
     };
     let attempt = || {
-        let mut trial = trial::run(lab, fault, pace, &entries(), interrupted)?;
+        let mut trial = trial::run(lab, fault, trial.second, pace, &entries(), interrupted)?;
         trial.hold_to(order.slo);
         Ok(trial)
     };
     let tried = attempt().and_then(|first| {
-        if !order.retry || !first.may_be_noise() || interrupted() {
+        // Of many random ones each counts once.
+        let retry = order.retry && order.soak.is_none();
+        if !retry || !first.may_be_noise() || interrupted() {
             return Ok(first);
         }
         again(first, attempt, ui)
@@ -192,6 +237,23 @@ fn repeatedly(
             trial::wait_until_whole(lab, interrupted)
         }
     }
+}
+
+fn announce(trial: Attempt, ui: &mut Ui) {
+    let count = if trial.of > 1 {
+        format!(" {}/{}", trial.number + 1, trial.of)
+    } else {
+        String::new()
+    };
+    let second = trial.second.map_or_else(String::new, |second| {
+        format!("; {} ms later {}", second.after_ms, second.fault.breaks)
+    });
+    ui.say(&format!(
+        "{} {}{count}: {}{second}",
+        paint(Tone::Quiet, "…"),
+        trial.fault.name,
+        trial.fault.breaks
+    ));
 }
 
 /// Tries a fault once more.
@@ -256,6 +318,9 @@ pub(super) fn conclude(run: &Run, lenient: bool, output: &OutputArgs, ui: &mut U
         count(Verdict::Void),
         run.not_run.len()
     ));
+    if let Some(writes) = run.written() {
+        ui.say(&writes);
+    }
     let failed = run.not_run.iter().filter(|not_run| not_run.failed).count();
     let is_kept = run.is_kept() || lenient && count(Verdict::Broken) == 0;
     match (is_kept, failed) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::trial;
+use crate::faults::{soak::Soak, trial};
 use crate::secrets::Rotation;
 use crate::topology::Slo;
 
@@ -88,4 +88,7 @@ pub(super) struct FaultsOrder {
     pub slo: Slo,
     /// Whether a time that was broken is tried once more, and a void trial is no failure.
     pub retry: bool,
+    /// Random ones of them instead, for so long.
+    #[serde(default)]
+    pub soak: Option<Soak>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::HAPROXY_SOCKET;
+use super::{CONNECT_MS, HAPROXY_SERVERS, HAPROXY_SOCKET};
 use crate::topology::{Millis, Node, Tier, Tls, Topology};
 
 use super::app_limits::AppLimits;
@@ -15,6 +15,8 @@ use super::app_limits::AppLimits;
 pub struct Haproxy {
     /// Path of the runtime socket.
     pub socket: &'static str,
+    /// Path of the file with what it knew of its servers before a reload.
+    pub servers_state: &'static str,
     /// Address that visitors use.
     pub virtual_ip: Ipv4Addr,
     /// Its port.
@@ -39,6 +41,10 @@ pub struct Haproxy {
     pub health_host: String,
     /// How often a request that may be repeated is: there is no use in asking a server twice.
     pub retries: usize,
+    /// How long it waits for a connection to a server.
+    pub connect: Millis,
+    /// Time between two health checks of a server: a thousand a second at most, and one a second at least.
+    pub check_interval: Millis,
     /// Whether a visitor stays on one server.
     pub sticky: bool,
     /// What the application may take, and for how long.
@@ -105,9 +111,11 @@ impl Haproxy {
         let settings = topology.load_balancer();
         let app = topology.app();
         let limits = AppLimits::of(app);
+        let checked = u64::try_from(servers.len()).unwrap_or(u64::MAX);
         let half_minute = Millis::new(30_000);
         Self {
             socket: HAPROXY_SOCKET,
+            servers_state: HAPROXY_SERVERS,
             virtual_ip: topology.network().virtual_ip,
             port: settings.port,
             tls: settings.tls.as_ref().map(HaproxyTls::of),
@@ -127,6 +135,8 @@ impl Haproxy {
             health_path: app.health_path.to_string(),
             health_host: app.health_host.to_string(),
             retries: servers.len().saturating_sub(1).clamp(1, 3),
+            connect: Millis::new(CONNECT_MS),
+            check_interval: Millis::new(checked.clamp(200, 1000)),
             sticky: app.sticky_sessions,
             hard_stop: Millis::new(limits.haproxy.get() + 30_000).max(Millis::new(60_000)),
             client_timeout: limits.haproxy.max(half_minute),

@@ -52,6 +52,8 @@ pub const DRAIN_FILE: &str = "/run/gen-topology/drain";
 pub const HAPROXY_STATE: &str = "/run/gen-topology/haproxy.state";
 /// haproxy's runtime socket; the rendered file names it.
 pub const HAPROXY_SOCKET: &str = "/run/haproxy/admin.sock";
+/// What haproxy knew of its servers before a reload; the rendered file names it.
+pub const HAPROXY_SERVERS: &str = "/run/haproxy/servers.state";
 /// Program of ours that rendered files call, put there by the lab or by the NixOS module.
 pub const PROGRAM: &str = "/etc/gen-topology/gen-topology";
 /// Where a machine keeps a link to the system that it had before the last change.
@@ -61,12 +63,20 @@ pub const PYTHON: &str = "/etc/gen-topology/python/bin/python";
 /// The app's code, put there by the lab or by the NixOS module.
 pub const APP_SOURCE: &str = "/etc/gen-topology/app";
 
+/// How long haproxy waits for a connection to an app server, in milliseconds: `timeout connect`. A server's kernel
+/// answers for an application that is busy, so this says whether the machine is there.
+pub const CONNECT_MS: u64 = 130;
 /// How long a server has to be down before the requests that still wait for it are ended, to
-/// be repeated elsewhere: haproxy's `timeout connect`, and a little more. Connections that were
-/// being made have given up by themselves by then.
-pub const RELEASE_AFTER: Duration = Duration::from_millis(1200);
+/// be repeated elsewhere: [`CONNECT_MS`] and a little more. Connections that were being made have
+/// given up by themselves by then.
+pub const RELEASE_AFTER: Duration = Duration::from_millis(180);
 /// Time between two looks for servers that are down.
-pub const RELEASE_PAUSE: Duration = Duration::from_millis(200);
+pub const RELEASE_PAUSE: Duration = Duration::from_millis(50);
+/// Time between two questions of `node run haproxy` to haproxy.
+pub const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How long haproxy may take to answer one. One long wait and not several short ones: a machine that is
+/// busy answers late, again and again, and one that hangs never.
+pub const ASK_PATIENCE: Duration = Duration::from_millis(400);
 
 /// Seconds for which a connection that ended is remembered. A client takes the same port again, and
 /// whoever remembers the old connection, 2 minutes by default, takes the new one for its own.

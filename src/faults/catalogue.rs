@@ -90,6 +90,8 @@ pub enum Action {
     Stop(&'static str),
     /// haproxy is told to read its files anew.
     Reload,
+    /// The same on the first node, while a program of the second one has stood still for a while.
+    ReloadBeside(Program),
     /// The nodes can't hear each other, only everybody else.
     Separate,
     /// Packets are lost, in percent, in both directions.
@@ -212,6 +214,16 @@ pub const CATALOGUE: &[Fault] = &[
         target: Target::Owner,
         action: Action::Reload,
         bound: predict::hand_over,
+    },
+    Fault {
+        name: "haproxy-reload-hung",
+        tier: None,
+        breaks: "makes haproxy read its files anew where the virtual IP is, while an app server hangs and is known to",
+        visitors: "nothing: what haproxy knows of its servers is kept, and none is sent to that one",
+        undo: "continued",
+        target: Target::OwnerAndApp,
+        action: Action::ReloadBeside(Program::Gunicorn),
+        bound: predict::reload_beside,
     },
     Fault {
         name: "keepalived-kill",

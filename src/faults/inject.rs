@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
-use super::catalogue::{Action, Program, Target};
+use super::catalogue::{Action, Fault, Program, Target};
 use super::impostor::{self, Impostor, Mischief};
 use crate::exec;
 use crate::health::mongo::Role;
@@ -30,6 +30,9 @@ const ROOM: u64 = 256;
 const BALLAST: &str = "/var/lib/mongodb/gen-topology-faults.ballast";
 /// How long a database may take to be back after it was stopped.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a second fault waits for a node that it can hit.
+const NO_TARGET: Duration = Duration::from_secs(3);
 
 /// Something that has to go on while a fault lasts.
 #[derive(Debug, Default)]
@@ -131,6 +134,53 @@ pub fn prepare(lab: &Lab, action: Action) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What has to be wrong with `nodes` before the load begins. Undone by [`make_whole`].
+///
+/// # Errors
+/// If it can't be done, or the load balancers don't notice.
+pub fn set_up(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<()> {
+    let (Action::ReloadBeside(program), [_, app]) = (action, nodes) else {
+        return Ok(());
+    };
+    signal(lab, app, program, Signal::STOP)?;
+    let is_down = |balancer: &NodePlan| {
+        let servers = lab.servers(&balancer.name).unwrap_or_default();
+        let mut of_it = servers.iter().filter(|server| server.name == *app);
+        of_it.any(|server| server.status.starts_with("DOWN"))
+    };
+    let all_know = || lab.plan().tier(Tier::LoadBalancer).all(is_down);
+    ensure!(
+        wait::until(PATIENCE, all_know),
+        "nobody notices that {app} hangs"
+    );
+    Ok(())
+}
+
+/// Breaks something more, and tells which nodes it hits; none if for three seconds there is nothing
+/// whole that it could hit.
+///
+/// # Errors
+/// If it can't be done.
+pub fn apply_beside(
+    lab: &Lab,
+    fault: &Fault,
+    choice: u64,
+    broken: &[String],
+) -> anyhow::Result<Option<(Broken, Vec<String>)>> {
+    let begun = std::time::Instant::now();
+    let mut choice = choice;
+    while begun.elapsed() < NO_TARGET {
+        let found = targets(lab, fault.target, choice).unwrap_or_default();
+        if !found.is_empty() && found.iter().all(|node| !broken.contains(node)) {
+            set_up(lab, fault.action, &found)?;
+            return Ok(Some((apply(lab, fault.action, &found)?, found)));
+        }
+        choice = choice.wrapping_add(1);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(None)
+}
+
 /// Breaks `nodes`.
 ///
 /// # Errors
@@ -153,10 +203,10 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         Action::Stop(program) => each(nodes, |node| {
             lab.supervise(node, &["stop", program]).map(drop)
         })?,
-        Action::Reload => each(nodes, |node| {
-            lab.supervise(node, &["signal", "USR2", "haproxy"])
-                .map(drop)
-        })?,
+        Action::Reload => each(nodes, |node| reload(lab, node))?,
+        Action::ReloadBeside(_) => {
+            each(nodes.get(..1).unwrap_or_default(), |node| reload(lab, node))?;
+        }
         Action::Separate => each(nodes, |node| separate(lab, node, nodes))?,
         Action::Lose(percent) => each(nodes, |node| lose(lab, node, percent))?,
         Action::Throttle(kbit) => {
@@ -369,6 +419,11 @@ fn fill(lab: &Lab, node: &str) -> anyhow::Result<()> {
 
 /// What no daemon can read.
 const RUBBISH: &str = "this { is not what a daemon can read\n";
+
+fn reload(lab: &Lab, node: &str) -> anyhow::Result<()> {
+    lab.supervise(node, &["signal", "USR2", "haproxy"])
+        .map(drop)
+}
 
 fn ruin(lab: &Lab, node: &str) -> anyhow::Result<()> {
     let file = lab.path_in(node, "/etc/haproxy/haproxy.cfg")?;

@@ -23,6 +23,7 @@ pub mod load;
 pub mod noise;
 pub mod predict;
 pub mod report;
+pub mod soak;
 pub mod timeline;
 pub mod timing;
 pub mod tour;

@@ -65,6 +65,12 @@ pub(super) fn hand_over(timing: &Timing) -> Bound {
     Bound::losing(Loss::None).gap(&[("skew", timing.skew), MARGIN])
 }
 
+/// Whoever is sent to the app server that hangs waits until the next checks have failed, longer than one
+/// takes to begin.
+pub(super) fn reload_beside(timing: &Timing) -> Bound {
+    hand_over(timing).slowest(&[("inter", timing.inter), MARGIN])
+}
+
 pub(super) fn fall_over(timing: &Timing) -> Bound {
     let parts = [("skew", timing.skew), MARGIN];
     Bound::losing(Loss::InFlight {
@@ -81,7 +87,7 @@ pub(super) fn split(timing: &Timing) -> Bound {
 
 pub(super) fn haproxy_hang(timing: &Timing) -> Bound {
     let parts = [
-        ("fall × interval + timeout of the check", timing.script),
+        ("guard's interval + patience", timing.guard),
         ("skew", timing.skew),
         MARGIN,
     ];

@@ -22,8 +22,8 @@ pub struct Timing {
     pub skew: f64,
     /// Skew of the last load balancer.
     pub last_skew: f64,
-    /// Until the check of haproxy by keepalived has failed often enough.
-    pub script: f64,
+    /// Until whoever runs haproxy has asked it in vain.
+    pub guard: f64,
     /// Time between two health checks of an app server.
     pub inter: f64,
     /// The same once a check has failed.
@@ -119,7 +119,7 @@ impl Timing {
             advert: first.advert,
             skew: vrrp.get(1).unwrap_or(first).skew,
             last_skew: vrrp.last().unwrap_or(first).skew,
-            script: first.script,
+            guard: (config::ASK_EVERY + config::ASK_PATIENCE).as_secs_f64() * 1000.0,
             inter: haproxy.inter,
             fastinter: haproxy.fastinter,
             fall: haproxy.fall,
@@ -157,7 +157,6 @@ impl Timing {
 struct Vrrp {
     advert: f64,
     skew: f64,
-    script: f64,
 }
 
 impl Vrrp {
@@ -170,11 +169,6 @@ impl Vrrp {
         Ok(Self {
             advert: instance.advert_interval() * 1000.0,
             skew: instance.skew() * 1000.0,
-            // Without a check nobody notices.
-            script: config
-                .scripts
-                .first()
-                .map_or(NEVER, |script| script.longest_detection_of_hang() * 1000.0),
         })
     }
 }

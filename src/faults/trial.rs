@@ -13,6 +13,7 @@ use super::ledger::{self, Ledger, Witness};
 use super::load::{self, Load, Sample, Shape, Summary, milliseconds, summary};
 use super::noise::{Noise, Pulse};
 use super::predict::DARK;
+use super::soak::Second;
 use super::timeline::Timeline;
 use super::timing::{NodeFiles, Timing};
 use super::watch::{self, Change, Subject};
@@ -226,20 +227,21 @@ fn takes_back(node: &NodePlan) -> bool {
         .is_none_or(|settings| settings.preempt)
 }
 
-/// Tries a fault. The lab has to be whole, and is so again afterwards, even if this fails.
+/// Tries a fault, and with `second` another one while it lasts. The lab has to be whole, and is so again afterwards, even if this fails.
 ///
 /// # Errors
 /// If the fault could not be made or undone, or Ctrl-C was pressed.
 pub fn run(
     lab: &Lab,
     fault: &Fault,
+    second: Option<Second>,
     pace: Pace,
     name: &str,
     interrupted: &dyn Fn() -> bool,
 ) -> anyhow::Result<Trial> {
     let outcome = inject::prepare(lab, fault.action)
         .and_then(|()| wait_until_whole(lab, interrupted))
-        .and_then(|()| attempt(lab, fault, pace, name, interrupted));
+        .and_then(|()| attempt(lab, fault, second, pace, name, interrupted));
     // Whatever happened: nobody else is to find a broken lab.
     let mended = inject::make_whole(lab).and_then(|()| inject::clean_up(lab));
     let trial = outcome?;
@@ -258,15 +260,19 @@ struct Moments {
 fn attempt(
     lab: &Lab,
     fault: &Fault,
+    second: Option<Second>,
     pace: Pace,
     name: &str,
     interrupted: &dyn Fn() -> bool,
 ) -> anyhow::Result<Trial> {
     let rate = pace.rate * fault.load_factor();
-    let bound = fault.costs(&timing(lab, rate)?);
+    let timing = timing(lab, rate)?;
+    let (bound, lasts) = costs(fault, second, &timing);
     let target = target(lab);
     let writes = ledger::is_kept_by(target)?;
-    let nodes = inject::targets(lab, fault.target, pace.seed)?;
+    let mut nodes = inject::targets(lab, fault.target, pace.seed)?;
+    let mut tried = fault.name.to_owned();
+    inject::set_up(lab, fault.action, &nodes)?;
     let pulse = Pulse::start();
     let load = Load::start(target, Shape { rate, writes }, name);
     let witness = writes.then(|| Witness::start(&load, name));
@@ -279,11 +285,22 @@ fn attempt(
         let broken = load.now();
         let held = inject::apply(lab, fault.action, &nodes)
             .with_context(|| format!("breaking {}", nodes.join(", ")))?;
-        rest(duration(fault, &bound), interrupted);
+        let also = match second {
+            Some(second) => {
+                rest(Duration::from_millis(second.after_ms), interrupted);
+                inject::apply_beside(lab, second.fault, pace.seed, &nodes)?
+            }
+            None => None,
+        };
+        rest(lasts, interrupted);
         let more = Duration::from_millis(pace.patience_ms);
         rest(more, || load.is_calm(CALM) || interrupted());
         let undone = load.now();
-        drop(held);
+        if let (Some(second), Some((_, hit))) = (second, &also) {
+            tried = format!("{tried} + {}", second.fault.name);
+            nodes.extend(hit.iter().cloned());
+        }
+        drop((held, also));
         inject::make_whole(lab)?;
         wait_until_whole(lab, interrupted)?;
         let whole = load.now();
@@ -308,7 +325,7 @@ fn attempt(
     // What was lost counts on a busy machine, too.
     let late = void(&measured.requests, rate).filter(|_| losses.is_empty());
     let mut trial = Trial {
-        fault: fault.name.to_owned(),
+        fault: tried,
         rate,
         is_loss: !losses.is_empty(),
         broken: losses,
@@ -326,6 +343,19 @@ fn attempt(
     };
     trial.judge(times);
     Ok(trial)
+}
+
+/// What the faults of a trial may cost, and how long they last.
+fn costs(fault: &Fault, second: Option<Second>, timing: &Timing) -> (Bound, Duration) {
+    let bound = fault.costs(timing);
+    let lasts = duration(fault, &bound);
+    match second {
+        None => (bound, lasts),
+        Some(second) => {
+            let other = duration(second.fault, &second.fault.costs(timing));
+            (Second::bound(), lasts.max(other))
+        }
+    }
 }
 
 /// How long a fault lasts: as long as it may be felt, and a little longer.

@@ -117,6 +117,57 @@ pub fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
         .collect()
 }
 
+/// What haproxy reads of its servers when nothing is known: the first line of such a file, its version.
+pub const NO_SERVERS: &str = "1\n";
+
+/// Those of `all`, the answer to `show servers state`, that checks have found to be gone or draining, for
+/// haproxy to read when it starts with `configuration`.
+///
+/// Left out is who was put aside by hand, which a reload has always ended, and who has another
+/// address in `configuration`: nothing is known of that one.
+pub fn gone(all: &str, configuration: &str) -> String {
+    let mut lines = all.lines();
+    let (Some(version), Some(header)) = (lines.next(), lines.next()) else {
+        return NO_SERVERS.to_owned();
+    };
+    let columns: Vec<&str> = header.trim_start_matches("# ").split(' ').collect();
+    let at = |name: &str| columns.iter().position(|column| *column == name);
+    let names = [
+        "srv_name",
+        "srv_addr",
+        "srv_port",
+        "srv_op_state",
+        "srv_admin_state",
+    ];
+    let places = names.map(at);
+    let is_gone = |line: &&str| {
+        let row: Vec<&str> = line.split(' ').collect();
+        let values = places.map(|place| place.and_then(|place| row.get(place)).copied());
+        let [
+            Some(name),
+            Some(address),
+            Some(port),
+            Some(state),
+            Some(admin),
+        ] = values
+        else {
+            return false;
+        };
+        let server = format!("{address}:{port}");
+        let is_configured = configuration.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some("server")
+                && words.next() == Some(name)
+                && words.next() == Some(&server)
+        });
+        // 0: down, 3: draining. By hand it would say so in the other number.
+        matches!(state, "0" | "3") && admin == "0" && is_configured
+    };
+    let gone = lines.filter(is_gone);
+    let all: Vec<&str> = [version, header].into_iter().chain(gone).collect();
+    all.join("\n") + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,5 +188,28 @@ mod tests {
         assert!(!second.is_up(), "nobody has asked it yet");
         assert!(!third.is_up() && third.checked);
         assert_eq!(parse("", "app"), []);
+    }
+
+    #[test]
+    fn keeps_what_checks_have_found_out_and_nothing_else() {
+        let all = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
+                   3 app 1 up 10.0.0.1 2 0 80\n3 app 2 down 10.0.0.2 0 0 80\n3 app 3 moved 10.0.0.3 0 0 80\n\
+                   3 app 4 port 10.0.0.4 0 0 80\n3 app 5 by-hand 10.0.0.5 0 1 80\n3 app 6 drains 10.0.0.6 3 0 80\n\
+                   3 app 7 removed 10.0.0.7 0 0 80\n\n";
+        let configuration = "backend app\n server up 10.0.0.1:80\n server down 10.0.0.2:80 check\n\
+                             server moved 10.0.1.3:80\n server port 10.0.0.4:81\n server by-hand 10.0.0.5:80\n\
+                             server drains 10.0.0.6:80\n";
+        let kept = gone(all, configuration);
+        let names: Vec<&str> = kept
+            .lines()
+            .skip(2)
+            .map(|line| line.split(' ').nth(3).unwrap_or(""))
+            .collect();
+        assert_eq!(names, ["down", "drains"]);
+        assert!(
+            kept.starts_with("1\n# be_id ") && kept.ends_with("80\n"),
+            "{kept}"
+        );
+        assert_eq!(gone("", configuration), NO_SERVERS);
     }
 }

@@ -19,7 +19,8 @@ const UNSAFE: [&str; 7] = [
 
 /// Everything about the servers of a proxy, if it has some.
 pub(super) fn servers(site: &Site<'_>, proxy: &Proxy<'_>, findings: &mut Findings<'_>) {
-    if !proxy.is_backend() {
+    // Servers of `mode log` mostly take datagrams: nobody can check them, or try again.
+    if !proxy.is_backend() || proxy.mode() == "log" {
         return;
     }
     let mut servers = proxy.servers();

@@ -85,7 +85,7 @@ crate::topology::codes! {
     CheckTimeoutMissing "check-timeout-missing" Note
         "Without `timeout check` a check may take a whole interval. A server that accepts and never answers is then noticed that much later. 500ms are enough for a path that answers from memory."
     CheckTimeoutOverInter "check-timeout-over-inter" Warning
-        "A check may take longer than the time between two checks, so that a hung server costs `fall` time-outs on top. Keep `timeout check` below `inter`."
+        "A check may take longer than the time between two checks, so that a hung server costs `fall` time-outs on top. Keep `timeout check` below `inter`, or both so short that a server that hangs is out within 3 s."
     SlowDetection "slow-detection" Warning
         "A dead server is taken out after inter + (fall - 1) × fastinter; haproxy's defaults make that 6 s, and a server that hangs takes twice as long. Until then its share of the requests fails or waits. `inter 1s fastinter 100ms fall 2` notices within 1.1 s for one request a second."
     NoRedispatch "no-redispatch" Warning

@@ -56,11 +56,7 @@ fn timeouts(site: &Site<'_>, findings: &mut Findings<'_>) {
     }
     let mut missing: BTreeMap<usize, (Range<usize>, Vec<&str>)> = BTreeMap::new();
     for proxy in site.proxies.iter().filter(|proxy| !proxy.is_disabled()) {
-        let wanted: &[&str] = match proxy.kind() {
-            "frontend" => &["client"],
-            "backend" => &["connect", "server"],
-            _ => &["client", "connect", "server"],
-        };
+        let wanted = wanted_timeouts(proxy);
         let old = |name: &str| {
             let old = match name {
                 "client" => "clitimeout",
@@ -94,6 +90,21 @@ fn timeouts(site: &Site<'_>, findings: &mut Findings<'_>) {
             "connect 1s, server 15s, client 30s; each longer than the layer below it needs",
             Cost::endless("each connection to something that hangs"),
         );
+    }
+}
+
+/// What haproxy itself warns about: nothing is waited for where there is no server, and a tunnel's
+/// time-out takes the place of the server's in `mode tcp`.
+fn wanted_timeouts(proxy: &Proxy<'_>) -> &'static [&'static str] {
+    let has_servers = !proxy.servers().is_empty();
+    let is_tunnel = proxy.mode() == "tcp" && proxy.has_timeout("tunnel");
+    match proxy.kind() {
+        "backend" if !has_servers || proxy.mode() == "log" => &[],
+        "backend" if is_tunnel => &["connect"],
+        "backend" => &["connect", "server"],
+        "listen" if has_servers && is_tunnel => &["client", "connect"],
+        "listen" if has_servers => &["client", "connect", "server"],
+        _ => &["client"],
     }
 }
 

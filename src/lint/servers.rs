@@ -7,7 +7,7 @@ use crate::native::haproxy::{Check, HttpCheck, Proxy, Server};
 use crate::topology::Millis;
 
 /// Longest detection of a dead server that is not called slow, in milliseconds.
-const DETECTION: u64 = 3000;
+const DETECTION: Millis = Millis::new(3000);
 
 /// How the servers of a proxy are checked; `server` stands for all of them.
 pub(super) fn check(
@@ -111,7 +111,8 @@ fn durations(proxy: &Proxy<'_>, server: &Server, findings: &mut Findings<'_>) {
             "`timeout check 500ms`",
             cost,
         ),
-        Some(limit) if limit > server.inter() => {
+        // Where a server that hangs is out soon all the same, a busy one should have its time.
+        Some(limit) if limit > server.inter() && hang > DETECTION.seconds() => {
             let at = proxy
                 .directive(&["timeout", "check"])
                 .map_or(0..0, crate::native::Directive::span);
@@ -138,7 +139,7 @@ fn slow(proxy: &Proxy<'_>, server: &Server, waits: String, findings: &mut Findin
         .get("inter")
         .map_or(server.directive.span(), |setting| setting.span.clone());
     let quick = server.longest_detection(Millis::new(0));
-    if quick.get() > DETECTION {
+    if quick > DETECTION {
         findings.costly(
             Code::SlowDetection,
             inter,

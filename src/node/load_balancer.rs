@@ -6,13 +6,13 @@
 //!
 //! - haproxy ends, for whatever reason: -254, within a millisecond or two. Where its supervisor ended
 //!   with it, keepalived's supervisor writes that.
+//! - haproxy hangs: -254, within half a second (`part.rs`).
 //! - haproxy is back: before a node that will take the virtual IP away from another
 //!   says 0, it waits until it has been well for a while, then asks the others to
 //!   drain (`POST /drain`, after which their answers carry `Connection: close`),
 //!   and waits until clients have gone. If nobody serves the virtual IP it says 0 at once.
 //! - keepalived is told to end: first this node drains, then keepalived hands over.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -26,16 +26,14 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
-use super::{handover, lifeline, listen, real_time};
-use crate::config::{
-    HAPROXY_SOCKET, HAPROXY_STATE, LoadBalancerFacts, NodeFacts, RELEASE_AFTER, RELEASE_PAUSE,
-};
+use super::part::{QUESTION, drain, drain_others, settings, write_state};
+use super::{handover, lifeline, listen, part, real_time, servers};
+use crate::config::{HAPROXY_STATE, LoadBalancerFacts, NodeFacts, RELEASE_PAUSE};
 use crate::exec;
-use crate::health::{haproxy, http, vrrp};
+use crate::health::{http, vrrp};
 use crate::wait;
 
-/// How long a question to a neighbour may take.
-const QUESTION: Duration = Duration::from_millis(300);
+pub use super::part::check_haproxy;
 
 /// How long keepalived waits for haproxy before it starts anyway.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
@@ -57,21 +55,6 @@ const LAST_REQUESTS: Duration = Duration::from_secs(8);
 /// is missing when the new one cleans up: 3 adverts and a skew at the default 100 ms.
 const AFTER_A_CRASH: Duration = Duration::from_millis(500);
 
-/// Asks haproxy itself whether it is well, not the servers behind it.
-///
-/// # Errors
-/// If it is not, with the reason.
-pub fn check_haproxy(facts: &NodeFacts) -> anyhow::Result<()> {
-    let answer = http::get(
-        &http::client(Duration::from_millis(800)),
-        Ipv4Addr::LOCALHOST,
-        settings(facts)?.internal_port,
-        "/alive",
-    )?;
-    anyhow::ensure!(answer.status == 200, "haproxy answers {}", answer.status);
-    Ok(())
-}
-
 /// Runs haproxy until it ends, and returns its exit code.
 ///
 /// # Errors
@@ -85,19 +68,30 @@ pub fn run_haproxy(
     let _alive = lifeline::hold()?;
     write_state(-254)?;
     let signals = listen()?;
+    let configuration = argv.iter().skip_while(|word| *word != "-f").nth(1);
+    let configuration = configuration.map(Path::new);
+    // What an earlier haproxy knew of the servers may be long untrue.
+    servers::forget()?;
     let mut child = spawn(argv)?;
     // Once it is set nobody says 0 any more.
     let over = Arc::new(AtomicBool::new(false));
     let code = std::thread::scope(|scope| {
         let joining = Arc::clone(&over);
-        scope.spawn(move || join(facts, settings, &joining, say));
-        scope.spawn(|| release(&over, say));
+        let before_reload = move || {
+            if let Err(error) = servers::remember(configuration) {
+                say(&format!("{error:#}"));
+            }
+        };
+        scope.spawn(move || part::keep(facts, settings, &joining, say));
+        scope.spawn(|| servers::release(&over, say));
         if settings.tls.is_some() {
             let haproxy = Pid::from_child(&child);
             let leaving = Arc::clone(&over);
-            scope.spawn(move || send_off(facts.virtual_ip, haproxy, &leaving, say));
+            scope.spawn(move || {
+                send_off(facts.virtual_ip, haproxy, &leaving, &before_reload, say);
+            });
         }
-        let code = watch_haproxy(&mut child, &signals, &over);
+        let code = watch_haproxy(&mut child, &signals, &over, &before_reload);
         over.store(true, Ordering::SeqCst);
         write_state(-254).and(code)
     })?;
@@ -109,6 +103,7 @@ fn watch_haproxy(
     child: &mut Child,
     signals: &Receiver<i32>,
     over: &AtomicBool,
+    before_reload: &dyn Fn(),
 ) -> anyhow::Result<u8> {
     let mut ending = false;
     watch(child, signals, &mut |child, signal| {
@@ -121,7 +116,10 @@ fn watch_haproxy(
                 // Soft stop: no new connections, the requests at hand are answered.
                 send(child, Signal::USR1)?;
             }
-            SIGHUP | SIGUSR2 => send(child, Signal::USR2)?,
+            SIGHUP | SIGUSR2 => {
+                before_reload();
+                send(child, Signal::USR2)?;
+            }
             _ => {}
         }
         Ok(ending.then_some(LAST_REQUESTS))
@@ -159,88 +157,23 @@ fn watch(
     }
 }
 
-/// Lets this node take part once haproxy answers, without breaking what others serve.
-fn join(
-    facts: &NodeFacts,
-    settings: &LoadBalancerFacts,
-    over: &AtomicBool,
-    say: &(dyn Fn(&str) + Sync),
-) {
-    let is_over = || over.load(Ordering::SeqCst);
-    let well = || check_haproxy(facts).is_ok();
-    while !is_over() && !well() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let takes_over = settings.preempt && !settings.lower_priority.is_empty();
-    let served = || http::accepts(facts.virtual_ip, settings.port, QUESTION);
-    if takes_over && served() {
-        let delay = Duration::from_millis(settings.preempt_delay_ms);
-        let begun = Instant::now();
-        // Well all the time, and somebody else serves all the time; else there is nothing to wait for.
-        while begun.elapsed() < delay && served() && !is_over() {
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        if !is_over() && well() {
-            drain_others(settings, &is_over, say);
-        }
-    }
-    if !is_over() && well() {
-        match write_state(0) {
-            Ok(()) => say("haproxy is well; this node takes part"),
-            Err(error) => say(&format!("{error:#}")),
-        }
-    }
-}
-
-/// Ends the requests that wait for a server that is down, so that haproxy repeats
-/// those that may be repeated. haproxy could do so itself the moment it marks the
-/// server down (`on-marked-down shutdown-sessions`), but that also ends requests
-/// that are still connecting, and those it does not repeat. After [`RELEASE_AFTER`]
-/// they have given up by themselves and gone elsewhere.
-fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
-    let socket = Path::new(HAPROXY_SOCKET);
-    let mut down: BTreeMap<String, Option<Instant>> = BTreeMap::new();
-    while !over.load(Ordering::SeqCst) {
-        let servers = haproxy::servers(socket, "app").unwrap_or_default();
-        let now: Vec<&str> = servers
-            .iter()
-            .filter(|s| s.status.starts_with("DOWN"))
-            .map(|s| s.name.as_str())
-            .collect();
-        // With nobody else to ask, an answer that comes late is the best there is.
-        let elsewhere = servers.iter().any(|server| server.status.starts_with("UP"));
-        down.retain(|name, _| now.contains(&name.as_str()));
-        for name in now {
-            let since = down
-                .entry(name.to_owned())
-                .or_insert_with(|| Some(Instant::now()));
-            if elsewhere && since.is_some_and(|since| since.elapsed() > RELEASE_AFTER) {
-                // None: done for this time.
-                *since = None;
-                for backend in ["app", "app_unsafe"] {
-                    if let Err(error) = haproxy::ask(
-                        socket,
-                        &format!("shutdown sessions server {backend}/{name}"),
-                    ) {
-                        say(&format!("{error:#}"));
-                    }
-                }
-            }
-        }
-        std::thread::sleep(RELEASE_PAUSE);
-    }
-}
-
 /// Sends visitors off who are still connected by HTTP/2 when the virtual IP has gone elsewhere.
 /// `Connection: close` means nothing to them: a reload does (GOAWAY). Their packets are handed
 /// over for a while only, and their next connection leads to whoever has the address now.
-fn send_off(virtual_ip: Ipv4Addr, haproxy: Pid, over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
+fn send_off(
+    virtual_ip: Ipv4Addr,
+    haproxy: Pid,
+    over: &AtomicBool,
+    before_reload: &dyn Fn(),
+    say: &(dyn Fn(&str) + Sync),
+) {
     let mut had = false;
     while !over.load(Ordering::SeqCst) {
         let has = vrrp::is_local(virtual_ip);
         if had && !has {
             std::thread::sleep(SETTLED);
             if !over.load(Ordering::SeqCst) {
+                before_reload();
                 match kill_process(haproxy, Signal::USR2) {
                     Ok(()) => say("the virtual IP has gone; who is still connected is sent there"),
                     Err(error) => say(&format!("reloading haproxy: {error}")),
@@ -261,53 +194,6 @@ fn takes_at_once(facts: &NodeFacts, settings: &LoadBalancerFacts) -> bool {
         && takes_part
         && !vrrp::is_local(facts.virtual_ip)
         && http::accepts(facts.virtual_ip, settings.port, QUESTION)
-}
-
-/// Lets the others drain before this node takes the virtual IP from them, so that no open
-/// connection has to move with it.
-fn drain_others(
-    settings: &LoadBalancerFacts,
-    is_over: &dyn Fn() -> bool,
-    say: &(dyn Fn(&str) + Sync),
-) {
-    if !ask_to_drain(settings) {
-        return;
-    }
-    say("the others drain");
-    let drain = Duration::from_millis(settings.drain_time_ms);
-    let begun = Instant::now();
-    while begun.elapsed() < drain && !is_over() {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// Asks the load balancers of lower priority to drain; whether any will.
-fn ask_to_drain(settings: &LoadBalancerFacts) -> bool {
-    std::thread::scope(|scope| {
-        let asked: Vec<_> = settings
-            .lower_priority
-            .iter()
-            .map(|peer| scope.spawn(move || drain(*peer, settings.internal_port)))
-            .collect();
-        // All are asked before the first answer counts.
-        let answers: Vec<bool> = asked
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or(false))
-            .collect();
-        answers.contains(&true)
-    })
-}
-
-fn drain(load_balancer: Ipv4Addr, port: u16) -> bool {
-    let answer = http::post(
-        &http::client(QUESTION),
-        load_balancer,
-        port,
-        "/drain",
-        "text/plain",
-        "",
-    );
-    answer.is_ok_and(|answer| answer.status == 204)
 }
 
 /// Runs keepalived until it ends, and returns its exit code. `facts` were read from
@@ -385,13 +271,6 @@ fn watch_keepalived(
     Ok(code)
 }
 
-fn settings(facts: &NodeFacts) -> anyhow::Result<&LoadBalancerFacts> {
-    facts
-        .load_balancer
-        .as_ref()
-        .with_context(|| format!("{} is no load balancer", facts.name))
-}
-
 fn spawn(argv: &[String]) -> anyhow::Result<Child> {
     let (program, arguments) = argv.split_first().context("no command was given")?;
     let mut command = Command::new(program);
@@ -410,16 +289,6 @@ fn send(child: &Child, signal: Signal) -> anyhow::Result<()> {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).context("signalling the daemon"),
     }
-}
-
-fn write_state(value: i32) -> anyhow::Result<()> {
-    let path = Path::new(HAPROXY_STATE);
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)
-            .with_context(|| format!("creating {}", directory.display()))?;
-    }
-    // Written in place: keepalived watches this very file.
-    fs::write(path, format!("{value}\n")).with_context(|| format!("writing {}", path.display()))
 }
 
 fn exit_code(status: std::process::ExitStatus) -> u8 {

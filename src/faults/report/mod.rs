@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use super::bound::{Bound, Limit, Loss};
+use super::ledger::Ledger;
 use super::trial::{Measured, Trial};
 use crate::topology::Slo;
 
@@ -308,6 +309,24 @@ impl Run {
     /// Whether every trial kept its bound.
     pub fn is_kept(&self) -> bool {
         self.trials.iter().all(Trial::is_kept)
+    }
+
+    /// What became of the writes of all trials, as a sentence; none if nothing was written.
+    pub fn written(&self) -> Option<String> {
+        let ledgers = self.trials.iter();
+        let ledgers: Vec<_> = ledgers
+            .filter_map(|trial| trial.measured.ledger.as_ref())
+            .collect();
+        let sum = |count: fn(&Ledger) -> usize| ledgers.iter().copied().map(count).sum::<usize>();
+        (!ledgers.is_empty()).then(|| {
+            format!(
+                "{} writes were acknowledged: {} of them lost, {} doubled, {} answers went backwards",
+                sum(|ledger| ledger.acknowledged),
+                sum(|ledger| ledger.missing),
+                sum(|ledger| ledger.doubled),
+                sum(|ledger| ledger.backwards)
+            )
+        })
     }
 }
 
