@@ -169,7 +169,7 @@ in
         ]
         # What is not fit to be served is refused, and what was served before goes on.
         ++ lib.optional (tls != null) "-${loadCertificates} --only-files";
-        LoadCredential = lib.optionals (tls != null) credentials;
+        LoadCredential = if tls == null then [ ] else credentials;
         ReadWritePaths = [ "-/run/gen-topology" ];
 
         # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the

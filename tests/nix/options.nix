@@ -39,6 +39,7 @@ let
       reloadTriggers = option (types.listOf unitOption) [ ];
       conflicts = option (types.listOf unitName) [ ];
       reloadIfChanged = option types.bool false;
+      requisite = option (types.listOf unitName) [ ];
       restartTriggers = option (types.listOf types.unspecified) [ ];
       startAt = option (types.either types.str (types.listOf types.str)) [ ];
       serviceConfig = option (types.addCheck (types.attrsOf unitOption) (
@@ -67,6 +68,14 @@ let
       unitConfig = option (types.attrsOf unitOption) { };
       wantedBy = option (types.listOf unitName) [ ];
       wants = option (types.listOf unitName) [ ];
+    };
+  };
+
+  path = types.submodule {
+    options = {
+      description = option types.singleLineStr "";
+      pathConfig = option (types.attrsOf unitOption) { };
+      wantedBy = option (types.listOf unitName) [ ];
     };
   };
 
@@ -149,6 +158,7 @@ let
       boot.loader.grub.device = option types.str "";
     };
     "nixos/modules/system/boot/systemd.nix" = {
+      systemd.paths = option (types.attrsOf path) { };
       systemd.services = option (types.attrsOf service) { };
     };
     "nixos/modules/system/boot/systemd/tmpfiles.nix" = {

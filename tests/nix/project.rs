@@ -64,6 +64,39 @@ fn every_example_is_a_whole_project() {
     }
 }
 
+/// A load balancer with HTTPS judges its certificates before haproxy starts, and when they change.
+#[test]
+fn load_balancers_load_their_certificates() {
+    let mut topology: Value = serde_json::from_str(TOPOLOGY).expect("JSON");
+    topology["load_balancer"] =
+        serde_json::json!({ "tls": { "names": ["a.example"], "files": ["site.pem"] } });
+    let Some(output) = evaluate_project(&project(&topology.to_string())) else {
+        return;
+    };
+    let host = &json(&output)["hosts"]["lb-1"];
+    let list = host["etc"]["haproxy/certificates.list"]
+        .as_str()
+        .unwrap_or_default();
+    assert!(
+        list.ends_with("hosts/lb-1/etc/haproxy/certificates.list"),
+        "{list}"
+    );
+    for (unit, words) in [
+        ("haproxy", "node load-certificates --from %d --only-files"),
+        (
+            "gen-topology-certificates",
+            "node load-certificates --from %d",
+        ),
+    ] {
+        let said = host["units"][unit].to_string();
+        let credential = "site.pem:/var/lib/gen-topology/secrets/certificates/site.pem";
+        assert!(
+            said.contains(words) && said.contains(credential),
+            "{unit}: {said}"
+        );
+    }
+}
+
 /// Each app server of a sharded stack has a router, with the key that only it may read, and
 /// the databases are as they always are.
 #[test]
