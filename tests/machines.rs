@@ -5,11 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 
+use gen_topology::config::NodeFacts;
+use gen_topology::machines::units;
 use serde_json::Value;
 
 use crate::apply::Load;
+use crate::common::REPOSITORY;
 use crate::common::machines::Machines;
 use crate::lab::{add_entries, interrupt, wait};
 
@@ -685,4 +689,13 @@ fn a_stack_is_made_where_there_was_none() {
     assert!(said.contains("each node runs what was planned"), "{said}");
     machines.expect(&["status"], 0);
     add_entries(&machines.bench, "node-2", 3);
+}
+
+#[test]
+fn a_router_is_stopped_with_its_app_server() {
+    let text = fs::read(Path::new(REPOSITORY).join("hosts/node-2/node.json")).expect("its facts");
+    let mut facts: NodeFacts = serde_json::from_slice(&text).expect("facts");
+    assert_eq!(units(&facts), ["supervisord", "nginx"]);
+    facts.app.as_mut().expect("an app server").router_port = Some(27017);
+    assert_eq!(units(&facts), ["supervisord", "nginx", "mongos"]);
 }

@@ -32,17 +32,3 @@ pub fn that_log(tier: Tier) -> &'static [&'static str] {
         ],
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_router_is_stopped_with_its_app_server() {
-        let text = include_str!("../../hosts/node-2/node.json");
-        let mut facts: NodeFacts = serde_json::from_str(text).unwrap();
-        assert_eq!(units(&facts), ["supervisord", "nginx"]);
-        facts.app.as_mut().unwrap().router_port = Some(27017);
-        assert_eq!(units(&facts), ["supervisord", "nginx", "mongos"]);
-    }
-}
