@@ -133,7 +133,21 @@ fn python_environment() -> Option<PathBuf> {
     found.sort();
     found
         .into_iter()
-        .find(|path| path.join("complete").exists() && path.join("bin/python").exists())
+        .filter(|path| path.join("complete").exists() && path.join("bin/python").exists())
+        // Other applications have others.
+        .find(|path| is_of_the_demo(path))
+}
+
+/// Whether an environment has what the demo application imports.
+fn is_of_the_demo(environment: &Path) -> bool {
+    let libraries = fs::read_dir(environment.join("lib"));
+    let mut libraries = libraries.into_iter().flatten().flatten();
+    libraries.any(|library| {
+        let packages = library.path().join("site-packages");
+        ["flask", "gunicorn", "pymongo"]
+            .iter()
+            .all(|package| packages.join(package).is_dir())
+    })
 }
 
 /// Topologies with a stack of every kind, the last as large and odd as is allowed.
