@@ -12,6 +12,8 @@ else
     ip link set lo up
     set --
 fi
+# Networks that a test left which failed: the builder would make their bridges on this machine.
+rm -rf "$data/network"
 echo '{}' >"$run/daemon.json"
 exec dockerd --data-root "$data" --exec-root "$run/exec" --pidfile "$run/$kind.pid" \
     --host "unix://$run/docker.sock" --config-file "$run/daemon.json" \
