@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
 use crate::config::{HAPROXY_SERVERS, HAPROXY_SOCKET, RELEASE_AFTER, RELEASE_PAUSE};
 use crate::files;
 use crate::health::haproxy;
+
+/// Time between two looks for servers that are down where asking takes long.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether haproxy has asked each app server at least once.
 pub(super) fn are_checked() -> bool {
@@ -89,7 +92,7 @@ pub(super) fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
                 }
             }
         }
-        // Where there are very many, asking takes its time.
-        std::thread::sleep(RELEASE_PAUSE.max(asked * 10));
+        // Where there are very many, asking takes its time. A haproxy that hung does not say how much.
+        std::thread::sleep((asked * 10).clamp(RELEASE_PAUSE, LONGEST_PAUSE));
     }
 }
