@@ -109,6 +109,7 @@ pub(super) struct RawTls {
     pub files: Option<Vec<CertificateFile>>,
     /// Who makes a certificate with all names: `lab`, for trying, is an authority of the lab's own.
     #[serde(default)]
+    #[schemars(with = "Authority")]
     pub authority: Option<Authority>,
     /// Port of the virtual IP for HTTPS; `port` stays that of plain HTTP.
     #[serde(default = "tls_port")]
