@@ -125,7 +125,7 @@ codes! {
     CertificateExpired "certificate-expired" Error
         "The certificate, or one of its chain, is not valid any more, or not yet; browsers refuse it. With HSTS their users can't even choose to go on."
     CertificateExpires "certificate-expires" Warning
-        "The certificate will soon not be valid any more. Put the renewed one in its place; `gen-topology lab certificates`, or the unit gen-topology-certificates on a machine, loads it while connections go on."
+        "The certificate will soon not be valid any more. Put the renewed one in its place; `gen-topology lab renew`, or the unit gen-topology-certificates on a machine, loads it while connections go on."
     IncompleteChain "incomplete-chain" Warning
         "The last certificate of the file was made by an authority that browsers don't know. Those in between have to be in the file: browsers that have seen them elsewhere fill the gap, and all others fail. With an authority of one's own, whose root visitors were given, it is right."
     BrokenChain "broken-chain" Error
