@@ -43,7 +43,8 @@ let
     lib.hasPrefix builtins.storeDir (toString topology)
     && builtins.pathExists (dirOf topology + "/.gen-topology/secrets");
 
-  # Without what tools leave behind, and never with a developer's secrets. The lab leaves out the same.
+  # Without what tools leave behind, and never with a developer's secrets. The lab leaves out the same, but for
+  # the tests and what only git ignores.
   app = builtins.path {
     name = "app";
     path = dirOf topology + "/${source}";

@@ -6,9 +6,9 @@
 //! While a secret is exchanged its file holds two, the new one first. Users have a
 //! number in their name, so both work, and whoever reads the file late loses nothing.
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -329,10 +329,7 @@ impl Secrets {
 
     fn make_directory(&self) -> anyhow::Result<()> {
         let directory = &self.directory;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
+        files::create_private_directory(directory)
             .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)))
             .with_context(|| format!("creating {}", directory.display()))
     }

@@ -5,14 +5,13 @@
 #![expect(clippy::expect_used, reason = "a test may stop")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard};
 
 use anyhow::{Context as _, bail, ensure};
 use gen_topology::config::{Action, NodeFacts};
 use gen_topology::deploy::journal::{Journal, Unfinished};
 use gen_topology::deploy::{Choice, Engine, Failure, Now, Options, plan};
-use gen_topology::health::http::Answer;
+use gen_topology::health::http::{Answer, Entrance};
 use gen_topology::health::mongo::Role;
 use gen_topology::health::report::{Balancer, Member, Report};
 use gen_topology::site::{Fleet, Host, NodeState, Site};
@@ -311,7 +310,8 @@ impl Site for Model {
         }
     }
 
-    fn get(&self, address: Ipv4Addr, _: u16, _: &str) -> anyhow::Result<Answer> {
+    fn visit(&self, entrance: Entrance, _: &str) -> anyhow::Result<Answer> {
+        let address = entrance.address;
         let state = self.state();
         let fleets = [&self.new, &self.old].into_iter();
         let all: Vec<&NodeState> = fleets.flat_map(Fleet::nodes).collect();

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
@@ -182,6 +183,16 @@ impl Store {
             flaw.code
         ))
     }
+}
+
+/// Seconds since 1970, by which certificates are judged.
+///
+/// # Errors
+/// If this machine's clock is before 1970, or far off.
+pub fn now() -> anyhow::Result<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.context("the clock is before 1970")?;
+    i64::try_from(since.as_secs()).context("the clock is far off")
 }
 
 fn ticket_key() -> anyhow::Result<String> {

@@ -1,9 +1,7 @@
 //! The certificates that a topology names, as far as they can be read here: what is wrong with
 //! them is a problem of the topology.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::certificate::store::Store;
+use crate::certificate::store::{Store, now};
 use crate::certificate::{Bundle, Flaw, names_missing};
 use crate::secrets::Secrets;
 use crate::topology::{Checked, Code, Diagnostic, Place, Source, Tls};
@@ -24,10 +22,7 @@ pub(super) fn judge(source: &Source, checked: &mut Checked) {
 
 fn problems(source: &Source, tls: &Tls) -> Vec<Diagnostic> {
     let store = Store::of(Secrets::of_stack(&source.base.join("topology.json")).directory());
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let now = now().unwrap_or_default();
     let files = tls.certificates.files();
     let mut problems = Vec::new();
     let mut bundles = Vec::new();

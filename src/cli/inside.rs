@@ -127,8 +127,7 @@ fn up(place: &Place, wait: bool, spent: Duration, ui: &mut Ui) -> Outcome {
     let interrupted = || flag.load(Ordering::SeqCst);
     let mut progress = Progress::new(lab.plan().nodes.len());
     // The first answer may come before the last node is started.
-    let given_up = AtomicBool::new(false);
-    let (given_up, answered) = (&given_up, &AtomicBool::new(false));
+    let (given_up, answered) = (&AtomicBool::new(false), &AtomicBool::new(false));
     let (started, waited, took, broken) = std::thread::scope(|scope| {
         let stop = || flag.load(Ordering::SeqCst) || given_up.load(Ordering::SeqCst);
         let lab = &lab;

@@ -75,7 +75,7 @@ pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) ->
             when(has("supervisor/"), Action::UpdateSupervisor),
             // One that is new is started by the line before.
             when(
-                has("mongos.conf") && is_router(old) && is_router(new),
+                has("mongos.conf") && old.is_router() && new.is_router(),
                 Action::RestartMongos,
             ),
             when(
@@ -98,11 +98,6 @@ pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) ->
 /// Whether no daemon is touched by what is done.
 pub fn is_quiet(how: &[Action]) -> bool {
     how.iter().all(|action| *action == Action::LoadFirewall)
-}
-
-fn is_router(facts: &NodeFacts) -> bool {
-    let app = facts.app.as_ref();
-    app.is_some_and(|app| app.router_port.is_some())
 }
 
 /// Whether something changed that `node run haproxy` and `node run keepalived` have

@@ -198,6 +198,12 @@ impl NodeFacts {
         let me = me.with_context(|| format!("{} is not among the members", self.name))?;
         Ok((set, me))
     }
+
+    /// Whether it is an app server with a mongos, as in a sharded stack.
+    pub fn is_router(&self) -> bool {
+        let app = self.app.as_ref();
+        app.is_some_and(|app| app.router_port.is_some())
+    }
 }
 
 /// What `gen-topology node run haproxy|keepalived` needs to know.

@@ -280,12 +280,8 @@ impl<'a> Asker<'a> {
             .flatten()
             .filter_map(|node| {
                 let settings = node.facts.load_balancer.as_ref()?;
-                let tls = settings.tls.as_ref();
-                Some(Entrance {
-                    address: node.facts.virtual_ip,
-                    port: tls.map_or(settings.port, |tls| tls.port),
-                    tls: tls.is_some(),
-                })
+                let tls = settings.tls.as_ref().map(|tls| tls.port);
+                Some(Entrance::of(node.facts.virtual_ip, settings.port, tls))
             })
             .collect();
         let app = any(self.old, Tier::App).or_else(|| any(self.new, Tier::App));

@@ -1,5 +1,6 @@
 //! What haproxy says on its runtime socket.
 
+use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -140,6 +141,7 @@ pub fn gone(all: &str, configuration: &str) -> String {
         "srv_admin_state",
     ];
     let places = names.map(at);
+    let configured: HashSet<(&str, &str)> = configuration.lines().filter_map(server).collect();
     let is_gone = |line: &&str| {
         let row: Vec<&str> = line.split(' ').collect();
         let values = places.map(|place| place.and_then(|place| row.get(place)).copied());
@@ -154,18 +156,19 @@ pub fn gone(all: &str, configuration: &str) -> String {
             return false;
         };
         let server = format!("{address}:{port}");
-        let is_configured = configuration.lines().any(|line| {
-            let mut words = line.split_whitespace();
-            words.next() == Some("server")
-                && words.next() == Some(name)
-                && words.next() == Some(&server)
-        });
+        let is_configured = configured.contains(&(name, server.as_str()));
         // 0: down, 3: draining. By hand it would say so in the other number.
         matches!(state, "0" | "3") && admin == "0" && is_configured
     };
     let gone = lines.filter(is_gone);
     let all: Vec<&str> = [version, header].into_iter().chain(gone).collect();
     all.join("\n") + "\n"
+}
+
+/// Name and address of a configuration's line, if it is a server's.
+fn server(line: &str) -> Option<(&str, &str)> {
+    let mut words = line.split_whitespace();
+    (words.next()? == "server").then_some((words.next()?, words.next()?))
 }
 
 #[cfg(test)]

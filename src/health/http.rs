@@ -32,6 +32,20 @@ pub struct Entrance {
 }
 
 impl Entrance {
+    /// Of an address that serves plain HTTP at one port, and HTTPS at another, if at all.
+    pub fn of(address: Ipv4Addr, port: u16, tls: Option<u16>) -> Self {
+        Self {
+            address,
+            port: tls.unwrap_or(port),
+            tls: tls.is_some(),
+        }
+    }
+
+    /// Without TLS.
+    pub fn plain(address: Ipv4Addr, port: u16) -> Self {
+        Self::of(address, port, None)
+    }
+
     /// The address of a page.
     pub fn url(&self, path: &str) -> String {
         let (scheme, usual) = if self.tls {
@@ -85,15 +99,7 @@ fn tls() -> TlsConfig {
 /// # Errors
 /// If there is no complete answer in time.
 pub fn get(client: &Agent, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-    visit(
-        client,
-        Entrance {
-            address,
-            port,
-            tls: false,
-        },
-        path,
-    )
+    visit(client, Entrance::plain(address, port), path)
 }
 
 /// `GET`s a path as visitors do.
@@ -118,12 +124,7 @@ pub fn post(
     kind: &str,
     body: &str,
 ) -> anyhow::Result<Answer> {
-    let entrance = Entrance {
-        address,
-        port,
-        tls: false,
-    };
-    hand_in(client, entrance, path, kind, body)
+    hand_in(client, Entrance::plain(address, port), path, kind, body)
 }
 
 /// `POST`s a text of a given type as visitors do.

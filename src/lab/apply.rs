@@ -10,7 +10,7 @@ use anyhow::{Context as _, ensure};
 use super::enter::node_command;
 use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::run::{Lab, write, write_files};
-use crate::config::{Action, HAPROXY_SOCKET};
+use crate::config::{Action, HAPROXY_SOCKET, PYTHON};
 use crate::exec;
 use crate::files;
 use crate::health::haproxy;
@@ -250,14 +250,7 @@ pub(super) fn parsers(node: &NodePlan) -> Vec<(&'static str, Vec<String>)> {
         ],
         Tier::App => vec![
             ("nginx", words("nginx -t -q -c /etc/nginx/nginx.conf")),
-            (
-                "python",
-                vec![
-                    "/etc/gen-topology/python/bin/python".into(),
-                    "-c".into(),
-                    COMPILE.into(),
-                ],
-            ),
+            ("python", vec![PYTHON.into(), "-c".into(), COMPILE.into()]),
         ],
         // The wheel's mongod is not on PATH, so its own command line tells where it is.
         Tier::Database => {

@@ -2,14 +2,13 @@
 //! those that the stack's secrets have. All are judged before a load balancer gets one.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 
 use super::plan::{LabTls, NodePlan};
 use super::run::Lab;
 use crate::certificate::authority::Wish;
-use crate::certificate::store::Store;
+use crate::certificate::store::{Store, now};
 use crate::config::PROGRAM;
 use crate::secrets::Secrets;
 use crate::topology::Tier;
@@ -122,11 +121,4 @@ impl Lab {
         }
         Ok(())
     }
-}
-
-/// Seconds since 1970.
-fn now() -> anyhow::Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.context("the clock is before 1970")?;
-    i64::try_from(since.as_secs()).context("the clock is far off")
 }

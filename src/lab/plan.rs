@@ -132,11 +132,8 @@ impl LabPlan {
 
     /// Where visitors come in: over TLS, if it is served.
     pub fn entrance(&self) -> Entrance {
-        Entrance {
-            address: self.virtual_ip,
-            port: self.tls.as_ref().map_or(self.port, |tls| tls.port),
-            tls: self.tls.is_some(),
-        }
+        let tls = self.tls.as_ref().map(|tls| tls.port);
+        Entrance::of(self.virtual_ip, self.port, tls)
     }
 
     /// Gives the load balancers other files: node → path below the node's directory → text.

@@ -1,6 +1,5 @@
 //! The lab as a place where nodes run.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -75,10 +74,6 @@ impl Site for LabSite<'_> {
 
     fn haproxy(&self, node: &str, command: &str) -> anyhow::Result<String> {
         self.lab.ask_haproxy(node, command)
-    }
-
-    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-        http::get(&self.client, address, port, path)
     }
 
     fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {

@@ -17,8 +17,10 @@ use sha2::{Digest as _, Sha256};
 /// Where nodes see the directory of versions.
 pub const INSIDE: &str = "/opt/gen-topology/app";
 
-/// What tools leave beside the code and no app needs.
-const LEFT_OUT: [&str; 7] = [
+/// What tools leave beside the code and no app needs; and `.env`, where many frameworks have a developer's
+/// secrets. Those of the stack have a place of their own. `nix/stack.nix` leaves out the same.
+const LEFT_OUT: [&str; 8] = [
+    ".env",
     ".git",
     ".venv",
     ".mypy_cache",
@@ -27,10 +29,6 @@ const LEFT_OUT: [&str; 7] = [
     "__pycache__",
     "node_modules",
 ];
-
-/// Secrets of a developer's machine, by the custom of many frameworks. Those of the stack have a place
-/// of their own.
-const SECRETS: &str = ".env";
 
 /// The name of what `source` holds now: the first 12 hexadecimal digits of the
 /// SHA-256 of its files with their paths, and whether they may be run. `built` is a directory
@@ -159,7 +157,7 @@ fn below(source: &Path, directory: &Path, as_git: bool) -> anyhow::Result<BTreeM
 
 fn is_left_out(name: &OsStr) -> bool {
     let compiled = Path::new(name).extension() == Some(OsStr::new("pyc"));
-    compiled || name == SECRETS || name.to_str().is_some_and(|name| LEFT_OUT.contains(&name))
+    compiled || name.to_str().is_some_and(|name| LEFT_OUT.contains(&name))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! brought to other systems.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -73,17 +72,6 @@ impl Site for MachineSite<'_> {
 
     /// From a load balancer, the only ones that all doors are open for; the node itself is asked
     /// where there is no other.
-    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-        self.visit(
-            Entrance {
-                address,
-                port,
-                tls: false,
-            },
-            path,
-        )
-    }
-
     fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
         let (address, port) = (entrance.address, entrance.port.to_string());
         let mut last = None;
@@ -296,10 +284,6 @@ impl Site for MachineHost<'_> {
             return Ok(String::new());
         }
         self.site.haproxy(node, command)
-    }
-
-    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
-        self.site.get(address, port, path)
     }
 
     fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {

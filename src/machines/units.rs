@@ -6,13 +6,9 @@ use crate::topology::Tier;
 /// The services of a node, in the order in which they are stopped. An app server of a sharded stack
 /// has a router as well.
 pub fn units(facts: &NodeFacts) -> &'static [&'static str] {
-    let is_router = facts
-        .app
-        .as_ref()
-        .is_some_and(|app| app.router_port.is_some());
     match facts.tier {
         Tier::LoadBalancer => &["keepalived", "haproxy"],
-        Tier::App if is_router => &["supervisord", "nginx", "mongos"],
+        Tier::App if facts.is_router() => &["supervisord", "nginx", "mongos"],
         Tier::App => &["supervisord", "nginx"],
         Tier::Database => &["reconcile-database", "mongod"],
     }

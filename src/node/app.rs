@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::listen;
-use crate::config::{DRAIN_FILE, NodeFacts};
+use crate::config::{DRAIN_FILE, NodeFacts, PYTHON};
 use crate::health::http;
 
 /// haproxy asks once a second (`inter 1s`, spread by 5 %), and one 404 is enough
@@ -28,9 +28,6 @@ pub fn check(facts: &NodeFacts) -> anyhow::Result<()> {
     anyhow::ensure!(answer.status == 200, "the app answers {}", answer.status);
     Ok(())
 }
-
-/// The Python of the application, in the lab and on NixOS.
-const PYTHON: &str = "/etc/gen-topology/python/bin/python";
 
 /// Puts the application's environment around a command.
 const IN_APP: &str = include_str!("in_app.py");

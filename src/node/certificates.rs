@@ -2,12 +2,11 @@
 //! one that runs, by its runtime socket. Connections that are open go on with the old ones.
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
 
 use crate::certificate::Bundle;
-use crate::certificate::store::Store;
+use crate::certificate::store::{Store, now};
 use crate::config::{HAPROXY_SOCKET, NodeFacts};
 use crate::health::haproxy;
 use crate::secrets::{CERTIFICATES, DIRECTORY, TICKET_KEYS};
@@ -118,11 +117,4 @@ fn tickets(place: &Store) -> anyhow::Result<usize> {
 
 fn ask(command: &str) -> anyhow::Result<String> {
     haproxy::ask_in_confidence(Path::new(HAPROXY_SOCKET), command)
-}
-
-/// Seconds since 1970.
-fn now() -> anyhow::Result<i64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.context("the clock is before 1970")?;
-    i64::try_from(since.as_secs()).context("the clock is far off")
 }

@@ -37,18 +37,19 @@ pub trait Site: Sync {
     /// If haproxy does not answer.
     fn haproxy(&self, node: &str, command: &str) -> anyhow::Result<String>;
 
-    /// Asks over HTTP, from a place that reaches the nodes' network.
+    /// Asks over HTTP, or over TLS where `entrance` says so, from a place that reaches the nodes' network
+    /// and the virtual IP.
     ///
     /// # Errors
     /// If there is no complete answer in time.
-    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer>;
+    fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer>;
 
-    /// Asks as visitors do, from a place that reaches the virtual IP.
+    /// [`Self::visit`]s what serves plain HTTP.
     ///
     /// # Errors
     /// If there is no complete answer in time.
-    fn visit(&self, entrance: Entrance, path: &str) -> anyhow::Result<Answer> {
-        self.get(entrance.address, entrance.port, path)
+    fn get(&self, address: Ipv4Addr, port: u16, path: &str) -> anyhow::Result<Answer> {
+        self.visit(Entrance::plain(address, port), path)
     }
 
     /// What the place knows of these nodes, without asking their daemons; in the same order.

@@ -253,7 +253,7 @@ mod tests {
     use anyhow::{anyhow, bail};
 
     use super::*;
-    use crate::health::http::Answer;
+    use crate::health::http::{Answer, Entrance};
     use crate::health::report::{Balancer, Member};
 
     /// lb-1 has the virtual IP and finds app-2 down; db-1 is primary; db-2 is silent.
@@ -275,7 +275,7 @@ mod tests {
             Ok("# pxname,svname,status\napp,app-1,UP\napp,app-2,DOWN\n".into())
         }
 
-        fn get(&self, _: Ipv4Addr, _: u16, _: &str) -> anyhow::Result<Answer> {
+        fn visit(&self, _: Entrance, _: &str) -> anyhow::Result<Answer> {
             Err(anyhow!("nothing is asked here"))
         }
 
