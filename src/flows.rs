@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde::Serialize;
 
-use crate::topology::{CONFIG_SET, DatabaseName, Node, Tier, Topology};
+use crate::topology::{CONFIG_SET, Database as Settings, DatabaseName, Node, Tier, Topology};
 
 /// Port of sshd, by which machines are deployed.
 pub const SSH: u16 = 22;
@@ -142,7 +142,7 @@ pub struct Flow {
 pub fn flows(topology: &Topology) -> Vec<Flow> {
     use Tier::{App, Database, LoadBalancer};
     let balancer = topology.load_balancer();
-    let (app, database) = (topology.app().port, topology.database().port);
+    let app = topology.app().port;
     let internal = balancer.internal_port;
     let [balancers, apps, databases] = [Party::LoadBalancers, Party::Apps, Party::Databases];
     let mut all = vec![
@@ -162,12 +162,16 @@ pub fn flows(topology: &Topology) -> Vec<Flow> {
             ..tcp(balancers, LoadBalancer, 0, "who has the virtual IP")
         },
         tcp(balancers, App, app, "requests and health checks"),
-        tcp(apps, Database, database, "the application's data"),
-        tcp(databases, Database, database, "replication and elections"),
     ];
-    if topology.database().sharding.is_some() {
-        let why = "bringing the cluster to what the topology says, through a router";
-        all.push(tcp(Party::ConfigServers, App, database, why));
+    if let Some(settings) = topology.database() {
+        let port = settings.port;
+        all.push(tcp(apps, Database, port, "the application's data"));
+        all.push(tcp(databases, Database, port, "replication and elections"));
+        if settings.sharding.is_some() {
+            let why = "bringing the cluster to what the topology says, through a router";
+            all.push(tcp(Party::ConfigServers, App, port, why));
+        }
+        all.extend(watchers(topology, settings));
     }
     if let Some(tls) = &balancer.tls {
         let https = Flow {
@@ -181,18 +185,17 @@ pub fn flows(topology: &Topology) -> Vec<Flow> {
         };
         all.insert(1, https);
     }
-    all.extend(watchers(topology));
     all.extend(administration(topology));
     all
 }
 
 /// What the databases' watchers tell each other and the app servers; alone there is none to tell.
-fn watchers(topology: &Topology) -> Vec<Flow> {
+fn watchers(topology: &Topology, settings: &Settings) -> Vec<Flow> {
     let mut sets = topology.replica_sets().into_iter();
     if !sets.any(|set| set.nodes.len() > 1) {
         return Vec::new();
     }
-    let port = topology.database().watch_port;
+    let port = settings.watch_port;
     [
         (
             Party::Databases,
@@ -221,8 +224,10 @@ fn administration(topology: &Topology) -> Vec<Flow> {
     } else {
         Party::Anywhere
     };
-    let ssh = Tier::ALL.map(|tier| tcp(from, tier, SSH, "deploying and administration"));
-    let mut all = ssh.to_vec();
+    let ssh = topology
+        .tiers()
+        .map(|tier| tcp(from, tier, SSH, "deploying and administration"));
+    let mut all: Vec<Flow> = ssh.collect();
     if is_named {
         let watched = administered(topology).into_iter();
         all.extend(watched.map(|(tier, port)| {
@@ -239,18 +244,17 @@ fn administration(topology: &Topology) -> Vec<Flow> {
 
 /// The ports of each tier, besides ssh, that the administration may ask.
 pub fn administered(topology: &Topology) -> Vec<(Tier, u16)> {
-    let database = topology.database().port;
-    let router = topology
-        .database()
-        .sharding
-        .is_some()
-        .then_some((Tier::App, database));
-    let always = [
+    let mut all = vec![
         (Tier::LoadBalancer, topology.load_balancer().internal_port),
         (Tier::App, topology.app().port),
-        (Tier::Database, database),
     ];
-    always.into_iter().chain(router).collect()
+    if let Some(database) = topology.database() {
+        all.push((Tier::Database, database.port));
+        if database.sharding.is_some() {
+            all.push((Tier::App, database.port));
+        }
+    }
+    all
 }
 
 fn tcp(from: Party, tier: Tier, port: u16, why: &'static str) -> Flow {

@@ -79,14 +79,25 @@ impl Kind {
 
     /// What nodes of a tier have to know. A node that runs mongos, the router of a sharded
     /// stack, is known to the databases by their key.
-    pub fn of(tier: Tier, routes: bool) -> &'static [Kind] {
-        match tier {
-            Tier::LoadBalancer => &[],
-            Tier::App if routes => &[Kind::DatabaseKey, Kind::Application],
-            Tier::App => &[Kind::Application],
-            Tier::Database => &Self::ALL,
+    pub fn of(tier: Tier, access: Access) -> &'static [Kind] {
+        match (tier, access) {
+            (Tier::LoadBalancer, _) | (Tier::App, Access::None) => &[],
+            (Tier::App, Access::Router) => &[Kind::DatabaseKey, Kind::Application],
+            (Tier::App, Access::Direct) => &[Kind::Application],
+            (Tier::Database, _) => &Self::ALL,
         }
     }
+}
+
+/// How an app server reaches the databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Not at all: the stack has none.
+    None,
+    /// The application asks them itself.
+    Direct,
+    /// Through a mongos of its own.
+    Router,
 }
 
 /// What can be exchanged for new ones.
@@ -501,14 +512,16 @@ mod tests {
         secrets.init().unwrap();
         let node = Secrets::at(guard.path().join("node"));
         secrets
-            .give(Kind::of(Tier::Database, false), &node)
+            .give(Kind::of(Tier::Database, Access::Direct), &node)
             .unwrap();
         assert_eq!(fs::read_dir(node.directory()).unwrap().count(), 4);
-        secrets.give(Kind::of(Tier::App, false), &node).unwrap();
+        secrets
+            .give(Kind::of(Tier::App, Access::Direct), &node)
+            .unwrap();
         let left: Vec<_> = fs::read_dir(node.directory()).unwrap().flatten().collect();
         assert!(left.len() == 1 && left[0].file_name() == "application");
         secrets
-            .give(Kind::of(Tier::LoadBalancer, false), &node)
+            .give(Kind::of(Tier::LoadBalancer, Access::Direct), &node)
             .unwrap();
         assert_eq!(fs::read_dir(node.directory()).unwrap().count(), 0);
     }

@@ -30,6 +30,14 @@ impl Service {
     /// Every service, the least demanding first.
     pub const ALL: [Service; 3] = [Service::Page, Service::Reading, Service::Writing];
 
+    /// Those of a stack: without a database there is nothing stored.
+    pub fn of(topology: &Topology) -> &'static [Service] {
+        match topology.database() {
+            Some(_) => &Self::ALL,
+            None => &[Service::Page],
+        }
+    }
+
     /// In a table's head.
     pub fn name(self) -> &'static str {
         match self {
@@ -66,10 +74,8 @@ fn requirements(topology: &Topology) -> Vec<Requirement> {
         least: 1,
         noun: [tier.noun(1).into(), tier.noun(2).into()],
     };
-    let mut all = vec![
-        any(Tier::LoadBalancer, &Service::ALL),
-        any(Tier::App, &Service::ALL),
-    ];
+    let services = Service::of(topology);
+    let mut all = vec![any(Tier::LoadBalancer, services), any(Tier::App, services)];
     for set in topology.replica_sets() {
         let is_in = |node: &Node| set.nodes.iter().any(|member| member.name == node.name);
         let voters = places(&|node| is_in(node) && node.voting == Some(true));
@@ -123,7 +129,7 @@ impl Capacity {
 pub struct Outcome {
     /// Services that no longer work, each with why.
     pub lost: BTreeMap<Service, String>,
-    /// Tiers without a node.
+    /// Tiers of which no node is left.
     pub gone: Vec<Tier>,
     /// Whether no majority of voting databases is left.
     pub quorum_lost: bool,
@@ -439,7 +445,7 @@ impl<'t> Survival<'t> {
         let gone = Tier::ALL
             .into_iter()
             .zip(capacity)
-            .filter(|(_, capacity)| capacity.left == 0);
+            .filter(|(_, capacity)| capacity.left == 0 && capacity.of > 0);
         let gone = gone.map(|(tier, _)| tier).collect();
         Outcome {
             lost,

@@ -21,6 +21,7 @@ mod lint;
 mod machines;
 mod native;
 mod nix;
+mod no_database;
 mod plan;
 mod secrets;
 mod set;

@@ -252,6 +252,7 @@ fn supplies() -> Supplies {
             .filter_map(|name| Some((name.to_owned(), supplies::locate(name)?)))
             .collect(),
         binds: BTreeMap::new(),
+        database_binds: BTreeMap::new(),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::common::lab::Bench;
 use crate::lab::wait;
 
 /// A lab with another application, and a port of this machine that leads to it.
-struct Site {
-    bench: Bench,
+pub(crate) struct Site {
+    pub(crate) bench: Bench,
     forward: Child,
     address: String,
 }
@@ -28,7 +28,12 @@ impl Site {
     fn start(test: &str, name: &str, keys: &Value) -> Option<Self> {
         let bench = Bench::new(test, "topology.json")?;
         let text = fs::read_to_string(bench.topology()).expect("a topology");
-        let mut topology: Value = serde_json::from_str(&text).expect("JSON");
+        let topology = serde_json::from_str(&text).expect("JSON");
+        Self::of(bench, topology, name, keys)
+    }
+
+    /// The same with another topology.
+    pub(crate) fn of(bench: Bench, mut topology: Value, name: &str, keys: &Value) -> Option<Self> {
         let source = Path::new(REPOSITORY).join("tests/fixtures/web").join(name);
         topology["app"] = json!({ "source": source });
         let settings = keys.as_object().expect("an object").clone();
@@ -79,7 +84,7 @@ impl Site {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    fn get(&self, path: &str) -> String {
+    pub(crate) fn get(&self, path: &str) -> String {
         self.ask(&format!("GET {path}"), "", b"")
     }
 
@@ -113,7 +118,7 @@ fn logs(directory: &Path) -> Vec<String> {
 }
 
 #[track_caller]
-fn status(answer: &str, wanted: u16) {
+pub(crate) fn status(answer: &str, wanted: u16) {
     assert!(
         answer.starts_with(&format!("HTTP/1.1 {wanted} ")),
         "{wanted} wanted: {answer:.600}"

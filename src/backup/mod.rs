@@ -29,7 +29,11 @@ const SNAPSHOT_UNAVAILABLE: i32 = 246;
 /// How long a new collection or index may take until it can be read as it was at a moment.
 const SETTLED: Duration = Duration::from_secs(20);
 
-/// What is said where the data are spread over several replica sets.
+/// Why a stack without database is refused.
+pub const NO_DATABASE: &str =
+    "this stack has no database, so there is nothing to copy or to put back";
+
+/// Why a sharded stack is refused.
 pub const SHARDED: &str = "the data are spread over several shards, and this copies one replica set: take a copy of a sharded \
      stack through mongos, with the balancer stopped; see \"Backups\" in docs/database.md";
 

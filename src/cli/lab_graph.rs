@@ -34,7 +34,7 @@ pub(super) fn graph(topology: &Topology, format: GraphFormat) -> String {
         ];
         let mut text =
             format!("visitors\n   │\n   ▼\n{vip}  virtual IP, on one load balancer at a time\n");
-        for (daemons, nodes) in tiers {
+        for (daemons, nodes) in tiers.into_iter().filter(|(_, nodes)| !nodes.is_empty()) {
             text.push_str(&format!(
                 "   │\n   ▼\n{}  {}\n",
                 nodes.join("  "),

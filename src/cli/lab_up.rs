@@ -32,6 +32,9 @@ pub(super) fn up(
     let (source, topology) = source::load(file, ui)?;
     let (place, supplies, mut plan) = planned(&source, &topology, lab, ui)?;
     if databases {
+        if topology.database().is_none() {
+            return Err(anyhow::anyhow!("this stack has no database to start").into());
+        }
         plan.keep_databases();
     }
     if dry_run {
@@ -91,11 +94,12 @@ pub(super) fn up_to(
         // What could not even be started is not worth looking at, and its directory would be in the way.
         remove(place)?;
         ui.say("nothing is left of the lab");
-        if matches!(error, Failure::Status(_)) {
-            return Err(Failure::Status(1));
-        }
     }
-    outcome
+    // The inner command's code for "not usable" is between the two of us.
+    outcome.map_err(|error| match error {
+        Failure::Status(_) => Failure::Status(1),
+        other => other,
+    })
 }
 
 /// What a lab is brought to.

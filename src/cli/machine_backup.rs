@@ -132,7 +132,10 @@ fn databases(
     ui: &mut Ui,
 ) -> Result<(Ssh, Databases), Failure> {
     let (_, topology) = source::load(file, ui)?;
-    if topology.database().sharding.is_some() {
+    if topology.database().is_none() {
+        return Err(anyhow!("{}", backup::NO_DATABASE).into());
+    }
+    if topology.sharding().is_some() {
         return Err(anyhow!("{}", backup::SHARDED).into());
     }
     let ssh = way(&topology, args)?;

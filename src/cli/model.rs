@@ -10,7 +10,7 @@ use super::{diagnostics, flows, source};
 use crate::failure::{Failure, Outcome};
 use crate::lint;
 use crate::sink::Sink as _;
-use crate::topology::{self, Code, DatabaseName, Severity, Tier, Topology};
+use crate::topology::{self, Code, DatabaseName, Severity, Topology};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct CheckArgs {
@@ -109,11 +109,11 @@ pub(super) fn counted(count: usize, noun: &str) -> Option<String> {
 
 /// "2 load balancers, 2 app servers, 1 database".
 pub(super) fn summary(topology: &Topology) -> String {
-    let tiers = Tier::ALL.map(|tier| {
+    let tiers = topology.tiers().map(|tier| {
         let count = topology.tier(tier).count();
         format!("{count} {}", tier.noun(count))
     });
-    tiers.join(", ")
+    tiers.collect::<Vec<_>>().join(", ")
 }
 
 /// `show`: the topology with every default, or its flows.
@@ -169,6 +169,9 @@ fn show_topology(topology: &Topology, ui: &mut Ui) -> Outcome {
         ("app", serde_json::to_value(topology.app())?),
         ("database", serde_json::to_value(topology.database())?),
     ] {
+        if settings.is_null() {
+            continue;
+        }
         text.push_str(&format!("{}\n", paint(Tone::Quiet, name)));
         for (key, value) in settings.as_object().into_iter().flatten() {
             let value = value

@@ -83,14 +83,15 @@ fn without(
         return ui.json(&value);
     }
     let mut text = format!("without {}:\n", listed(&failed));
-    for service in Service::ALL {
-        let verdict = match outcome.lost.get(&service) {
+    for service in Service::of(topology) {
+        let verdict = match outcome.lost.get(service) {
             None => "works".to_owned(),
             Some(why) => format!("{}: {why}", paint(Tone::Bad, "LOST")),
         };
         text.push_str(&format!("  {:<9}{verdict}\n", service.name()));
     }
-    for (tier, capacity) in Tier::ALL.into_iter().zip(outcome.capacity) {
+    let tiers = Tier::ALL.into_iter().zip(outcome.capacity);
+    for (tier, capacity) in tiers.filter(|(_, capacity)| capacity.of > 0) {
         let percent = capacity.fraction() * 100.0;
         let noun = tier.noun(capacity.of);
         text.push_str(&format!(
@@ -118,9 +119,18 @@ fn text(topology: &Topology, survival: &Survival<'_>) -> String {
         .into_iter()
         .chain(survival.pairs())
         .collect();
-    let rows: Vec<Vec<String>> = cases.iter().map(|case| row(survival, case)).collect();
+    let services = Service::of(topology);
+    let rows: Vec<Vec<String>> = cases
+        .iter()
+        .map(|case| row(survival, services, case))
+        .collect();
+    let names: Vec<String> = services
+        .iter()
+        .map(|service| service.name().to_uppercase())
+        .collect();
     let mut head = vec!["WHAT FAILS"];
-    head.extend(["PAGE", "READING", "WRITING", "WHAT IS LEFT"]);
+    head.extend(names.iter().map(String::as_str));
+    head.push("WHAT IS LEFT");
     let mut text = format!(
         "{}  {}\n\n{}\n",
         paint(Tone::Strong, topology.name().as_str()),
@@ -152,10 +162,10 @@ fn text(topology: &Topology, survival: &Survival<'_>) -> String {
     text
 }
 
-fn row(survival: &Survival<'_>, case: &Case) -> Vec<String> {
+fn row(survival: &Survival<'_>, services: &[Service], case: &Case) -> Vec<String> {
     let mut row = vec![what(survival, case)];
-    row.extend(Service::ALL.map(|service| {
-        if case.outcome.lost.contains_key(&service) {
+    row.extend(services.iter().map(|service| {
+        if case.outcome.lost.contains_key(service) {
             paint(Tone::Bad, "LOST")
         } else {
             "works".into()

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, longest_election, secret};
 use crate::secrets::Kind;
-use crate::topology::{Topology, Worker};
+use crate::topology::{Database, Topology, Worker};
 
 use super::app_limits::AppLimits;
 
@@ -32,14 +32,19 @@ pub struct Gunicorn {
 impl Gunicorn {
     pub(super) fn of(topology: &Topology, sets: &[Arc<ReplicaSet>]) -> Self {
         let app = topology.app();
-        let grace = longest_election(topology.database().election_timeout).seconds() + 2.0;
-        let own = [
-            ("MONGODB_URI", uri(topology, sets)),
-            ("MONGODB_CREDENTIALS_FILE", secret(Kind::Application)),
-            ("MONGODB_DATABASE", topology.database().name.to_string()),
-            ("DRAIN_FILE", DRAIN_FILE.to_owned()),
-            ("DATABASE_GRACE", format!("{grace:.2}")),
-        ];
+        let mut own = vec![("DRAIN_FILE", DRAIN_FILE.to_owned())];
+        if let Some(database) = topology.database() {
+            let grace = longest_election(database.election_timeout).seconds() + 2.0;
+            own.splice(
+                0..0,
+                [
+                    ("MONGODB_URI", uri(database, sets)),
+                    ("MONGODB_CREDENTIALS_FILE", secret(Kind::Application)),
+                    ("MONGODB_DATABASE", database.name.to_string()),
+                ],
+            );
+            own.push(("DATABASE_GRACE", format!("{grace:.2}")));
+        }
         let own = own
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"));
@@ -68,15 +73,15 @@ impl Gunicorn {
 /// gives up after the one below it: 5 s here, 9 s in the demonstration's app, then
 /// nginx and haproxy ([`AppLimits`]). `serverSelectionTimeoutMS` outlasts an election of the default
 /// 2 s time-out, so that a write waits for the new primary instead of failing.
-fn uri(topology: &Topology, sets: &[Arc<ReplicaSet>]) -> String {
+fn uri(database: &Database, sets: &[Arc<ReplicaSet>]) -> String {
     let place = match sets {
         [only] => {
             let hosts: Vec<&str> = only.members.iter().map(|m| m.host.as_str()).collect();
             format!("{}/?replicaSet={}&", hosts.join(","), only.name)
         }
-        _ => format!("127.0.0.1:{}/?", topology.database().port),
+        _ => format!("127.0.0.1:{}/?", database.port),
     };
-    let election = longest_election(topology.database().election_timeout).get();
+    let election = longest_election(database.election_timeout).get();
     let selection = (election + 1000).clamp(5000, 8000);
     format!(
         "mongodb://{place}authSource=admin&authMechanism=SCRAM-SHA-256&w=majority&wtimeoutMS=5000&retryWrites=true&retryReads=true\

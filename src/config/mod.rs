@@ -23,7 +23,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::secrets::{self, Kind};
-use crate::topology::{Millis, Node, Tier, Topology};
+use crate::topology::{Database, Millis, Node, Tier, Topology};
 
 pub use action::{Action, actions, is_quiet};
 pub use app_limits::AppLimits;
@@ -251,6 +251,9 @@ pub struct AppFacts {
     /// Port of mongos; sharded stacks only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub router_port: Option<u16>,
+    /// Whether the stack has no database, and so no user for the application.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub without_database: bool,
     /// How databases are watched, where a set has more than one member.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watch: Option<Watch>,
@@ -272,8 +275,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    fn of(topology: &Topology) -> Self {
-        let database = topology.database();
+    fn of(database: &Database) -> Self {
         Self {
             port: database.watch_port,
             interval_ms: database.watch_interval.get(),
@@ -386,9 +388,13 @@ struct Shared {
 
 impl Shared {
     fn of(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Self {
-        let sets = replica_sets(topology, host);
+        let settings = topology.database();
+        let sets =
+            settings.map_or_else(Vec::new, |settings| replica_sets(topology, settings, host));
         let mongod = topology.replica_sets();
-        let mongod = mongod.iter().map(|set| Mongod::of(topology, set));
+        let mongod = mongod
+            .iter()
+            .filter_map(|set| Some(Mongod::of(settings?, set)));
         let databases = sets.iter().zip(mongod).map(|(set, mongod)| {
             let daemon = (Arc::new(mongod), Arc::clone(set));
             (set.name.clone(), daemon)
@@ -409,7 +415,9 @@ impl Shared {
                 nginx: Nginx::of(topology),
                 gunicorn: Gunicorn::of(topology, &sets),
                 supervisor: Supervisor::of(topology),
-                mongos: config_servers.map(|servers| Mongos::of(topology, servers)),
+                mongos: settings
+                    .zip(config_servers)
+                    .map(|(settings, servers)| Mongos::of(settings, servers)),
             }),
             watched,
             firewalls: Tier::ALL
@@ -420,6 +428,7 @@ impl Shared {
     }
 
     fn node(&self, topology: &Topology, node: &Node) -> Option<NodeConfig> {
+        let database = topology.database();
         let mut facts = NodeFacts {
             generated: "by gen-topology from the topology file; edit that, then run `gen-topology generate`".into(),
             stack: topology.name().to_string(),
@@ -446,15 +455,17 @@ impl Shared {
                 facts.app = Some(AppFacts {
                     port: topology.app().port,
                     health_path: topology.app().health_path.to_string(),
-                    router_port: self.app.mongos.as_ref().map(|_| topology.database().port),
-                    watch: (!self.watched.is_empty()).then(|| Watch::of(topology)),
+                    router_port: database
+                        .and_then(|database| self.app.mongos.as_ref().map(|_| database.port)),
+                    watch: database.filter(|_| !self.watched.is_empty()).map(Watch::of),
+                    without_database: database.is_none(),
                     databases: self.watched.clone(),
                 });
                 Role::App(Arc::clone(&self.app))
             }
             Tier::Database => {
                 let own = node.replica_set.as_ref();
-                let own = own.unwrap_or(&topology.database().replica_set);
+                let own = own.unwrap_or(&database?.replica_set);
                 // Each database of a valid topology is in one of its sets.
                 let (mongod, set) = self.databases.get(own.as_str())?;
                 facts.database = Some(Arc::clone(set));
@@ -471,8 +482,11 @@ impl Shared {
 }
 
 /// The replica sets of a stack, each with what its members have to know.
-fn replica_sets(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Vec<Arc<ReplicaSet>> {
-    let database = topology.database();
+fn replica_sets(
+    topology: &Topology,
+    database: &Database,
+    host: &dyn Fn(&Node) -> String,
+) -> Vec<Arc<ReplicaSet>> {
     let member = |node: &&Node| Member {
         name: node.name.to_string(),
         host: format!("{}:{}", host(node), database.port),
@@ -485,11 +499,11 @@ fn replica_sets(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Vec<Arc<
         application_database: database.name.to_string(),
         election_timeout_ms: database.election_timeout.get(),
         heartbeat_interval_ms: database.heartbeat_interval.get(),
-        watch: (set.nodes.len() > 1).then(|| Watch::of(topology)),
+        watch: (set.nodes.len() > 1).then(|| Watch::of(database)),
         members: set.nodes.iter().map(member).collect(),
     });
     let mut sets: Vec<ReplicaSet> = sets.collect();
-    let cluster = cluster(topology, &sets);
+    let cluster = cluster(topology, database, &sets);
     for set in &mut sets {
         if set.role == Some(SetRole::Config) {
             set.cluster.clone_from(&cluster);
@@ -499,8 +513,7 @@ fn replica_sets(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Vec<Arc<
 }
 
 /// The cluster that these sets form, if the stack is sharded.
-fn cluster(topology: &Topology, sets: &[ReplicaSet]) -> Option<Cluster> {
-    let database = topology.database();
+fn cluster(topology: &Topology, database: &Database, sets: &[ReplicaSet]) -> Option<Cluster> {
     let sharding = database.sharding.as_ref()?;
     let routers = topology.tier(Tier::App).map(|node| Router {
         name: node.name.to_string(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::secret;
 use crate::secrets::Kind;
-use crate::topology::{ReplicaSet, SetRole, Topology};
+use crate::topology::{Database, ReplicaSet, SetRole};
 
 /// mongod's configuration file.
 #[derive(Clone, Debug, Serialize)]
@@ -119,8 +119,7 @@ impl Net {
 }
 
 impl Mongod {
-    pub(super) fn of(topology: &Topology, set: &ReplicaSet<'_>) -> Self {
-        let settings = topology.database();
+    pub(super) fn of(settings: &Database, set: &ReplicaSet<'_>) -> Self {
         let mebibytes = u32::try_from(settings.cache_size.get() >> 20).unwrap_or(u32::MAX);
         Self {
             storage: Storage {

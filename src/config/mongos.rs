@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::mongod::{Net, SystemLog};
 use super::{ReplicaSet, secret};
 use crate::secrets::Kind;
-use crate::topology::Topology;
+use crate::topology::Database;
 
 /// mongos's configuration file.
 #[derive(Clone, Debug, Serialize)]
@@ -41,10 +41,10 @@ struct SetParameter {
 
 impl Mongos {
     /// The router to the cluster of these config servers.
-    pub(super) fn of(topology: &Topology, config_servers: &ReplicaSet) -> Self {
+    pub(super) fn of(database: &Database, config_servers: &ReplicaSet) -> Self {
         Self {
             system_log: SystemLog::at("/var/log/mongodb/mongos.log"),
-            net: Net::on(topology.database().port),
+            net: Net::on(database.port),
             security: Security {
                 key_file: secret(Kind::DatabaseKey),
             },

@@ -59,6 +59,10 @@ fn sets(old: &Fleet, new: &Fleet) -> Vec<String> {
     let mut found = Vec::new();
     for (name, role) in &before {
         match after.get(name) {
+            _ if after.is_empty() && has_no_database(new) => found.push(format!(
+                "the topology has no database any more, and {name} would leave with all data: take a copy, stop the \
+                 whole stack, and start it again without"
+            )),
             _ if after.is_empty() => {}
             Some(then) if then == role => {
                 let who = match role {
@@ -89,6 +93,15 @@ fn sets(old: &Fleet, new: &Fleet) -> Vec<String> {
         }
     }
     found
+}
+
+/// Whether the application is one that does without.
+fn has_no_database(fleet: &Fleet) -> bool {
+    let mut apps = fleet.nodes().iter();
+    apps.any(|node| {
+        let app = node.facts.app.as_ref();
+        app.is_some_and(|app| app.without_database)
+    })
 }
 
 /// A node that is another one than before under the same name.

@@ -224,10 +224,16 @@ impl Engine<'_> {
         outcome
     }
 
-    /// Whether there is a node of each tier, so that the stack can serve.
+    /// Whether there is a node of each tier, so that the stack can serve. Without databases
+    /// it can if the application does not know any.
     fn is_whole(&self) -> bool {
-        let mut tiers = Tier::ALL.into_iter();
-        tiers.all(|tier| self.old.tier(tier).next().is_some())
+        let has = |tier: Tier| self.old.tier(tier).next().is_some();
+        let mut apps = self.old.tier(Tier::App);
+        let needs_none = apps.all(|node| {
+            let app = node.facts.app.as_ref();
+            app.is_some_and(|app| app.without_database)
+        });
+        has(Tier::LoadBalancer) && has(Tier::App) && (has(Tier::Database) || needs_none)
     }
 
     /// How far gates can look. A stack that is new, or that was interrupted before it served,

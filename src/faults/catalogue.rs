@@ -520,6 +520,13 @@ impl Fault {
                 "the databases are sharded, and what a fault costs there is not predicted yet";
             return Some(why.to_owned());
         }
+        let about_databases = matches!(
+            self.target,
+            Target::Primary | Target::Secondary | Target::Majority
+        );
+        if about_databases && !timing.has_database {
+            return Some("the stack has no database".into());
+        }
         let needs = |has: usize, least: usize, what: &str| {
             (has < least).then(|| format!("needs {least} {what}, the stack has {has}"))
         };

@@ -138,18 +138,20 @@ pub fn settle(
 pub fn is_kept_by(target: Target) -> anyhow::Result<bool> {
     let client = http::client(PATIENCE);
     let answer = http::visit(&client, target, &count_path("none"))?;
-    Ok(answer.status == 200)
+    // An application may answer 200 to any path.
+    Ok(answer.status == 200 && serde_json::from_str::<Count>(&answer.body).is_ok())
 }
 
 fn count_path(name: &str) -> String {
     format!("/api/count?prefix={name}-")
 }
 
+#[derive(Deserialize)]
+struct Count {
+    count: usize,
+}
+
 fn count(client: &ureq::Agent, target: Target, path: &str) -> anyhow::Result<usize> {
-    #[derive(Deserialize)]
-    struct Count {
-        count: usize,
-    }
     let answer = http::visit(client, target, path)?;
     if answer.status != 200 {
         bail!("counting the entries gave HTTP {}", answer.status);

@@ -3,10 +3,11 @@
 //! topology, so a template that says something else than the topology is noticed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{self, NodeFacts};
+use crate::config::{self, NodeFacts, ReplicaSet};
 use crate::native::{haproxy, keepalived, mongod};
 use crate::topology::Tier;
 
@@ -60,6 +61,8 @@ pub struct Timing {
     pub apps: usize,
     /// Members that vote.
     pub voters: usize,
+    /// Whether there are databases at all.
+    pub has_database: bool,
     /// Whether the data are spread over several replica sets.
     pub sharded: bool,
     /// Requests a second of the load.
@@ -91,24 +94,19 @@ impl Timing {
     /// If a file is missing or does not say what has to be known.
     pub fn read(nodes: &[NodeFiles], rate: u32) -> anyhow::Result<Self> {
         let tier = |tier: Tier| nodes.iter().filter(move |node| node.tier == tier);
-        let (Some(balancer), Some(app), Some(database)) = (
-            tier(Tier::LoadBalancer).next(),
-            tier(Tier::App).next(),
-            tier(Tier::Database).next(),
-        ) else {
-            bail!("a stack without load balancer, app server or database has nothing to predict");
+        let (Some(balancer), Some(app)) = (tier(Tier::LoadBalancer).next(), tier(Tier::App).next())
+        else {
+            bail!("a stack without load balancer or app server has nothing to predict");
         };
         let vrrp = tier(Tier::LoadBalancer)
             .map(Vrrp::read)
             .collect::<anyhow::Result<Vec<_>>>()?;
         let first = vrrp.first().context("there is no load balancer")?;
         let haproxy = Haproxy::read(balancer.text("haproxy/haproxy.cfg")?)?;
-        let facts: NodeFacts = serde_json::from_str(database.text("gen-topology/node.json")?)
-            .context("reading node.json")?;
-        let set = facts
-            .database
-            .context("node.json of a database has no replica set")?;
-        let mongod = mongod::Config::parse(database.text("mongod.conf")?)?;
+        let database = tier(Tier::Database).next().map(Databases::read);
+        let database = database.transpose()?;
+        let set = database.as_ref().map(|database| &database.set);
+        let watch = set.and_then(|set| set.watch.as_ref());
         let gunicorn = app.text("gunicorn/gunicorn.conf.py")?;
         let instances = app
             .text("supervisor/supervisord.conf")?
@@ -127,28 +125,47 @@ impl Timing {
             check_connect: haproxy.connect.min(haproxy.inter),
             connect: haproxy.connect,
             release: (config::RELEASE_AFTER + config::RELEASE_PAUSE).as_secs_f64() * 1000.0,
-            election: milliseconds(set.election_timeout_ms),
+            election: set.map_or(NEVER, |set| milliseconds(set.election_timeout_ms)),
             driver_heartbeat: uri(gunicorn, "heartbeatFrequencyMS", 10_000.0),
             socket: uri(gunicorn, "socketTimeoutMS", NEVER),
             driver_connect: uri(gunicorn, "connectTimeoutMS", 20_000.0),
+            sync_source: database
+                .as_ref()
+                .map_or(NEVER, |database| database.sync_source),
+            watch: watch.map(|watch| milliseconds(watch.interval_ms)),
+            catch_up: watch.map_or(NEVER, |watch| milliseconds(watch.catch_up_ms)),
+            in_hand: python(gunicorn, "workers") * python(gunicorn, "threads") * instances,
+            load_balancers: vrrp.len(),
+            apps: tier(Tier::App).count(),
+            sharded: set.is_some_and(|set| set.role.is_some()),
+            voters: set.map_or(0, |set| {
+                set.members.iter().filter(|member| member.voting).count()
+            }),
+            has_database: set.is_some(),
+            rate,
+        })
+    }
+}
+
+/// What the files of a database say.
+struct Databases {
+    set: Arc<ReplicaSet>,
+    sync_source: f64,
+}
+
+impl Databases {
+    fn read(node: &NodeFiles) -> anyhow::Result<Self> {
+        let facts: NodeFacts = serde_json::from_str(node.text("gen-topology/node.json")?)
+            .context("reading node.json")?;
+        let mongod = mongod::Config::parse(node.text("mongod.conf")?)?;
+        Ok(Self {
+            set: facts
+                .database
+                .context("node.json of a database has no replica set")?,
             sync_source: mongod
                 .parameter("oplogNetworkTimeoutBufferSeconds")
                 .and_then(serde_yaml_ng::Value::as_f64)
                 .map_or(5000.0, |seconds| seconds * 1000.0),
-            watch: set
-                .watch
-                .as_ref()
-                .map(|watch| milliseconds(watch.interval_ms)),
-            catch_up: set
-                .watch
-                .as_ref()
-                .map_or(NEVER, |watch| milliseconds(watch.catch_up_ms)),
-            in_hand: python(gunicorn, "workers") * python(gunicorn, "threads") * instances,
-            load_balancers: vrrp.len(),
-            apps: tier(Tier::App).count(),
-            sharded: set.role.is_some(),
-            voters: set.members.iter().filter(|member| member.voting).count(),
-            rate,
         })
     }
 }

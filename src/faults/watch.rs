@@ -109,7 +109,8 @@ pub fn during<T>(
             });
         }
         for database in lab.plan().tier(Tier::Database) {
-            let host = format!("{}:{}", database.address, lab.plan().database_port);
+            let port = lab.plan().database_port.unwrap_or_default();
+            let host = format!("{}:{port}", database.address);
             let (primaries, tell, is_over) = (&primaries, &tell, &is_over);
             scope.spawn(move || {
                 let seen = &mut |role| {

@@ -14,7 +14,6 @@ use crate::config::{Action, HAPROXY_SOCKET, PYTHON};
 use crate::exec;
 use crate::files;
 use crate::health::haproxy;
-use crate::secrets::Secrets;
 use crate::topology::Tier;
 
 /// A node's plan before its last change, kept until that counts.
@@ -173,9 +172,7 @@ impl Lab {
             .context("making room for a rehearsal")?;
         let directory = stage.path().join(name);
         write_files(&directory, None, node)?;
-        self.secrets()
-            .give(node.secrets(), &Secrets::at(directory.join(SECRETS)))?;
-        self.give_certificates(node, &directory.join(SECRETS))?;
+        self.give_secrets_at(node, &directory.join(SECRETS))?;
         let output = exec::output(
             Command::new(exec::find("unshare").context("unshare is missing")?)
                 .args([

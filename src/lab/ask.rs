@@ -212,10 +212,10 @@ impl Lab {
         (!self.has_primary()).then(|| "no database is primary".into())
     }
 
-    /// Whether each replica set has a primary.
+    /// Whether each replica set has a primary; a stack without database needs none.
     pub(super) fn has_primary(&self) -> bool {
         let sets = self.plan.replica_sets();
-        !sets.is_empty() && sets.values().all(|set| self.primary_of(set).is_some())
+        sets.values().all(|set| self.primary_of(set).is_some())
     }
 
     /// The member of a replica set that takes writes.
@@ -282,7 +282,8 @@ impl Lab {
 
     /// Address and port of a node's mongod.
     fn mongod_of(&self, node: &NodePlan) -> String {
-        format!("{}:{}", node.address, self.plan.database_port)
+        let port = self.plan.database_port.unwrap_or_default();
+        format!("{}:{port}", node.address)
     }
 
     /// A connection to a node's mongod as a user of the stack, with the newest password

@@ -56,6 +56,9 @@ impl Lab {
     }
 
     fn refuse_shards(&self) -> anyhow::Result<()> {
+        if self.plan.database_port.is_none() {
+            bail!("{}", backup::NO_DATABASE);
+        }
         if self.plan.is_sharded() {
             bail!("{}", backup::SHARDED);
         }

@@ -12,7 +12,7 @@ use super::supplies::Supplies;
 use super::versions;
 use crate::health::http::Entrance;
 use crate::render::{self, Rendered};
-use crate::secrets::{self, Kind};
+use crate::secrets::{self, Access, Kind};
 use crate::topology::{Authority, Certificates, Millis, Node, Tier, Tls, Topology};
 
 /// Directory of secrets below a lab's own directory, and below each of its nodes'.
@@ -40,8 +40,8 @@ pub struct LabPlan {
     pub app_port: u16,
     /// Path that tells whether an app can serve.
     pub health_path: String,
-    /// Port of mongod.
-    pub database_port: u16,
+    /// Port of mongod; none if the stack has no database.
+    pub database_port: Option<u16>,
     /// The nodes, in the order in which they are started: databases, which take longest, first.
     pub nodes: Vec<NodePlan>,
 }
@@ -81,6 +81,9 @@ pub struct NodePlan {
     /// The replica set that it is a member of; databases only.
     #[serde(default)]
     pub replica_set: Option<String>,
+    /// Whether the stack has no database.
+    #[serde(default)]
+    pub without_database: bool,
     /// Its address.
     pub address: Ipv4Addr,
     /// Length of the subnet's prefix, in bits.
@@ -125,7 +128,7 @@ impl LabPlan {
             internal_port: topology.load_balancer().internal_port,
             app_port: topology.app().port,
             health_path: topology.app().health_path.to_string(),
-            database_port: topology.database().port,
+            database_port: topology.database().map(|database| database.port),
             nodes,
         }
     }
@@ -192,7 +195,16 @@ impl LabPlan {
 impl NodePlan {
     /// What it has to know of the database's secrets.
     pub fn secrets(&self) -> &'static [Kind] {
-        Kind::of(self.tier, self.is_router())
+        Kind::of(self.tier, self.access())
+    }
+
+    /// How it reaches the databases.
+    fn access(&self) -> Access {
+        match (self.without_database, self.is_router()) {
+            (true, _) => Access::None,
+            (false, true) => Access::Router,
+            (false, false) => Access::Direct,
+        }
     }
 
     /// Whether it leads to the databases of a sharded stack.
@@ -252,8 +264,8 @@ fn node_plan(
             format!("{PROGRAMS}/{}", program.display()),
         );
     }
-    let serves_tls = etc.contains_key(CERTIFICATES);
-    if serves_tls || !Kind::of(node.tier, etc.contains_key(MONGOS)).is_empty() {
+    // Always for app servers: a directory can't be bound later, when there are secrets for it.
+    if node.tier != Tier::LoadBalancer || etc.contains_key(CERTIFICATES) {
         binds.insert(PathBuf::from(SECRETS), PathBuf::from(secrets::DIRECTORY));
     }
     match node.tier {
@@ -270,13 +282,15 @@ fn node_plan(
                 "supervisor/conf.d/nginx.conf".into(),
                 nginx_program(supplies),
             );
-            etc.insert(
-                "supervisor/conf.d/watch-database.conf".into(),
-                format!(
-                    "; The lab's own: on NixOS systemd runs it.\n{}",
-                    watcher().text()
-                ),
-            );
+            if topology.database().is_some() {
+                etc.insert(
+                    "supervisor/conf.d/watch-database.conf".into(),
+                    format!(
+                        "; The lab's own: on NixOS systemd runs it.\n{}",
+                        watcher().text()
+                    ),
+                );
+            }
             if etc.contains_key(MONGOS) {
                 etc.insert(
                     "supervisor/conf.d/mongos.conf".into(),
@@ -294,6 +308,7 @@ fn node_plan(
             );
         }
         Tier::Database => {
+            binds.extend(supplies.database_binds.clone());
             etc.insert(
                 "supervisor/supervisord.conf".into(),
                 database_programs(supplies),
@@ -304,6 +319,7 @@ fn node_plan(
         name: node.name.to_string(),
         tier: node.tier,
         replica_set: replica_set(topology, node),
+        without_database: topology.database().is_none(),
         address: node.address,
         prefix: topology.network().subnet.prefix_len(),
         interface: topology.network().interface.to_string(),
@@ -331,7 +347,7 @@ fn administration(topology: &Topology) -> String {
 }
 
 fn replica_set(topology: &Topology, node: &Node) -> Option<String> {
-    let first = &topology.database().replica_set;
+    let first = &topology.database()?.replica_set;
     let set = node.replica_set.as_ref().unwrap_or(first);
     (node.tier == Tier::Database).then(|| set.to_string())
 }

@@ -26,6 +26,9 @@ impl Lab {
     /// # Errors
     /// If a node is not there or does not become well; the old secrets are valid then.
     pub fn rotate(&self, rotation: Rotation, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        if self.plan.database_port.is_none() {
+            bail!("this stack has no database, so there is nothing to exchange");
+        }
         for node in &self.plan.nodes {
             if !node.secrets().is_empty() && self.pid(&node.name).is_none() {
                 bail!("{} is not running, and would miss it", node.name);

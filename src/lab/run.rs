@@ -94,8 +94,8 @@ impl Lab {
         interrupted: &dyn Fn() -> bool,
         report: &mut dyn FnMut(Event),
     ) -> anyhow::Result<()> {
+        self.keeps_its_data()?;
         self.make_switch()?;
-        self.secrets().init()?;
         self.keep_certificates()?;
         let mut missing = Vec::new();
         for node in &self.plan.nodes {
@@ -131,6 +131,23 @@ impl Lab {
             }
         }
         self.forget_versions();
+        Ok(())
+    }
+
+    /// Refuses a plan in which no database is left of those that there are.
+    fn keeps_its_data(&self) -> anyhow::Result<()> {
+        let has_data = |name: &String| {
+            let old = self.old_plan(name);
+            old.is_some_and(|node| node.tier == Tier::Database)
+        };
+        if self.plan.database_port.is_none()
+            && let Some(name) = self.known_nodes().iter().find(|name| has_data(name))
+        {
+            bail!(
+                "the topology has no database any more, and {name} has the data of this lab: `gen-topology lab backup` \
+                 copies them, and after `gen-topology lab down` this lab begins anew without"
+            );
+        }
         Ok(())
     }
 
@@ -531,9 +548,18 @@ impl Lab {
 
     /// Gives a node its part of the secrets; a running node sees it at once.
     pub(super) fn give_secrets(&self, node: &NodePlan) -> anyhow::Result<()> {
-        let own = Secrets::at(self.place.node(&node.name).join(SECRETS));
-        self.secrets().give(node.secrets(), &own)?;
-        self.give_certificates(node, own.directory())
+        self.give_secrets_at(node, &self.place.node(&node.name).join(SECRETS))
+    }
+
+    /// Puts a node's part of the secrets into a directory.
+    pub(super) fn give_secrets_at(&self, node: &NodePlan, directory: &Path) -> anyhow::Result<()> {
+        let kinds = node.secrets();
+        if !kinds.is_empty() {
+            // The first database of a stack that had none.
+            self.secrets().init()?;
+        }
+        self.secrets().give(kinds, &Secrets::at(directory))?;
+        self.give_certificates(node, directory)
     }
 
     /// Tells daemons of a running node that their files changed.

@@ -118,6 +118,8 @@ pub struct Supplies {
     pub tools: BTreeMap<String, PathBuf>,
     /// What nodes have to see besides the system's directories.
     pub binds: BTreeMap<PathBuf, PathBuf>,
+    /// What databases have to see besides that.
+    pub database_binds: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Supplies {
@@ -230,24 +232,25 @@ pub fn gather(
     let built = topology.app().static_directory.clone().map(PathBuf::from);
     let _fetches_alone = lock_cache()?;
     let python = python_environment(&source.join(&topology.app().requirements), say)?;
-    let mongod = match mongod()? {
-        Some(path) => path,
-        None => fetch_mongod(&python.join("bin/python"), say)?,
-    };
-    tools.insert("mongod".into(), mongod);
+    if topology.database().is_some() {
+        let mongod = match mongod()? {
+            Some(path) => path,
+            None => fetch_mongod(&python.join("bin/python"), say)?,
+        };
+        tools.insert("mongod".into(), mongod);
+    }
     if let Some(mongos) = exec::find(MONGOS) {
         tools.insert(MONGOS.into(), mongos);
     }
-    let mut binds = BTreeMap::new();
-    for path in tools
-        .values()
-        .map(PathBuf::as_path)
-        .chain([python.join("bin/python").as_path()])
-    {
-        if let Some(outside) = outside_system(path) {
-            binds.insert(outside.clone(), outside);
-        }
-    }
+    let own = python.join("bin/python");
+    let shown = |paths: Vec<&PathBuf>| -> BTreeMap<PathBuf, PathBuf> {
+        let outside = paths.into_iter().filter_map(|path| outside_system(path));
+        outside.map(|path| (path.clone(), path)).collect()
+    };
+    let of_all = tools.iter().filter(|(name, _)| *name != "mongod");
+    let of_all = of_all.map(|(_, path)| path).chain([&own]);
+    let binds = shown(of_all.collect());
+    let database_binds = shown(tools.get("mongod").into_iter().collect());
     Ok(Supplies {
         program: place.program(),
         python,
@@ -257,6 +260,7 @@ pub fn gather(
         app: source,
         tools,
         binds,
+        database_binds,
     })
 }
 

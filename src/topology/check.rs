@@ -140,10 +140,17 @@ impl Check<'_> {
             let count = self.tier(tier).count();
             let only = self.tier(tier).next().map(|(name, _)| name.clone());
             match (tier, only) {
+                (Tier::Database, None) if !self.raw.has_database() => {}
                 (_, None) => {
                     let message = format!("there is no {}", tier.noun(1));
                     self.add(Code::EmptyTier, Place::key("/nodes"), message)
-                        .hint = Some(format!("add a node with `\"tier\": \"{tier}\"`"));
+                        .hint = Some(match tier {
+                        Tier::Database => format!(
+                            "add a node with `\"tier\": \"{tier}\"`, or remove `database` from the file \
+                             for a stack without one"
+                        ),
+                        _ => format!("add a node with `\"tier\": \"{tier}\"`"),
+                    });
                 }
                 (Tier::LoadBalancer, Some(name)) if count == 1 => {
                     self.alone(Code::NoSpareLoadBalancer, tier, &name, "the virtual IP");
@@ -294,6 +301,7 @@ impl Check<'_> {
 
 fn build(raw: RawTopology) -> Option<Topology> {
     let votes = replica_sets::votes(&raw);
+    let has_database = raw.has_database();
     let is_sharded = raw.database.sharding.is_some();
     let first = raw.database.replica_set.clone();
     let nodes: Option<Vec<Node>> = raw
@@ -351,7 +359,7 @@ fn build(raw: RawTopology) -> Option<Topology> {
             workers: raw.app.workers,
             threads: raw.app.threads,
         },
-        database: Database {
+        database: has_database.then(|| Database {
             replica_set: raw.database.replica_set,
             name: raw.database.name,
             port: raw.database.port,
@@ -367,7 +375,7 @@ fn build(raw: RawTopology) -> Option<Topology> {
                 collections: sharding.collections,
                 balancer_window: sharding.balancer_window,
             }),
-        },
+        }),
         slo: Slo {
             longest_gap: raw.slo.longest_gap,
             longest_write_gap: raw.slo.longest_write_gap,

@@ -8,7 +8,8 @@ use super::diagnostic::{Place, step};
 use super::document::quoted;
 use super::values::Millis;
 
-/// Environment variables that the rendered gunicorn configuration sets.
+/// Environment variables that the rendered gunicorn configuration sets; without a database only
+/// the drain file's.
 pub(super) const OWN_VARIABLES: [&str; 5] = [
     "MONGODB_URI",
     "MONGODB_CREDENTIALS_FILE",
@@ -111,7 +112,9 @@ impl Check<'_> {
         let raw = self.raw;
         for (name, value) in &raw.app.env {
             let place = || Place::key(format!("/app/env/{}", step(name)));
-            if OWN_VARIABLES.contains(&name.as_str()) {
+            let is_own = OWN_VARIABLES.contains(&name.as_str())
+                && (raw.has_database() || name == "DRAIN_FILE");
+            if is_own {
                 let message = format!("{name} is set by the stack itself");
                 self.add(Code::ReservedVariable, place(), message);
             } else if !is_variable(name) {

@@ -25,6 +25,9 @@ impl Check<'_> {
     fn replica_sets(&mut self) {
         self.misplaced_keys();
         let raw = self.raw;
+        if !raw.has_database() {
+            return;
+        }
         let sharding = raw.database.sharding.as_ref();
         let names = names(
             raw.database.replica_set.as_str(),

@@ -89,7 +89,7 @@ codes! {
     VipIsNodeAddress "vip-is-node-address" Error
         "The virtual IP is also a node's own address. It has to be free, for the load balancers to pass it among themselves."
     EmptyTier "empty-tier" Error
-        "A tier has no node. Each stack needs at least one load balancer, one app server and one database."
+        "A tier has no node. Each stack needs at least one load balancer and one app server, and one that has the key `database` also a database."
     NoSpareLoadBalancer "no-spare-load-balancer" Warning
         "With one load balancer there is nobody to take over the virtual IP: when it goes, everything goes. Two survive the loss of one, three the loss of two."
     NoSpareApp "no-spare-app" Warning

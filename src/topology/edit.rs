@@ -114,7 +114,7 @@ pub enum EditError {
     )]
     NotSharded,
     /// A tier would have no node left.
-    #[error("this would leave no {}; a stack needs at least one", .0.noun(1))]
+    #[error("this would leave no {}; {}", .0.noun(1), needs_one(*.0))]
     WouldEmptyTier(Tier),
 }
 
@@ -130,6 +130,15 @@ fn no_such_key(at: &str, key: &str, meant: Option<&str>, keys: &[String]) -> Str
         None => format!("; there are {}", keys.join(", ")),
     };
     format!("{place} has no key `{key}`{help}")
+}
+
+fn needs_one(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Database => {
+            "for a stack without one, remove the databases and the key `database` from the file by hand"
+        }
+        _ => "a stack needs at least one",
+    }
 }
 
 fn of_which_set(sets: &[String]) -> String {

@@ -350,7 +350,8 @@ pub struct Topology {
     network: Network,
     load_balancer: LoadBalancer,
     app: App,
-    database: Database,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<Database>,
     slo: Slo,
     nodes: Vec<Node>,
 }
@@ -438,9 +439,14 @@ impl Topology {
         &self.app
     }
 
-    /// Settings of the databases.
-    pub fn database(&self) -> &Database {
-        &self.database
+    /// Settings of the databases; none if the stack has no database.
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
+    /// How the data are spread over several replica sets, if they are.
+    pub fn sharding(&self) -> Option<&Sharding> {
+        self.database()?.sharding.as_ref()
     }
 
     /// What an outage may cost at most.
@@ -459,6 +465,12 @@ impl Topology {
     /// Every node, in file order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// The tiers that have nodes, in the order in which a request passes them.
+    pub fn tiers(&self) -> impl Iterator<Item = Tier> {
+        let mut tiers = Tier::ALL.into_iter();
+        std::iter::from_fn(move || tiers.find(|tier| self.tier(*tier).next().is_some()))
     }
 
     /// The nodes of one tier, in file order.

@@ -38,7 +38,7 @@ pub(super) struct RawTopology {
     pub load_balancer: RawLoadBalancer,
     /// The application that is served.
     pub app: RawApp,
-    /// Settings of the databases: a `MongoDB` replica set, or a sharded cluster of several.
+    /// Settings of the databases: a `MongoDB` replica set, or a sharded cluster of several. A stack without this key and without database nodes has no database.
     #[serde(default)]
     pub database: RawDatabase,
     /// What an outage may cost at most; `gen-topology faults` holds the stack to it.
@@ -227,6 +227,9 @@ pub(super) struct RawDatabase {
     pub cache_size: Bytes,
     /// Data spread over several replica sets. Default: one replica set has all of it.
     pub sharding: Option<RawSharding>,
+    /// Whether the file has the key `database`.
+    #[serde(skip, default = "yes")]
+    pub is_written: bool,
 }
 
 /// Data spread over several replica sets, the shards, behind a router on each app node.
@@ -265,7 +268,16 @@ impl Default for RawDatabase {
             watch_port: 27117,
             cache_size: Bytes::mebibytes(256),
             sharding: None,
+            is_written: false,
         }
+    }
+}
+
+impl RawTopology {
+    /// Whether the stack has databases, or says that it should.
+    pub(super) fn has_database(&self) -> bool {
+        let is_one = |node: &RawNode| node.tier == Tier::Database;
+        self.database.is_written || self.nodes.values().any(is_one)
     }
 }
 

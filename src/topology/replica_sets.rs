@@ -36,9 +36,12 @@ pub struct ReplicaSet<'t> {
 }
 
 impl Topology {
-    /// The replica sets of the databases: one, or the config servers and then each shard.
+    /// The replica sets of the databases: one, or the config servers and then each shard; none
+    /// if the stack has no database.
     pub fn replica_sets(&self) -> Vec<ReplicaSet<'_>> {
-        let settings = self.database();
+        let Some(settings) = self.database() else {
+            return Vec::new();
+        };
         let first = settings.replica_set.as_str();
         let shards = settings.sharding.as_ref().map(|sharding| sharding.shards);
         let of_set = |(name, role): (String, Option<SetRole>)| {

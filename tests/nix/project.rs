@@ -64,6 +64,22 @@ fn every_example_is_a_whole_project() {
     }
 }
 
+/// Without databases nothing on an app server waits for a password.
+#[test]
+fn a_stack_without_database_takes_no_secrets() {
+    let mut topology: Value = serde_json::from_str(TOPOLOGY).expect("JSON");
+    let nodes = topology["nodes"].as_object_mut().expect("nodes");
+    nodes.retain(|_, node| node["tier"] != "database");
+    let Some(output) = evaluate_project(&project(&topology.to_string())) else {
+        return;
+    };
+    let seen = json(&output);
+    assert_eq!(keys(&seen["toplevels"]).len(), 4);
+    let host = seen["hosts"]["app-1"].to_string();
+    assert!(!host.contains("secrets/application"), "{host}");
+    assert!(!host.contains("watch-database"), "{host}");
+}
+
 /// A load balancer with HTTPS judges its certificates before haproxy starts, and when they change.
 #[test]
 fn load_balancers_load_their_certificates() {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::text::{fill, marked, readme, remark, yaml};
 use super::{Files, Format, Part, README, Refusal, Stack, container, refuse};
 use crate::render;
+use crate::secrets::Kind;
 use crate::topology::{Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
@@ -69,7 +70,7 @@ impl Format for Ansible {
 
 /// What plain Debian machines can't be made into.
 pub(super) fn obstacles(topology: &Topology) -> Vec<Part> {
-    if topology.database().sharding.is_none() {
+    if topology.sharding().is_none() {
         return Vec::new();
     }
     vec![Part::new(
@@ -95,7 +96,12 @@ pub(super) fn directory(stack: &Stack<'_>, page: &str) -> anyhow::Result<Files> 
         }
     }
     let stop = (stack.topology.load_balancer().drain_time.get() / 1000 + 10).to_string();
-    let mut values = vec![("STOP", stop.as_str())];
+    let (known, take) = secrets(stack.topology);
+    let mut values = vec![
+        ("STOP", stop.as_str()),
+        ("APP_SECRETS", &known),
+        ("TAKE_SECRETS", &take),
+    ];
     values.extend(container::WHEEL);
     for (path, text) in OWN {
         files.insert(path.into(), marked(&fill(text, &values)));
@@ -104,6 +110,20 @@ pub(super) fn directory(stack: &Stack<'_>, page: &str) -> anyhow::Result<Files> 
     files.insert("vars.yaml".into(), vars(stack)?);
     files.insert(page.into(), readme("ansible", &words(stack)));
     Ok(files)
+}
+
+/// The secrets that app servers have to know, as a list of YAML, and how their unit takes them.
+fn secrets(topology: &Topology) -> (String, String) {
+    if topology.database().is_none() {
+        return (String::new(), String::new());
+    }
+    let name = Kind::Application.file();
+    let take = format!(
+        "# As root: the source is root's.\n\
+         ExecStartPre=+/usr/bin/install -D -m 0400 -o gen-topology-app -g gen-topology-app \
+         /var/lib/gen-topology/secrets/{name} /run/gen-topology/secrets/{name}\n"
+    );
+    (name.to_owned(), take)
 }
 
 fn inventory(stack: &Stack<'_>) -> anyhow::Result<String> {

@@ -42,7 +42,7 @@ impl Format for Compose {
                 files.insert(format!("nodes/{}/{path}", node.facts.name), text);
             }
         }
-        for tier in Tier::ALL {
+        for tier in stack.topology.tiers() {
             let text = container::dockerfile(stack.topology, tier);
             files.insert(dockerfile(tier), text);
         }
@@ -140,7 +140,7 @@ fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
     let volumes = topology
         .tier(Tier::Database)
         .map(|node| (node.name.to_string(), serde_json::Map::new()));
-    let secrets = Kind::ALL.map(|kind| {
+    let secrets = kinds(topology).iter().map(|kind| {
         let file = format!("{}/{}", stack.places.secrets, kind.file());
         (
             kind.file(),
@@ -157,6 +157,8 @@ fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
                 networks: BTreeMap::from([(NETWORK, network)]),
             })?,
         ),
+    ];
+    let of_database = [
         (
             VOLUMES,
             yaml(&Volumes {
@@ -166,12 +168,24 @@ fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
         (
             SECRETS,
             yaml(&Secrets {
-                secrets: BTreeMap::from(secrets),
+                secrets: secrets.collect(),
             })?,
         ),
     ];
-    let texts = parts.map(|(why, text)| format!("\n{}{text}", remark(why)));
+    let of_database = topology.database().map(|_| of_database);
+    let parts = parts.into_iter().chain(of_database.into_iter().flatten());
+    let texts: Vec<String> = parts
+        .map(|(why, text)| format!("\n{}{text}", remark(why)))
+        .collect();
     Ok(marked(&texts.concat()))
+}
+
+/// The secrets of the stack.
+fn kinds(topology: &Topology) -> &'static [Kind] {
+    match topology.database() {
+        Some(_) => &Kind::ALL,
+        None => &[],
+    }
 }
 
 const SERVICES: &str = "\
@@ -232,11 +246,15 @@ fn check(stack: &Stack<'_>) -> String {
         // No path has the byte 0.
         Err(_) => path.to_owned(),
     };
+    let secrets: Vec<&str> = kinds(stack.topology)
+        .iter()
+        .map(|kind| kind.file())
+        .collect();
     let text = fill(
         CHECK,
         &[
             ("PROGRAM", &container::program_image()),
-            ("SECRETS", &Kind::ALL.map(Kind::file).join(" ")),
+            ("SECRETS", &secrets.join(" ")),
             ("DIRECTORY", &quoted(&stack.places.secrets)),
             ("TOPOLOGY", &quoted(&stack.places.topology)),
         ],

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{NETWORK, Stack, dockerfile, literal};
 use crate::config::{CONNECTION_TRACKING, NodeConfig, Role};
 use crate::export::container;
-use crate::secrets::Kind;
+use crate::secrets::{Access, Kind};
 use crate::topology::{Tier, Topology};
 
 /// A service; keys in the order in which they are written.
@@ -85,7 +85,7 @@ impl Service {
         if facts.tier == Tier::Database {
             volumes.push(format!("{}:/var/lib/mongodb", facts.name));
         }
-        let secrets = Kind::of(facts.tier, false).iter();
+        let secrets = Kind::of(facts.tier, access(topology)).iter();
         Self {
             image: container::image(topology, facts.tier),
             build: Some(build(stack, facts.tier)),
@@ -135,6 +135,14 @@ impl Service {
             pids_limit: 100,
             logging: logging(),
         }
+    }
+}
+
+/// How nodes of a stack that is exported reach its database.
+fn access(topology: &Topology) -> Access {
+    match topology.database() {
+        Some(_) => Access::Direct,
+        None => Access::None,
     }
 }
 
@@ -256,8 +264,14 @@ fn memory(topology: &Topology, tier: Tier) -> u64 {
         Tier::LoadBalancer => 256 + u64::from(topology.load_balancer().max_connections) / 16,
         Tier::App => 128 + 160 * u64::from(app.instances) * (1 + u64::from(app.workers)),
         // Beside its cache mongod has what connections and sorts take.
-        Tier::Database => 512 + 2 * (topology.database().cache_size.get() >> 20),
+        Tier::Database => 512 + 2 * (cache(topology)),
     }
+}
+
+/// Mebibytes of the databases' cache.
+fn cache(topology: &Topology) -> u64 {
+    let database = topology.database();
+    database.map_or(0, |database| database.cache_size.get() >> 20)
 }
 
 fn logging() -> Logging {

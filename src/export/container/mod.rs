@@ -95,7 +95,7 @@ fn ini(text: &str) -> String {
 /// What no container can be made from.
 pub(super) fn obstacles(topology: &Topology) -> Vec<Part> {
     let mut parts = Vec::new();
-    if topology.database().sharding.is_some() {
+    if topology.sharding().is_some() {
         parts.push(Part::new(
             "database.sharding",
             "containers have no mongos, the router of a sharded stack: no registry that images are built from \

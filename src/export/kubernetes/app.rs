@@ -34,6 +34,16 @@ fn deployment(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
 }
 
 fn pod(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
+    let mut volumes = vec![volume("app", keys)];
+    if topology.database().is_some() {
+        let secret = json!({ "secretName": "application", "defaultMode": 0o440 });
+        volumes.push(json!({ "name": "secrets", "secret": secret }));
+    }
+    volumes.extend([
+        json!({ "name": "run", "emptyDir": { "medium": "Memory", "sizeLimit": "16Mi" } }),
+        json!({ "name": "shared-memory", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } }),
+        json!({ "name": "scratch", "emptyDir": {} }),
+    ]);
     let mut security = pod_security(USER);
     // nginx is not root, and its port may be 80.
     security["sysctls"] = json!([{ "name": "net.ipv4.ip_unprivileged_port_start", "value": "0" }]);
@@ -43,13 +53,7 @@ fn pod(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
         "terminationGracePeriodSeconds": 60,
         "topologySpreadConstraints": spread("app"),
         "containers": [nginx(topology), gunicorn(topology)],
-        "volumes": [
-            volume("app", keys),
-            { "name": "secrets", "secret": { "secretName": "application", "defaultMode": 0o440 } },
-            { "name": "run", "emptyDir": { "medium": "Memory", "sizeLimit": "16Mi" } },
-            { "name": "shared-memory", "emptyDir": { "medium": "Memory", "sizeLimit": "64Mi" } },
-            { "name": "scratch", "emptyDir": {} },
-        ],
+        "volumes": volumes,
     })
 }
 
@@ -87,6 +91,19 @@ fn nginx(topology: &Topology) -> Value {
 fn gunicorn(topology: &Topology) -> Value {
     let app = topology.app();
     let memory = 128 + 160 * u64::from(app.instances) * (1 + u64::from(app.workers));
+    let mut mounts = vec![
+        json!({ "name": "node", "mountPath": "/node", "readOnly": true }),
+        json!({ "name": "run", "mountPath": "/run" }),
+    ];
+    if topology.database().is_some() {
+        mounts.push(json!({ "name": "secrets", "mountPath": "/run/secrets", "readOnly": true }));
+    }
+    mounts.extend([
+        json!({ "name": "shared-memory", "mountPath": "/dev/shm" }),
+        json!({ "name": "scratch", "mountPath": "/tmp", "subPath": "tmp" }),
+        json!({ "name": "scratch", "mountPath": "/var/log/gunicorn", "subPath": "gunicorn" }),
+        json!({ "name": "scratch", "mountPath": "/var/log/supervisor", "subPath": "supervisor" }),
+    ]);
     // The health check says 404 from now on; requests that are on their way are served.
     let leave = "touch /run/gen-topology/drain; sleep 5";
     json!({
@@ -98,14 +115,6 @@ fn gunicorn(topology: &Topology) -> Value {
             "limits": { "memory": format!("{memory}Mi") },
         },
         "securityContext": container_security(),
-        "volumeMounts": [
-            { "name": "node", "mountPath": "/node", "readOnly": true },
-            { "name": "run", "mountPath": "/run" },
-            { "name": "secrets", "mountPath": "/run/secrets", "readOnly": true },
-            { "name": "shared-memory", "mountPath": "/dev/shm" },
-            { "name": "scratch", "mountPath": "/tmp", "subPath": "tmp" },
-            { "name": "scratch", "mountPath": "/var/log/gunicorn", "subPath": "gunicorn" },
-            { "name": "scratch", "mountPath": "/var/log/supervisor", "subPath": "supervisor" },
-        ],
+        "volumeMounts": mounts,
     })
 }

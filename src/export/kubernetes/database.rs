@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{budget, container_security, labels, metadata, pod_security, selector, spread, volume};
 use crate::export::container;
-use crate::topology::{Tier, Topology};
+use crate::topology::{Database, Tier, Topology};
 
 /// User of the database's image.
 const USER: u32 = 64011;
@@ -18,16 +18,20 @@ const RECONCILE: &str = "trap 'exit 0' TERM\n\
     until /etc/gen-topology/gen-topology node --facts \"/members/$POD_NAME.json\" reconcile-database; do sleep 5; done\n\
     sleep infinity & wait\n";
 
-pub(super) fn manifests(topology: &Topology, keys: &BTreeMap<String, String>) -> Vec<Value> {
+pub(super) fn manifests(
+    topology: &Topology,
+    database: &Database,
+    keys: &BTreeMap<String, String>,
+) -> Vec<Value> {
     vec![
-        service(topology),
-        stateful_set(topology, keys),
+        service(topology, database),
+        stateful_set(topology, database, keys),
         budget(topology, "database"),
     ]
 }
 
 /// Gives each pod a name. Members find each other before they are ready: they become it together.
-fn service(topology: &Topology) -> Value {
+fn service(topology: &Topology, database: &Database) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
@@ -36,12 +40,16 @@ fn service(topology: &Topology) -> Value {
             "clusterIP": "None",
             "publishNotReadyAddresses": true,
             "selector": { "app.kubernetes.io/component": "database" },
-            "ports": [{ "name": "mongodb", "port": topology.database().port, "targetPort": "mongodb" }],
+            "ports": [{ "name": "mongodb", "port": database.port, "targetPort": "mongodb" }],
         },
     })
 }
 
-fn stateful_set(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
+fn stateful_set(
+    topology: &Topology,
+    database: &Database,
+    keys: &BTreeMap<String, String>,
+) -> Value {
     json!({
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
@@ -53,7 +61,7 @@ fn stateful_set(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
             "selector": selector("database"),
             "template": {
                 "metadata": { "labels": labels(topology, "database") },
-                "spec": pod(topology, keys),
+                "spec": pod(topology, database, keys),
             },
             "volumeClaimTemplates": [{
                 "metadata": { "name": "data" },
@@ -66,14 +74,14 @@ fn stateful_set(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
     })
 }
 
-fn pod(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
+fn pod(topology: &Topology, database: &Database, keys: &BTreeMap<String, String>) -> Value {
     json!({
         "automountServiceAccountToken": false,
         "securityContext": pod_security(USER),
         // mongod hands its part over and ends what it has begun.
         "terminationGracePeriodSeconds": 60,
         "topologySpreadConstraints": spread("database"),
-        "containers": [mongod(topology), reconcile(topology)],
+        "containers": [mongod(topology, database), reconcile(topology)],
         "volumes": [
             volume("database", keys),
             { "name": "members", "configMap": { "name": "members" } },
@@ -89,15 +97,15 @@ fn environment() -> Value {
     json!([{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }])
 }
 
-fn mongod(topology: &Topology) -> Value {
-    let cache = topology.database().cache_size.get() >> 20;
+fn mongod(topology: &Topology, database: &Database) -> Value {
+    let cache = database.cache_size.get() >> 20;
     let check = "exec /etc/gen-topology/gen-topology node --facts \"/members/$POD_NAME.json\" check database";
     json!({
         "name": "mongod",
         "image": container::image(topology, Tier::Database),
         "args": ["mongod", "--config", "/etc/mongod.conf"],
         "env": environment(),
-        "ports": [{ "name": "mongodb", "containerPort": topology.database().port }],
+        "ports": [{ "name": "mongodb", "containerPort": database.port }],
         // Primary or secondary.
         "readinessProbe": {
             "exec": { "command": ["/bin/sh", "-c", check] },

@@ -14,10 +14,11 @@ use super::text::{fill, marked, readme, remark, yaml};
 use super::{Files, Format, README, Refusal, Stack, container, refuse};
 use crate::config::{NodeConfig, resolve_with};
 use crate::render::{self, Rendered};
-use crate::secrets::Kind;
+use crate::secrets::{Access, Kind};
 use crate::topology::{Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
+const PAGE_WITHOUT_DATABASE: &str = include_str!("README-without-database.md");
 
 /// Kubernetes.
 #[derive(Debug)]
@@ -62,13 +63,17 @@ impl Format for Kubernetes {
             files.insert(path.clone(), text.unwrap_or_default());
             facts.insert(format!("database-{ordinal}.json"), path);
         }
-        let maps = [("app", &app), ("database", &database), ("members", &facts)];
-        let manifests = [
+        let mut maps = vec![("app", &app)];
+        let mut manifests = vec![
             ("namespace.yaml", vec![namespace(topology)]),
             ("app.yaml", app::manifests(topology, &app)),
-            ("database.yaml", database::manifests(topology, &database)),
-            ("network.yaml", network::manifests(topology)),
         ];
+        if let Some(settings) = topology.database() {
+            maps.extend([("database", &database), ("members", &facts)]);
+            let documents = database::manifests(topology, settings, &database);
+            manifests.push(("database.yaml", documents));
+        }
+        manifests.push(("network.yaml", network::manifests(topology)));
         let names: Vec<&str> = manifests.iter().map(|(name, _)| *name).collect();
         files.insert(
             "kustomization.yaml".into(),
@@ -77,13 +82,18 @@ impl Format for Kubernetes {
         for (name, documents) in manifests {
             files.insert(name.into(), documents_text(name, &documents)?);
         }
-        for tier in [Tier::App, Tier::Database] {
+        for tier in pods(topology) {
             let text = container::dockerfile(topology, tier);
             files.insert(format!("images/{}/Dockerfile", tier.name()), text);
         }
         files.insert(README.into(), page(stack));
         Ok(files)
     }
+}
+
+/// The tiers that are pods here.
+fn pods(topology: &Topology) -> impl Iterator<Item = Tier> {
+    topology.tiers().filter(|tier| *tier != Tier::LoadBalancer)
 }
 
 /// The name by which the members of the replica set and the app find a database.
@@ -219,10 +229,9 @@ fn kustomization(
             json!({ "name": name, "files": files })
         })
         .collect();
-    let images: Vec<Value> = [Tier::App, Tier::Database]
-        .iter()
+    let images: Vec<Value> = pods(topology)
         .map(|tier| {
-            let image = container::image(topology, *tier);
+            let image = container::image(topology, tier);
             let (name, tag) = image
                 .split_once(':')
                 .unwrap_or((&image, container::VERSION));
@@ -259,12 +268,16 @@ fn documents_text(name: &str, documents: &[Value]) -> anyhow::Result<String> {
 
 fn page(stack: &Stack<'_>) -> String {
     let topology = stack.topology;
-    let of_database: Vec<String> = Kind::of(Tier::Database, false)
+    let page = match topology.database() {
+        Some(_) => PAGE,
+        None => PAGE_WITHOUT_DATABASE,
+    };
+    let of_database: Vec<String> = Kind::of(Tier::Database, Access::Direct)
         .iter()
         .map(|kind| format!("--from-file={}/{}", stack.places.secrets, kind.file()))
         .collect();
     let text = fill(
-        PAGE,
+        page,
         &[
             ("NAME", topology.name().as_str()),
             ("PROGRAM", &container::program_image()),

@@ -8,7 +8,7 @@ use crate::topology::{Tier, Topology};
 
 pub(super) fn manifests(topology: &Topology) -> Vec<Value> {
     let mut documents = vec![service(topology), ingress(topology), closed(topology)];
-    documents.extend([Tier::App, Tier::Database].map(|tier| policy(topology, tier)));
+    documents.extend(super::pods(topology).map(|tier| policy(topology, tier)));
     documents
 }
 

@@ -37,7 +37,7 @@ impl Format for Openstack {
 fn template(topology: &Topology) -> Value {
     let mut resources = Map::new();
     network(topology, &mut resources);
-    for tier in Tier::ALL {
+    for tier in topology.tiers() {
         resources.insert(security::group_name(tier), security::group(topology, tier));
         let policies = json!({ "policies": ["soft-anti-affinity"] });
         resources.insert(
@@ -78,12 +78,15 @@ fn parameters(topology: &Topology) -> Value {
             "default": 20,
         },
     });
-    // The topology tells who administers.
-    if let Some(all) = parameters
-        .as_object_mut()
-        .filter(|_| !topology.network().administration.is_empty())
-    {
-        all.remove("admin_network");
+    if let Some(all) = parameters.as_object_mut() {
+        // The topology tells who administers.
+        if !topology.network().administration.is_empty() {
+            all.remove("admin_network");
+        }
+        if topology.database().is_none() {
+            all.remove("flavor_database");
+            all.remove("database_volume_size");
+        }
     }
     parameters
 }

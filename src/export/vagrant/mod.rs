@@ -74,7 +74,12 @@ fn vagrantfile(topology: &Topology) -> String {
 /// Megabytes of a machine: Debian, and what the daemons take.
 fn memory(topology: &Topology, tier: Tier) -> u64 {
     match tier {
-        Tier::Database => 768 + 2 * (topology.database().cache_size.get() >> 20),
+        Tier::Database => {
+            let cache = topology
+                .database()
+                .map(|database| database.cache_size.get());
+            768 + 2 * (cache.unwrap_or_default() >> 20)
+        }
         _ => 768,
     }
 }
