@@ -19,9 +19,9 @@ let
 
   # As root (`+`): the source is root's. A file with a name of its own, because the
   # application reads it again when the password changes.
-  password = lib.optional (
-    !(top.facts.app.without_database or false)
-  ) "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o ${user} -g ${user} ${lib.escapeShellArg top.secrets.application} /run/gen-topology/secrets/application";
+  password = "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o ${user} -g ${user} ${lib.escapeShellArg top.secrets.application} /run/gen-topology/secrets/application";
+
+  passwords = lib.optional (!(top.facts.app.without_database or false)) password;
 
   # `update` takes over a changed supervisord.conf and leaves what has not changed
   # alone. Then each instance gets the app's new code, packages and configuration, one
@@ -144,8 +144,8 @@ in
             "--configuration=${supervisorConfig}"
             "--pidfile=/run/supervisor/supervisord.pid"
           ];
-          ExecStartPre = [ (import ./room.nix { inherit lib pkgs; }) ] ++ password;
-          ExecReload = password ++ [ (lib.getExe reload) ];
+          ExecStartPre = [ (import ./room.nix { inherit lib pkgs; }) ] ++ passwords;
+          ExecReload = passwords ++ [ (lib.getExe reload) ];
           # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
           # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn
           # outlives a supervisord that was killed.

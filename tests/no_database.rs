@@ -135,7 +135,7 @@ fn a_lab_serves_grows_and_keeps_its_data() {
     };
     let text = fs::read_to_string(bench.topology()).expect("a topology");
     let keys = serde_json::json!({ "entry": "shop:create_app()" });
-    let site = Site::of(bench, without(&text), "flask", &keys).expect("a site");
+    let site = Site::of(bench, without(&text), "flask", &keys);
     status(&site.get("/"), 200);
     let bench = &site.bench;
     let environment = bench.expect(&["lab", "run", "node-2", "--", "env"], 0);

@@ -29,11 +29,11 @@ impl Site {
         let bench = Bench::new(test, "topology.json")?;
         let text = fs::read_to_string(bench.topology()).expect("a topology");
         let topology = serde_json::from_str(&text).expect("JSON");
-        Self::of(bench, topology, name, keys)
+        Some(Self::of(bench, topology, name, keys))
     }
 
     /// The same with another topology.
-    pub(crate) fn of(bench: Bench, mut topology: Value, name: &str, keys: &Value) -> Option<Self> {
+    pub(crate) fn of(bench: Bench, mut topology: Value, name: &str, keys: &Value) -> Self {
         let source = Path::new(REPOSITORY).join("tests/fixtures/web").join(name);
         topology["app"] = json!({ "source": source });
         let settings = keys.as_object().expect("an object").clone();
@@ -58,7 +58,7 @@ impl Site {
         wait("the forwarded port", || {
             TcpStream::connect(&site.address).is_ok()
         });
-        Some(site)
+        site
     }
 
     fn connect(&self) -> TcpStream {
