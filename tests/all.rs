@@ -1,5 +1,6 @@
 //! The project's tests, as one program: one module per command or concern.
 
+mod ansible;
 mod apply;
 mod check;
 mod cli;

@@ -12,8 +12,17 @@ use crate::topology::{Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
 
+/// Rules that a machine has besides the rendered ones.
+pub(super) const PLATFORM: &str = "files/platform.nft";
+
 /// Hand-written files: path in the export and text.
-const OWN: [(&str, &str); 12] = [
+const OWN: [(&str, &str); 15] = [
+    (PLATFORM, include_str!("platform.nft")),
+    (
+        "files/units/gen-topology-firewall.service",
+        include_str!("units/gen-topology-firewall.service"),
+    ),
+    ("tasks/firewall.yaml", include_str!("firewall.yaml")),
     (
         "files/units/watch-database.service",
         include_str!("units/watch-database.service"),

@@ -10,6 +10,9 @@ use super::{Files, Format, README, Refusal, Stack, refuse};
 use crate::topology::{Interface, Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
+/// Vagrant's own way in is the first interface, whoever administers the stack.
+const VAGRANT_DOOR: &str = "iifname \"eth0\" tcp dport 22 accept\n";
+
 const FILE: &str = include_str!("Vagrantfile");
 
 /// What a box calls the interface of its first private network.
@@ -34,6 +37,7 @@ impl Format for Vagrant {
         let topology = stack.topology.on_interface(interface);
         let stack = Stack::of(&topology, stack.places.clone())?;
         let mut files = ansible::directory(&stack, "ansible.md")?;
+        files.insert(ansible::PLATFORM.into(), marked(VAGRANT_DOOR));
         files.insert("Vagrantfile".into(), marked(&vagrantfile(&topology)));
         files.insert(README.into(), page(&stack));
         Ok(files)
