@@ -21,7 +21,13 @@ let
   # application reads it again when the password changes.
   password = "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o ${user} -g ${user} ${lib.escapeShellArg top.secrets.application} /run/gen-topology/secrets/application";
 
-  passwords = lib.optional (!(top.facts.app.without_database or false)) password;
+  own = map (
+    name:
+    "+${lib.getExe' pkgs.coreutils "install"} -D -m 0400 -o ${user} -g ${user} ${lib.escapeShellArg "${top.secrets.app}/${name}"} /run/gen-topology/secrets/app/${name}"
+  ) names;
+  names = top.facts.app.secrets or [ ];
+
+  passwords = lib.optional (!(top.facts.app.without_database or false)) password ++ own;
 
   # `update` takes over a changed supervisord.conf and leaves what has not changed
   # alone. Then each instance gets the app's new code, packages and configuration, one
@@ -106,6 +112,12 @@ in
       "gen-topology/python".source = cfg.python;
       "gunicorn/gunicorn.conf.py".source = cfg.gunicornConfig;
       "supervisor/supervisord.conf".source = cfg.supervisorConfig;
+    }
+    // lib.optionalAttrs (names != [ ]) {
+      # What `gen-topology deploy` looks for before it touches a machine.
+      "gen-topology/secrets-of-app".source = builtins.toFile "secrets-of-app" (
+        lib.concatMapStrings (name: "${top.secrets.app}/${name}\n") names
+      );
     };
 
     # supervisorctl, for people.

@@ -34,6 +34,7 @@ in
     certificates = file "certificates" "Directory with the certificates of HTTPS, each a PEM file with its chain and its key, and `ticket-keys`, the same on all load balancers. Load balancers only.";
     databaseKey = file "database-key" "Key that the members of the replica set know each other by. Databases, and app servers of a sharded stack.";
     application = file "application" "User and password of the application, `user:password`. App servers and databases.";
+    app = file "app" "Directory with the application's own secrets (`app.secrets`), each in a file of its name. App servers only.";
     monitoring = file "monitoring" "User and password that see the state of the replica set. Databases only.";
     administration = file "administration" "User and password that change members and users. Databases only.";
   };

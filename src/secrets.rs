@@ -1,10 +1,12 @@
-//! The database's secrets: the key that members know each other by, and the users'
+//! A stack's secrets. The application's own are [`app`]'s, the database's are here: the key that members know each other by, and the users'
 //! passwords. They are made once, from the system's random numbers, into a directory
 //! that git and Nix never see. Nothing else of this program ever holds one: rendered
 //! files name paths below [`DIRECTORY`], and each node gets only what its tier needs.
 //!
 //! While a secret is exchanged its file holds two, the new one first. Users have a
 //! number in their name, so both work, and whoever reads the file late loses nothing.
+
+mod app;
 
 use std::fs;
 use std::io;
@@ -17,6 +19,8 @@ use anyhow::{Context as _, anyhow};
 use crate::files;
 use crate::health::mongo::{Member, User};
 use crate::topology::Tier;
+
+pub use app::{APP, AppSecrets};
 
 /// Where a node finds its secrets.
 pub const DIRECTORY: &str = "/run/gen-topology/secrets";
@@ -186,9 +190,7 @@ impl Secrets {
     /// # Errors
     /// If the directory can't be written.
     pub fn init(&self) -> anyhow::Result<Vec<Kind>> {
-        self.make_directory()?;
-        let ignore = self.directory.join(".gitignore");
-        fs::write(&ignore, "*\n").with_context(|| format!("writing {}", ignore.display()))?;
+        self.make_ignored_directory()?;
         let missing: Vec<Kind> = Kind::ALL
             .into_iter()
             .filter(|kind| !self.path(*kind).exists())
@@ -336,6 +338,13 @@ impl Secrets {
 
     fn path(&self, kind: Kind) -> PathBuf {
         self.directory.join(kind.file())
+    }
+
+    /// With a file that keeps git from looking.
+    fn make_ignored_directory(&self) -> anyhow::Result<()> {
+        self.make_directory()?;
+        let ignore = self.directory.join(".gitignore");
+        fs::write(&ignore, "*\n").with_context(|| format!("writing {}", ignore.display()))
     }
 
     fn make_directory(&self) -> anyhow::Result<()> {

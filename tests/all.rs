@@ -1,6 +1,7 @@
 //! The project's tests, as one program: one module per command or concern.
 
 mod ansible;
+mod app_secrets;
 mod apply;
 mod check;
 mod cli;

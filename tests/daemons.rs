@@ -248,6 +248,7 @@ fn supplies() -> Supplies {
         app_built: None,
         app_version: "000000000000".into(),
         app_versions: "/nowhere".into(),
+        secrets: None,
         tools: names
             .filter_map(|name| Some((name.to_owned(), supplies::locate(name)?)))
             .collect(),

@@ -443,6 +443,18 @@ fn a_system_that_fails_or_cuts_the_way_goes_back(machines: &Machines) {
 
 fn what_is_wrong_is_said_before_anything_is_touched(machines: &Machines) {
     let before = current(machines);
+    let topology = fs::read(machines.bench.topology()).expect("a topology");
+    machines
+        .bench
+        .expect(&["set", "app.secrets.API_TOKEN", "{}"], 0);
+    let lacking = machines.systems(&[]);
+    let said = machines.expect(&["deploy", "--closures", &lacking, "--yes"], 1);
+    let secret = "node-2: the secret /var/lib/gen-topology/secrets/app/API_TOKEN is not there";
+    assert!(
+        said.contains(secret) && said.contains("nothing was touched"),
+        "{said}"
+    );
+    fs::write(machines.bench.topology(), topology).expect("a topology");
     machines.bench.expect(&["set", "app.workers", "4"], 0);
     let stale = machines.systems(&[]);
     let deploy = [

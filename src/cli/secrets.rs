@@ -1,8 +1,9 @@
 //! `secrets …`: the secrets of the stack's machines. The lab has its own.
 
+use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::args::{FileArg, Format, FormatArgs, Rotated};
@@ -10,8 +11,9 @@ use super::source;
 use super::ui::{Tone, Ui, paint, table};
 use crate::certificate::store::Store;
 use crate::failure::Outcome;
-use crate::secrets::{CERTIFICATES, Kind, Rotation, Secrets, TICKET_KEYS};
+use crate::secrets::{APP, AppSecrets, CERTIFICATES, Kind, Rotation, Secrets, TICKET_KEYS};
 use crate::sink::Sink as _;
+use crate::topology::{Topology, did_you_mean};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SecretsArgs {
@@ -27,6 +29,14 @@ pub(super) enum SecretsCommand {
     Init,
     /// Tell which secrets there are; never what they are
     List(FormatArgs),
+    /// Take the value of one of `app.secrets` from standard input; again to exchange it
+    Set {
+        /// Name of the secret
+        name: String,
+        /// Make a random value instead
+        #[arg(long)]
+        random: bool,
+    },
     /// Put new secrets beside the old ones, and drop the old ones later
     Rotate {
         /// What to exchange
@@ -42,15 +52,26 @@ pub(super) fn run(file: Option<&Path>, command: SecretsCommand, ui: &mut Ui) -> 
     let secrets = Secrets::of_stack(&source::find(file)?);
     match command {
         SecretsCommand::Init => {
-            init(&secrets, ui)?;
-            tickets(file, &secrets, ui)
+            let topology = source::checked(&source::read(file)?).topology;
+            init(&secrets, topology.as_ref(), ui)?;
+            tickets(topology.as_ref(), &secrets, ui)?;
+            tell_missing(topology.as_ref(), &secrets, ui);
+            Ok(())
         }
-        SecretsCommand::List(args) => list(&secrets, args.format, ui),
+        SecretsCommand::List(args) => {
+            let topology = source::checked(&source::read(file)?).topology;
+            list(&secrets, topology.as_ref(), args.format, ui)
+        }
+        SecretsCommand::Set { name, random } => set(file, &secrets, &name, random, ui),
         SecretsCommand::Rotate { what, finish } => rotate(&secrets, what.into(), finish, ui),
     }
 }
 
-fn init(secrets: &Secrets, ui: &mut Ui) -> Outcome {
+fn init(secrets: &Secrets, topology: Option<&Topology>, ui: &mut Ui) -> Outcome {
+    if topology.is_some_and(|topology| topology.database().is_none()) {
+        ui.say("this stack has no database, and so no secrets of one");
+        return Ok(());
+    }
     let made = secrets.init()?;
     if made.is_empty() {
         ui.say(&format!(
@@ -70,11 +91,8 @@ fn init(secrets: &Secrets, ui: &mut Ui) -> Outcome {
 }
 
 /// The keys of TLS sessions, where the topology has HTTPS.
-fn tickets(file: Option<&Path>, secrets: &Secrets, ui: &mut Ui) -> Outcome {
-    let checked = source::checked(&source::read(file)?);
-    let tls = checked
-        .topology
-        .and_then(|topology| topology.load_balancer().tls.clone());
+fn tickets(topology: Option<&Topology>, secrets: &Secrets, ui: &mut Ui) -> Outcome {
+    let tls = topology.and_then(|topology| topology.load_balancer().tls.as_ref());
     let store = Store::of(secrets.directory());
     if tls.is_some() && store.init_ticket_keys()? {
         ui.say(&format!(
@@ -85,35 +103,102 @@ fn tickets(file: Option<&Path>, secrets: &Secrets, ui: &mut Ui) -> Outcome {
     Ok(())
 }
 
-fn list(secrets: &Secrets, format: Format, ui: &mut Ui) -> Outcome {
-    let counts: Vec<(Kind, usize)> = Kind::ALL
-        .into_iter()
-        .map(|kind| Ok((kind, secrets.count(kind)?)))
+/// What only a person can give.
+fn tell_missing(topology: Option<&Topology>, secrets: &Secrets, ui: &mut Ui) {
+    let names = topology.map(|topology| topology.app().secrets.keys().map(String::as_str));
+    let app = AppSecrets::of(secrets);
+    for name in app.missing(names.into_iter().flatten()) {
+        ui.say(&format!(
+            "{name} of `app.secrets` has no value yet: `gen-topology secrets set {name}` takes one"
+        ));
+    }
+}
+
+/// A value of the application's own, from standard input.
+fn set(file: Option<&Path>, secrets: &Secrets, name: &str, random: bool, ui: &mut Ui) -> Outcome {
+    let (_, topology) = source::load(file, ui)?;
+    let known = &topology.app().secrets;
+    if !known.contains_key(name) {
+        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        let hint = match did_you_mean(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None if names.is_empty() => {
+                format!("`gen-topology set app.secrets.{name} '{{}}'` names it")
+            }
+            None => format!("there are {}", names.join(", ")),
+        };
+        return Err(anyhow!("`app.secrets` has no {name}; {hint}").into());
+    }
+    let app = AppSecrets::of(secrets);
+    let was_there = app.has(name);
+    if random {
+        app.make(name)?;
+    } else {
+        if std::io::stdin().is_terminal() {
+            ui.say(&format!("the value of {name}, ended by Ctrl-D:"));
+        }
+        let mut value = Vec::new();
+        std::io::stdin()
+            .read_to_end(&mut value)
+            .context("reading standard input")?;
+        let end = value.iter().rposition(|byte| !b"\r\n".contains(byte));
+        value.truncate(end.map_or(0, |last| last + 1));
+        app.set(name, &value)?;
+    }
+    let what = if was_there { "exchanged" } else { "there" };
+    ui.say(&format!(
+        "{name} is {what}, in {}",
+        app.path(name).display()
+    ));
+    ui.say("in the lab `gen-topology lab apply` restarts the application with it; bring the file to each app server");
+    Ok(())
+}
+
+fn list(secrets: &Secrets, topology: Option<&Topology>, format: Format, ui: &mut Ui) -> Outcome {
+    let kinds: &[Kind] = match topology {
+        Some(topology) if topology.database().is_none() => &[],
+        _ => &Kind::ALL,
+    };
+    let counts: Vec<(Kind, usize)> = kinds
+        .iter()
+        .map(|kind| Ok((*kind, secrets.count(*kind)?)))
         .collect::<anyhow::Result<_>>()?;
+    let mut all: Vec<(String, usize, &str)> = counts
+        .iter()
+        .map(|(kind, count)| (kind.file().to_owned(), *count, kind.purpose()))
+        .collect();
+    let app = AppSecrets::of(secrets);
+    for name in topology
+        .iter()
+        .flat_map(|topology| topology.app().secrets.keys())
+    {
+        let purpose = "the application's own, a variable of that name";
+        all.push((format!("{APP}/{name}"), usize::from(app.has(name)), purpose));
+    }
     let state = |count: usize| match count {
         0 => "missing",
         1 => "there",
         _ => "new and old, being rotated",
     };
     if format == Format::Json {
-        let list: Vec<_> = counts
+        let list: Vec<_> = all
             .iter()
-            .map(|(kind, count)| serde_json::json!({ "name": kind.file(), "count": count, "purpose": kind.purpose() }))
+            .map(|(name, count, purpose)| serde_json::json!({ "name": name, "count": count, "purpose": purpose }))
             .collect();
         return ui.json(&list);
     }
-    let rows: Vec<Vec<String>> = counts
+    let rows: Vec<Vec<String>> = all
         .iter()
-        .map(|(kind, count)| {
+        .map(|(name, count, purpose)| {
             let tone = if *count == 1 {
                 Tone::Good
             } else {
                 Tone::Warning
             };
             vec![
-                kind.file().to_owned(),
+                name.clone(),
                 paint(tone, state(*count)),
-                kind.purpose().to_owned(),
+                (*purpose).to_owned(),
             ]
         })
         .collect();

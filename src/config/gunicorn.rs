@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, longest_election, secret};
+use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, app_secret, longest_election, secret};
 use crate::secrets::Kind;
-use crate::topology::{Database, Topology, Worker};
+use crate::topology::{Database, SecretAs, Topology, Worker};
 
 use super::app_limits::AppLimits;
 
@@ -27,6 +27,30 @@ pub struct Gunicorn {
     pub limits: AppLimits,
     /// Environment of the app, `NAME=value`: ours first, then the user's.
     pub environment: Vec<String>,
+    /// Variables whose values are in files.
+    pub secrets: Vec<SecretVariable>,
+    /// The variable with the database's whole address.
+    pub database_uri: Option<DatabaseUri>,
+}
+
+/// A variable whose value is in a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct SecretVariable {
+    /// Its name.
+    pub name: String,
+    /// The file.
+    pub path: String,
+}
+
+/// A variable with user, password and address of the database.
+#[derive(Clone, Debug, Serialize)]
+pub struct DatabaseUri {
+    /// Its name.
+    pub name: String,
+    /// File with user and password.
+    pub credentials: String,
+    /// Name of the database.
+    pub database: String,
 }
 
 impl Gunicorn {
@@ -52,6 +76,15 @@ impl Gunicorn {
             .env
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
+        let secrets = |wanted: SecretAs| {
+            let secrets = app.secrets.iter().filter(move |(_, of)| **of == wanted);
+            secrets.map(|(name, _)| SecretVariable {
+                name: name.clone(),
+                path: app_secret(name),
+            })
+        };
+        let paths = secrets(SecretAs::Path).map(|it| format!("{}={}", it.name, it.path));
+        let values = secrets(SecretAs::Value);
         Self {
             entry: app.entry.to_string(),
             source: APP_SOURCE,
@@ -62,7 +95,15 @@ impl Gunicorn {
             },
             threads: (app.worker == Worker::Threads).then_some(app.threads),
             limits: AppLimits::of(app),
-            environment: own.chain(user).collect(),
+            environment: own.chain(user).chain(paths).collect(),
+            secrets: values.collect(),
+            database_uri: app.database_uri_env.clone().zip(topology.database()).map(
+                |(name, database)| DatabaseUri {
+                    name,
+                    credentials: secret(Kind::Application),
+                    database: database.name.to_string(),
+                },
+            ),
         }
     }
 }

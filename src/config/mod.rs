@@ -101,6 +101,11 @@ pub(crate) fn secret(kind: Kind) -> String {
     format!("{}/{}", secrets::DIRECTORY, kind.file())
 }
 
+/// Where an application's own secret is found.
+pub(crate) fn app_secret(name: &str) -> String {
+    format!("{}/{}/{name}", secrets::DIRECTORY, secrets::APP)
+}
+
 /// Where a load balancer finds a certificate.
 pub(crate) fn certificate(file: &str) -> String {
     format!("{}/{}/{file}", secrets::DIRECTORY, secrets::CERTIFICATES)
@@ -254,6 +259,9 @@ pub struct AppFacts {
     /// Whether the stack has no database, and so no user for the application.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub without_database: bool,
+    /// Names of the application's own secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub secrets: Vec<String>,
     /// How databases are watched, where a set has more than one member.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watch: Option<Watch>,
@@ -459,6 +467,7 @@ impl Shared {
                         .and_then(|database| self.app.mongos.as_ref().map(|_| database.port)),
                     watch: database.filter(|_| !self.watched.is_empty()).map(Watch::of),
                     without_database: database.is_none(),
+                    secrets: topology.app().secrets.keys().cloned().collect(),
                     databases: self.watched.clone(),
                 });
                 Role::App(Arc::clone(&self.app))

@@ -312,13 +312,16 @@ impl<'p> Planner<'p> {
     }
 
     fn why(&self, node: &NodeState, files: &[String]) -> String {
-        let has = |start: &str| files.iter().any(|path| path.starts_with(start));
         let mut why = Vec::new();
         if self.now.unfinished.contains(node.name()) {
             return "the last apply was interrupted here".into();
         }
-        if has("gen-topology/app") {
+        let is_there = |file: &str| files.iter().any(|path| path == file);
+        if is_there("gen-topology/app") {
             why.push("the app's code changed".to_owned());
+        }
+        if is_there("gen-topology/app-secrets") {
+            why.push("a secret of the app was set".to_owned());
         }
         why.extend(self.reasons.of_tier(node.tier()));
         if why.is_empty() {

@@ -42,6 +42,9 @@ pub struct LabPlan {
     pub health_path: String,
     /// Port of mongod; none if the stack has no database.
     pub database_port: Option<u16>,
+    /// Whether the application has the database's password in its environment.
+    #[serde(default)]
+    pub password_in_environment: bool,
     /// The nodes, in the order in which they are started: databases, which take longest, first.
     pub nodes: Vec<NodePlan>,
 }
@@ -81,6 +84,9 @@ pub struct NodePlan {
     /// The replica set that it is a member of; databases only.
     #[serde(default)]
     pub replica_set: Option<String>,
+    /// Names of the application's own secrets; app servers only.
+    #[serde(default)]
+    pub app_secrets: Vec<String>,
     /// Whether the stack has no database.
     #[serde(default)]
     pub without_database: bool,
@@ -129,6 +135,7 @@ impl LabPlan {
             app_port: topology.app().port,
             health_path: topology.app().health_path.to_string(),
             database_port: topology.database().map(|database| database.port),
+            password_in_environment: topology.app().database_uri_env.is_some(),
             nodes,
         }
     }
@@ -282,6 +289,9 @@ fn node_plan(
                 "supervisor/conf.d/nginx.conf".into(),
                 nginx_program(supplies),
             );
+            if let Some(secrets) = &supplies.secrets {
+                etc.insert(SECRETS_VERSION.into(), secrets.version.clone());
+            }
             if topology.database().is_some() {
                 etc.insert(
                     "supervisor/conf.d/watch-database.conf".into(),
@@ -319,6 +329,11 @@ fn node_plan(
         name: node.name.to_string(),
         tier: node.tier,
         replica_set: replica_set(topology, node),
+        app_secrets: if node.tier == Tier::App {
+            topology.app().secrets.keys().cloned().collect()
+        } else {
+            Vec::new()
+        },
         without_database: topology.database().is_none(),
         address: node.address,
         prefix: topology.network().subnet.prefix_len(),
@@ -335,6 +350,8 @@ fn node_plan(
     }
 }
 
+/// When the application's secrets were written, below `/etc`: a change restarts it.
+const SECRETS_VERSION: &str = "gen-topology/app-secrets";
 /// Who administers a lab: below `/etc`, beside the rendered firewall, which reads it.
 const ADMINISTRATION: &str = "gen-topology/firewall.d/lab.nft";
 

@@ -70,10 +70,13 @@ impl Lab {
         self.reconcile_database()?;
         say("the set knows the new passwords beside the old ones");
         self.give_tier(Tier::App)?;
-        if !wait::until(NOTICE, || self.nobody_is(&old)) {
-            say(
-                "the application did not notice by itself: restarting it, one instance after the other",
-            );
+        let may_notice = !self.plan.password_in_environment;
+        if !may_notice || !wait::until(NOTICE, || self.nobody_is(&old)) {
+            say(if may_notice {
+                "the application did not notice by itself: restarting it, one instance after the other"
+            } else {
+                "the application has its password in a variable: restarting it, one instance after the other"
+            });
             self.restart_apps()?;
             if !wait::until(NOTICE, || self.nobody_is(&old)) {
                 bail!("somebody still uses the application's old password; it stays valid");

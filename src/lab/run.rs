@@ -17,7 +17,7 @@ use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::{Place, net, versions};
 use crate::config::{APP_SOCKET, Action, NodeFacts, PROGRAM, actions};
 use crate::exec;
-use crate::secrets::Secrets;
+use crate::secrets::{AppSecrets, Secrets};
 use crate::topology::Tier;
 use crate::wait;
 
@@ -558,7 +558,9 @@ impl Lab {
             // The first database of a stack that had none.
             self.secrets().init()?;
         }
-        self.secrets().give(kinds, &Secrets::at(directory))?;
+        let own = Secrets::at(directory);
+        self.secrets().give(kinds, &own)?;
+        AppSecrets::of(&self.secrets()).give(&node.app_secrets, &AppSecrets::of(&own))?;
         self.give_certificates(node, directory)
     }
 

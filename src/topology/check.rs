@@ -344,6 +344,13 @@ fn build(raw: RawTopology) -> Option<Topology> {
             entry: raw.app.entry,
             requirements: PathBuf::from(raw.app.requirements),
             env: raw.app.env.into_iter().collect::<BTreeMap<_, _>>(),
+            secrets: raw
+                .app
+                .secrets
+                .into_iter()
+                .map(|(name, secret)| (name, secret.gives))
+                .collect(),
+            database_uri_env: raw.app.database_uri_env,
             health_path: raw.app.health_path,
             health_host: raw.app.health_host,
             worker: raw.app.worker,

@@ -57,6 +57,7 @@ impl Check<'_> {
         }
         self.served(&source, exists);
         self.environment();
+        self.secrets();
     }
 
     /// Limits and static files.
@@ -112,22 +113,10 @@ impl Check<'_> {
         let raw = self.raw;
         for (name, value) in &raw.app.env {
             let place = || Place::key(format!("/app/env/{}", step(name)));
-            let is_own = OWN_VARIABLES.contains(&name.as_str())
-                && (raw.has_database() || name == "DRAIN_FILE");
-            if is_own {
-                let message = format!("{name} is set by the stack itself");
-                self.add(Code::ReservedVariable, place(), message);
-            } else if !is_variable(name) {
-                let message = format!(
-                    "{} can't be the name of an environment variable",
-                    quoted(name)
-                );
-                self.add(Code::ReservedVariable, place(), message).hint =
-                    Some("use letters, digits and `_`, and no digit first".into());
-            } else if DANGEROUS_VARIABLES.contains(&name.as_str()) {
-                let message = format!("{name} would change the stack's own programs");
-                self.add(Code::ReservedVariable, place(), message).hint = instead_of(name);
-            } else if value.contains('\0') {
+            if !self.is_free(name, place()) {
+                continue;
+            }
+            if value.contains('\0') {
                 let place = Place::value(format!("/app/env/{}", step(name)));
                 self.add(
                     Code::BadValue,
@@ -136,10 +125,70 @@ impl Check<'_> {
                 );
             } else if is_secret(name) && !value.is_empty() {
                 let message = format!("{name} looks like a secret, and `env` is readable by all");
-                self.add(Code::SecretInEnvironment, place(), message).hint =
-                    Some("let the application read it from a file that only it can read".into());
+                self.add(Code::SecretInEnvironment, place(), message).hint = Some(format!(
+                    "name it in `app.secrets` instead, and give its value by `gen-topology secrets set {name}`"
+                ));
             }
         }
+    }
+
+    /// Whether the application may have a variable of this name.
+    fn is_free(&mut self, name: &str, place: Place) -> bool {
+        let is_own =
+            OWN_VARIABLES.contains(&name) && (self.raw.has_database() || name == "DRAIN_FILE");
+        if is_own {
+            let message = format!("{name} is set by the stack itself");
+            self.add(Code::ReservedVariable, place, message);
+        } else if !is_variable(name) {
+            let message = format!(
+                "{} can't be the name of an environment variable",
+                quoted(name)
+            );
+            self.add(Code::ReservedVariable, place, message).hint =
+                Some("use letters, digits and `_`, and no digit first".into());
+        } else if DANGEROUS_VARIABLES.contains(&name) {
+            let message = format!("{name} would change the stack's own programs");
+            self.add(Code::ReservedVariable, place, message).hint = instead_of(name);
+        } else {
+            return true;
+        }
+        false
+    }
+
+    /// Variables whose values are in files.
+    fn secrets(&mut self) {
+        let raw = self.raw;
+        for name in raw.app.secrets.keys() {
+            let place = || Place::key(format!("/app/secrets/{}", step(name)));
+            if self.is_free(name, place()) && raw.app.env.contains_key(name) {
+                self.twice(name, place(), format!("/app/env/{}", step(name)));
+            }
+        }
+        let Some(name) = &raw.app.database_uri_env else {
+            return;
+        };
+        let place = || Place::value("/app/database_uri_env");
+        if !raw.has_database() {
+            let message = "the stack has no database whose address a variable could hold";
+            self.add(Code::BadValue, place(), message);
+        } else if self.is_free(name, place()) {
+            for (of, is_there) in [
+                ("env", raw.app.env.contains_key(name)),
+                ("secrets", raw.app.secrets.contains_key(name)),
+            ] {
+                if is_there {
+                    self.twice(name, place(), format!("/app/{of}/{}", step(name)));
+                }
+            }
+        }
+    }
+
+    fn twice(&mut self, name: &str, place: Place, other: String) {
+        let message = format!("{name} would have two values");
+        let problem = self.add(Code::DuplicateVariable, place, message);
+        let other = Place::key(other);
+        problem.related.push((other, "the other one".into()));
+        problem.hint = Some("remove one of them".into());
     }
 }
 
@@ -178,8 +227,6 @@ fn is_secret(name: &str) -> bool {
         Some(&("FILE" | "PATH" | "URL" | "HEADER" | "NAME"))
     );
     let names_one = words.iter().any(|word| secret.contains(word))
-        || name.ends_with("API_KEY")
-        || name.ends_with("PRIVATE_KEY")
-        || name.ends_with("ACCESS_KEY");
+        || (words.last() == Some(&"KEY") && !words.contains(&"PUBLIC"));
     names_one && !is_file
 }

@@ -140,8 +140,10 @@ codes! {
         "Members would take a missing heartbeat for a lost primary. Keep the heartbeat at a quarter of the election time-out or less."
     ReservedVariable "reserved-variable" Error
         "The name of the environment variable is not one that a process can have, or is one that the stack itself sets for the app, or would change Python, gunicorn or the dynamic linker before the app has a say (PATH, PYTHONPATH, LD_PRELOAD, GUNICORN_CMD_ARGS …)."
+    DuplicateVariable "duplicate-variable" Error
+        "Two of `app.env`, `app.secrets` and `app.database_uri_env` give the same environment variable a value."
     SecretInEnvironment "secret-in-environment" Warning
-        "`app.env` ends in rendered files and in the Nix store, which everybody on a machine can read. A password, token or key belongs in a file that only the application reads; put the file's path into `env` (a name that ends in `_FILE` or `_PATH` is not warned about)."
+        "`app.env` ends in rendered files and in the Nix store, which everybody on a machine can read. A password, token or key belongs in `app.secrets`: its value is in a file that `gen-topology secrets set NAME` writes, and the application gets it as the same variable. A name that ends in `_FILE` or `_PATH` is not warned about."
     MissingSource "missing-source" Error
         "A file or directory that `app` names is not there. Paths are relative to the topology file."
     }

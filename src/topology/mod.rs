@@ -83,6 +83,17 @@ pub enum Worker {
     Asgi,
 }
 
+/// What an application's variable for a secret holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretAs {
+    /// The secret itself.
+    #[default]
+    Value,
+    /// The path of the file that holds it.
+    Path,
+}
+
 impl Tier {
     /// All tiers, in the order that a request passes them.
     pub const ALL: [Tier; 3] = [Tier::LoadBalancer, Tier::App, Tier::Database];
@@ -261,6 +272,11 @@ pub struct App {
     pub requirements: PathBuf,
     /// Environment variables of the user's own.
     pub env: BTreeMap<String, String>,
+    /// Its secrets, by the names of their variables.
+    pub secrets: BTreeMap<String, SecretAs>,
+    /// Variable with the database's whole address, user and password included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_uri_env: Option<String>,
     /// Path that tells whether the app can serve.
     pub health_path: UrlPath,
     /// Host name that health checks send.

@@ -15,7 +15,7 @@ use super::values::{
     Bytes, CertificateFile, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name,
     ServedName, Sources, UrlPath,
 };
-use super::{Authority, Tier, Worker};
+use super::{Authority, SecretAs, Tier, Worker};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -154,6 +154,12 @@ pub(super) struct RawApp {
     /// Environment variables of the application. Not for secrets: they end up in the rendered files.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Secrets of the application, by the names of its variables. `gen-topology secrets set NAME` writes one to a file, and rendered files name that file only.
+    #[serde(default)]
+    pub secrets: BTreeMap<String, RawSecret>,
+    /// Variable that gets the address of the database as a whole, with user and password. Default: none has them.
+    #[serde(default)]
+    pub database_uri_env: Option<String>,
     /// Path that answers 200 when the app can serve, 404 while it drains, 503 when it can't.
     #[serde(default = "health_path")]
     pub health_path: UrlPath,
@@ -200,6 +206,15 @@ pub(super) struct RawApp {
     #[serde(default = "threads")]
     #[schemars(range(min = 1, max = 256))]
     pub threads: u16,
+}
+
+/// A secret of the application.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RawSecret {
+    /// What the variable holds: the secret (`value`), or the path of the file that has it (`path`).
+    #[serde(default, rename = "as")]
+    pub gives: SecretAs,
 }
 
 /// Settings of the databases: a `MongoDB` replica set, or a sharded cluster of several.

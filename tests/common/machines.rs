@@ -344,6 +344,21 @@ impl Machines {
                 files.join("gen-topology/node.json"),
             )
             .expect("facts");
+            let facts = fs::read_to_string(files.join("gen-topology/node.json")).expect("facts");
+            let facts: Value = serde_json::from_str(&facts).expect("JSON");
+            let secrets = facts["app"]["secrets"].as_array().into_iter().flatten();
+            let secrets: Vec<String> = secrets
+                .filter_map(|name| {
+                    Some(format!(
+                        "/var/lib/gen-topology/secrets/app/{}\n",
+                        name.as_str()?
+                    ))
+                })
+                .collect();
+            if !secrets.is_empty() {
+                let list = files.join("gen-topology/secrets-of-app");
+                fs::write(list, secrets.concat()).expect("a file");
+            }
             let is_app = files.join("gunicorn").exists();
             let flaw = flaws
                 .iter()

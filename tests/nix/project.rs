@@ -64,6 +64,29 @@ fn every_example_is_a_whole_project() {
     }
 }
 
+/// The application's own secrets are taken at its start, and a deploy can look for them.
+#[test]
+fn app_servers_take_the_secrets_of_the_application() {
+    let mut topology: Value = serde_json::from_str(TOPOLOGY).expect("JSON");
+    topology["app"]["secrets"] = serde_json::json!({ "API_TOKEN": {} });
+    let Some(output) = evaluate_project(&project(&topology.to_string())) else {
+        return;
+    };
+    let seen = json(&output);
+    let host = &seen["hosts"]["app-1"];
+    let unit = host["units"]["supervisord"].to_string();
+    let taken =
+        "'/var/lib/gen-topology/secrets/app/API_TOKEN' /run/gen-topology/secrets/app/API_TOKEN";
+    assert!(unit.contains(taken), "{unit}");
+    let list = &host["etc"]["gen-topology/secrets-of-app"];
+    assert!(list.is_string(), "{host}");
+    assert!(
+        seen["hosts"]["db-1"]["etc"]
+            .get("gen-topology/secrets-of-app")
+            .is_none()
+    );
+}
+
 /// Without databases nothing on an app server waits for a password.
 #[test]
 fn a_stack_without_database_takes_no_secrets() {

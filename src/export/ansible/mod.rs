@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::text::{fill, marked, readme, remark, yaml};
 use super::{Files, Format, Part, README, Refusal, Stack, container, refuse};
 use crate::render;
-use crate::secrets::Kind;
+use crate::secrets::{APP, Kind};
 use crate::topology::{Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
@@ -123,16 +123,20 @@ pub(super) fn directory(stack: &Stack<'_>, page: &str) -> anyhow::Result<Files> 
 
 /// The secrets that app servers have to know, as a list of YAML, and how their unit takes them.
 fn secrets(topology: &Topology) -> (String, String) {
-    if topology.database().is_none() {
-        return (String::new(), String::new());
-    }
-    let name = Kind::Application.file();
-    let take = format!(
-        "# As root: the source is root's.\n\
-         ExecStartPre=+/usr/bin/install -D -m 0400 -o gen-topology-app -g gen-topology-app \
-         /var/lib/gen-topology/secrets/{name} /run/gen-topology/secrets/{name}\n"
-    );
-    (name.to_owned(), take)
+    let of_database = topology
+        .database()
+        .map(|_| Kind::Application.file().to_owned());
+    let own = topology.app().secrets.keys();
+    let own = own.map(|name| format!("{APP}/{name}"));
+    let names: Vec<String> = of_database.into_iter().chain(own).collect();
+    let take = |name: &String| {
+        format!(
+            "# As root: the source is root's.\n\
+             ExecStartPre=+/usr/bin/install -D -m 0400 -o gen-topology-app -g gen-topology-app \
+             /var/lib/gen-topology/secrets/{name} /run/gen-topology/secrets/{name}\n"
+        )
+    };
+    (names.join(", "), names.iter().map(take).collect())
 }
 
 fn inventory(stack: &Stack<'_>) -> anyhow::Result<String> {

@@ -29,6 +29,10 @@ fi
 directory={{DIRECTORY}}
 topology={{TOPOLOGY}}
 for secret in {{SECRETS}}; do
-    [ -f "$directory/$secret" ] || miss "the secret $secret is missing; run: gen-topology secrets -f $topology init"
+    case $secret in
+        app/*) command="set ${secret#app/}" ;;
+        *) command=init ;;
+    esac
+    [ -f "$directory/$secret" ] || miss "the secret $secret is missing; run: gen-topology secrets -f $topology $command"
 done
 exit "$bad"

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::container;
 use super::text::{fill, marked, readme, remark, script, yaml};
 use super::{Files, Format, Part, README, Refusal, Stack, refuse};
-use crate::secrets::Kind;
+use crate::secrets::{APP, Kind};
 use crate::topology::{Tier, Topology};
 use service::Service;
 
@@ -106,7 +106,7 @@ struct Volumes {
 
 #[derive(Serialize)]
 struct Secrets {
-    secrets: BTreeMap<&'static str, SecretFile>,
+    secrets: BTreeMap<String, SecretFile>,
 }
 
 #[derive(Serialize)]
@@ -140,15 +140,13 @@ fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
     let volumes = topology
         .tier(Tier::Database)
         .map(|node| (node.name.to_string(), serde_json::Map::new()));
-    let secrets = kinds(topology).iter().map(|kind| {
-        let file = format!("{}/{}", stack.places.secrets, kind.file());
-        (
-            kind.file(),
-            SecretFile {
-                file: literal(&file),
-            },
-        )
-    });
+    let secrets: BTreeMap<String, SecretFile> = secrets(topology)
+        .into_iter()
+        .map(|(name, path)| {
+            let file = literal(&format!("{}/{path}", stack.places.secrets));
+            (name, SecretFile { file })
+        })
+        .collect();
     let parts = [
         (SERVICES, yaml(&Services { services })?),
         (
@@ -158,34 +156,33 @@ fn compose(stack: &Stack<'_>, door: &str) -> anyhow::Result<String> {
             })?,
         ),
     ];
-    let of_database = [
-        (
-            VOLUMES,
-            yaml(&Volumes {
-                volumes: volumes.collect(),
-            })?,
-        ),
-        (
-            SECRETS,
-            yaml(&Secrets {
-                secrets: secrets.collect(),
-            })?,
-        ),
-    ];
-    let of_database = topology.database().map(|_| of_database);
-    let parts = parts.into_iter().chain(of_database.into_iter().flatten());
+    let mut parts = parts.to_vec();
+    let volumes: BTreeMap<_, _> = volumes.collect();
+    if !volumes.is_empty() {
+        parts.push((VOLUMES, yaml(&Volumes { volumes })?));
+    }
+    if !secrets.is_empty() {
+        parts.push((SECRETS, yaml(&Secrets { secrets })?));
+    }
+    let parts = parts.into_iter();
     let texts: Vec<String> = parts
         .map(|(why, text)| format!("\n{}{text}", remark(why)))
         .collect();
     Ok(marked(&texts.concat()))
 }
 
-/// The secrets of the stack.
-fn kinds(topology: &Topology) -> &'static [Kind] {
-    match topology.database() {
+/// The secrets of the stack: name here → path below the directory of secrets.
+fn secrets(topology: &Topology) -> Vec<(String, String)> {
+    let kinds: &[Kind] = match topology.database() {
         Some(_) => &Kind::ALL,
         None => &[],
-    }
+    };
+    let of_database = kinds.iter().map(|kind| kind.file().to_owned());
+    let own = topology.app().secrets.keys();
+    of_database
+        .map(|name| (name.clone(), name))
+        .chain(own.map(|name| (container::app_secret(name), format!("{APP}/{name}"))))
+        .collect()
 }
 
 const SERVICES: &str = "\
@@ -246,9 +243,9 @@ fn check(stack: &Stack<'_>) -> String {
         // No path has the byte 0.
         Err(_) => path.to_owned(),
     };
-    let secrets: Vec<&str> = kinds(stack.topology)
-        .iter()
-        .map(|kind| kind.file())
+    let secrets: Vec<String> = secrets(stack.topology)
+        .into_iter()
+        .map(|(_, path)| path)
         .collect();
     let text = fill(
         CHECK,

