@@ -24,10 +24,27 @@ let
   alive = "/run/gen-topology/haproxy.alive";
 
   tls = if facts == null then null else facts.tls or null;
+  acme = if tls == null then null else tls.acme or null;
+  # What was brought to this machine. A certificate of ACME is not: the machine gets it by itself.
+  brought =
+    (
+      if acme == null then
+        tls.certificates
+      else
+        [
+          "acme-account.key"
+          "acme.key"
+        ]
+        ++ lib.optional (acme ? trust) acme.trust
+    )
+    ++ [ "ticket-keys" ];
   # Each file is a credential of the service that reads it: the originals stay root's.
-  credentials = map (file: "${file}:${top.secrets.certificates}/${file}") (
-    tls.certificates ++ [ "ticket-keys" ]
-  );
+  credentials = map (file: "${file}:${top.secrets.certificates}/${file}") brought;
+  # Where certificates of ACME are kept; haproxy and what renews them share it, and one user.
+  acmeState = lib.optionalAttrs (acme != null) {
+    StateDirectory = "gen-topology-acme";
+    StateDirectoryMode = "0700";
+  };
   loadCertificates = "${lib.getExe top.package} node load-certificates --from %d";
 in
 {
@@ -123,99 +140,143 @@ in
       stopIfChanged = false;
       unitConfig = import ./unit.nix;
 
-      serviceConfig = import ./hardening.nix lib {
-        # Not `notify`: haproxy would make its master the main process, and systemd
-        # would talk past our supervisor. keepalived's supervisor waits for haproxy's
-        # first answer instead.
-        Type = "exec";
-        ExecStart = utils.escapeSystemdExecArgs [
-          (lib.getExe top.package)
-          "node"
-          "run"
-          "haproxy"
-          "--"
-          haproxy
-          "-W"
-          "-db"
-          # Its log has each warning already; without this stderr has it once more.
-          "-q"
-          "-f"
-          configFile
-        ];
-        ExecReload = [
-          # Started the way the daemon is, as haproxy's authors ask for. A mistake ends
-          # the reload here, visibly, and the old configuration goes on.
-          "${haproxy} -W -c -q -f ${configFile}"
-          # The supervisor passes it on as USR2, which lets no connection drop.
-          "${lib.getExe' pkgs.coreutils "kill"} -HUP $MAINPID"
-        ];
-        # The supervisor writes this itself, and Keepalived's when it was killed; this is for the case
-        # that neither runs.
-        ExecStopPost = ''${pkgs.runtimeShell} -c "echo -254 > ${state}"'';
-        # TERM goes to the supervisor only, which lets requests at hand be answered.
-        KillMode = "mixed";
-        TimeoutStopSec = 20;
-        Restart = "always";
-        RestartSec = "100ms";
-        SuccessExitStatus = 143;
+      serviceConfig = import ./hardening.nix lib (
+        {
+          # Not `notify`: haproxy would make its master the main process, and systemd
+          # would talk past our supervisor. keepalived's supervisor waits for haproxy's
+          # first answer instead.
+          Type = "exec";
+          ExecStart = utils.escapeSystemdExecArgs [
+            (lib.getExe top.package)
+            "node"
+            "run"
+            "haproxy"
+            "--"
+            haproxy
+            "-W"
+            "-db"
+            # Its log has each warning already; without this stderr has it once more.
+            "-q"
+            "-f"
+            configFile
+          ];
+          ExecReload = [
+            # Started the way the daemon is, as haproxy's authors ask for. A mistake ends
+            # the reload here, visibly, and the old configuration goes on.
+            "${haproxy} -W -c -q -f ${configFile}"
+            # The supervisor passes it on as USR2, which lets no connection drop.
+            "${lib.getExe' pkgs.coreutils "kill"} -HUP $MAINPID"
+          ];
+          # The supervisor writes this itself, and Keepalived's when it was killed; this is for the case
+          # that neither runs.
+          ExecStopPost = ''${pkgs.runtimeShell} -c "echo -254 > ${state}"'';
+          # TERM goes to the supervisor only, which lets requests at hand be answered.
+          KillMode = "mixed";
+          TimeoutStopSec = 20;
+          Restart = "always";
+          RestartSec = "100ms";
+          SuccessExitStatus = 143;
 
-        User = "haproxy";
-        Group = "haproxy";
-        SupplementaryGroups = [ top.group ];
-        RuntimeDirectory = "haproxy";
-        RuntimeDirectoryMode = "0750";
-        ExecStartPre = [
-          (import ./room.nix { inherit lib pkgs; })
-        ]
-        # What is not fit to be served is refused, and what was served before goes on.
-        ++ lib.optional (tls != null) "-${loadCertificates} --only-files";
-        LoadCredential = if tls == null then [ ] else credentials;
-        ReadWritePaths = [ "-/run/gen-topology" ];
+          User = "haproxy";
+          Group = "haproxy";
+          SupplementaryGroups = [ top.group ];
+          RuntimeDirectory = "haproxy";
+          RuntimeDirectoryMode = "0750";
+          ExecStartPre = [
+            (import ./room.nix { inherit lib pkgs; })
+          ]
+          # What is not fit to be served is refused, and what was served before goes on.
+          ++ lib.optional (tls != null) "-${loadCertificates} --only-files";
+          LoadCredential = if tls == null then [ ] else credentials;
+          ReadWritePaths = [ "-/run/gen-topology" ];
 
-        # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the
-        # lesser of the two. Without either haproxy starts all the same, with IP_FREEBIND,
-        # and open connections end when the virtual IP moves.
-        AmbientCapabilities = [
-          "CAP_NET_BIND_SERVICE"
-          "CAP_NET_RAW"
-        ];
-        CapabilityBoundingSet = [
-          "CAP_NET_BIND_SERVICE"
-          "CAP_NET_RAW"
-        ];
-        MemoryDenyWriteExecute = true;
-        ProtectProc = "invisible";
-        RestrictAddressFamilies = [
-          "AF_INET"
-          "AF_INET6"
-          "AF_UNIX"
-        ];
-        SystemCallFilter = [
-          "@system-service"
-          "~@privileged"
-        ];
-      };
+          # Port 80, and IP_TRANSPARENT, for which the kernel wants NET_RAW or NET_ADMIN: the
+          # lesser of the two. Without either haproxy starts all the same, with IP_FREEBIND,
+          # and open connections end when the virtual IP moves.
+          AmbientCapabilities = [
+            "CAP_NET_BIND_SERVICE"
+            "CAP_NET_RAW"
+          ];
+          CapabilityBoundingSet = [
+            "CAP_NET_BIND_SERVICE"
+            "CAP_NET_RAW"
+          ];
+          MemoryDenyWriteExecute = true;
+          ProtectProc = "invisible";
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_UNIX"
+          ];
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
+          ];
+        }
+        // acmeState
+      );
     };
 
     # A renewed certificate is loaded as soon as it is in its place; connections go on.
     systemd.paths.gen-topology-certificates = lib.mkIf (tls != null) {
       description = "Renewed certificates";
       wantedBy = [ "multi-user.target" ];
-      pathConfig.PathChanged = map (file: "${top.secrets.certificates}/${file}") (
-        tls.certificates ++ [ "ticket-keys" ]
-      );
+      pathConfig.PathChanged = map (file: "${top.secrets.certificates}/${file}") brought;
     };
     systemd.services.gen-topology-certificates = lib.mkIf (tls != null) {
       description = "Loading renewed certificates into haproxy";
       after = [ "haproxy.service" ];
       requisite = [ "haproxy.service" ];
-      serviceConfig = {
-        Type = "oneshot";
-        ExecStart = loadCertificates;
-        LoadCredential = credentials;
-        User = "haproxy";
-        Group = "haproxy";
-      };
+      serviceConfig = import ./hardening.nix lib (
+        {
+          Type = "oneshot";
+          ExecStart = loadCertificates;
+          LoadCredential = credentials;
+          User = "haproxy";
+          Group = "haproxy";
+          ReadWritePaths = [ "/run/gen-topology" ];
+          RestrictAddressFamilies = [ "AF_UNIX" ];
+        }
+        // acmeState
+      );
+    };
+
+    # Asks for a certificate, and for another before it expires.
+    systemd.services.renew-certificates = lib.mkIf (acme != null) {
+      description = "Certificates by ACME";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [
+        "haproxy.service"
+        "network-online.target"
+      ];
+      stopIfChanged = false;
+      unitConfig = import ./unit.nix;
+      serviceConfig = import ./hardening.nix lib (
+        {
+          Type = "exec";
+          ExecStart = utils.escapeSystemdExecArgs [
+            (lib.getExe top.package)
+            "node"
+            "renew-certificates"
+          ];
+          Restart = "always";
+          RestartSec = "5s";
+          User = "haproxy";
+          Group = "haproxy";
+          MemoryDenyWriteExecute = true;
+          RestrictAddressFamilies = [
+            "AF_INET"
+            "AF_INET6"
+            "AF_UNIX"
+          ];
+          SystemCallFilter = [
+            "@system-service"
+            "~@privileged"
+          ];
+        }
+        // acmeState
+      );
     };
   };
 }

@@ -31,7 +31,7 @@ in
         `gen-topology secrets list` shows.
       '';
     };
-    certificates = file "certificates" "Directory with the certificates of HTTPS, each a PEM file with its chain and its key, and `ticket-keys`, the same on all load balancers. Load balancers only.";
+    certificates = file "certificates" "Directory with the certificates of HTTPS, each a PEM file with its chain and its key, and `ticket-keys`, the same on all load balancers; by ACME `acme-account.key` and `acme.key`, the same on all, too, instead of certificates. Load balancers only.";
     databaseKey = file "database-key" "Key that the members of the replica set know each other by. Databases, and app servers of a sharded stack.";
     application = file "application" "User and password of the application, `user:password`. App servers and databases.";
     app = file "app" "Directory with the application's own secrets (`app.secrets`), each in a file of its name. App servers only.";

@@ -1,5 +1,6 @@
 //! The project's tests, as one program: one module per command or concern.
 
+mod acme;
 mod ansible;
 mod app_secrets;
 mod apply;

@@ -193,6 +193,7 @@ impl Model {
                 .collect(),
             app: None,
             load_balancer: (planned.tier() == Tier::LoadBalancer).then(|| Balancer {
+                certificate_problem: None,
                 has_virtual_ip: self.owner(&state).as_deref() == Some(name),
                 takes_part: true,
                 certificate_days: None,

@@ -88,6 +88,21 @@ impl Authority {
     }
 }
 
+/// A certificate that a key signs for itself: haproxy can start with it, and visitors refuse it. In
+/// PEM, with the key behind it. `from` is in seconds since 1970.
+///
+/// # Errors
+/// If the key is damaged, or a name can't be a host's.
+pub fn self_signed(names: &[String], key: &str, from: i64, days: i64) -> anyhow::Result<String> {
+    let pair = KeyPair::from_pem(key).context("reading the key")?;
+    let mut params = params(names, from, days)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "not certified yet");
+    let certificate = params.self_signed(&pair).context("signing a certificate")?;
+    Ok(certificate.pem() + &pair.serialize_pem())
+}
+
 fn params(names: &[String], from: i64, days: i64) -> anyhow::Result<CertificateParams> {
     let mut params = CertificateParams::new(names.to_vec()).context("naming a certificate")?;
     // rcgen would write its own name.

@@ -2,7 +2,9 @@
 //! load balancer is given it. [`authority`] makes certificates for labs, [`store`] keeps them
 //! and the keys of session tickets among the secrets.
 
+pub mod acme;
 pub mod authority;
+pub mod shown;
 pub mod store;
 
 use rustls::crypto::ring::sign::any_supported_type;
@@ -136,6 +138,32 @@ impl Bundle {
     /// Days until it expires; negative once it has.
     pub fn days_left(&self, now: i64) -> i64 {
         (self.until - now).div_euclid(DAY)
+    }
+
+    /// When it is time for another one, in seconds since 1970: with a third of its life left, as Let's
+    /// Encrypt asks, or at once if it is nobody's but its own, or a name is missing.
+    pub fn due_at(&self, names: &[String]) -> i64 {
+        if self.is_self_signed() || !names.iter().all(|name| self.is_for(name)) {
+            return self.from;
+        }
+        self.until - (self.until - self.from) / 3
+    }
+
+    /// Whether no authority has signed it.
+    pub fn is_self_signed(&self) -> bool {
+        let site = self.chain.first();
+        let site = site.and_then(|der| X509Certificate::from_der(der).ok());
+        site.is_some_and(|(_, site)| site.issuer() == site.subject())
+    }
+
+    /// Whether it is valid at a time, in seconds since 1970.
+    pub fn is_valid(&self, now: i64) -> bool {
+        (self.from..self.until).contains(&now)
+    }
+
+    /// Whether it was made after another one.
+    pub fn is_newer(&self, than: &Self) -> bool {
+        (self.from, self.until) > (than.from, than.until)
     }
 
     /// Host names and addresses that it is for.

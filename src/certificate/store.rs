@@ -9,15 +9,24 @@ use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use rcgen::KeyPair;
+
 use super::authority::Authority;
 use super::{Bundle, Flaw};
 use crate::files;
 use crate::secrets::{CERTIFICATES, TICKET_KEYS};
+use crate::topology::ACME_FILE;
 
 /// Random bytes of a ticket's key: AES-256 and its HMAC, as haproxy takes them.
 const TICKET_BYTES: usize = 80;
 /// Keys in a file: one that was, one in use, and one that will be. haproxy encrypts by the last but one.
 const TICKET_KEYS_KEPT: usize = 3;
+/// The key that an authority knows the stack by; the same on all load balancers.
+const ACME_ACCOUNT: &str = "acme-account.key";
+/// The key of the certificate that is asked for by ACME; the same on all load balancers.
+const ACME_KEY: &str = "acme.key";
+/// Why there is no new certificate.
+const ACME_PROBLEM: &str = "acme.problem";
 /// An authority of a lab's own.
 const AUTHORITY: &str = "authority.pem";
 /// Its key.
@@ -107,6 +116,75 @@ impl Store {
             .collect())
     }
 
+    /// Makes the two keys that ACME needs, unless they are there; whether it had to.
+    ///
+    /// # Errors
+    /// If they can't be written.
+    pub fn init_acme_keys(&self) -> anyhow::Result<bool> {
+        let mut made = false;
+        for path in [ACME_ACCOUNT, ACME_KEY].map(|file| self.directory.join(file)) {
+            if !path.exists() {
+                let key = KeyPair::generate().context("making a key")?;
+                put(&path, key.serialize_pem().as_bytes())?;
+                made = true;
+            }
+        }
+        Ok(made)
+    }
+
+    /// The key of the ACME account, in PEM.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn acme_account(&self) -> anyhow::Result<String> {
+        self.text(ACME_ACCOUNT)
+    }
+
+    /// The key that a certificate is asked for by ACME for, in PEM.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn acme_key(&self) -> anyhow::Result<String> {
+        self.text(ACME_KEY)
+    }
+
+    /// Gives a load balancer what it needs to ask for a certificate: the keys, those of tickets, and the
+    /// file with the directory's own authority.
+    ///
+    /// # Errors
+    /// If one is missing, or can't be written.
+    pub fn give_acme(&self, trust: Option<&str>, node: &Self) -> anyhow::Result<()> {
+        let files = [ACME_ACCOUNT, ACME_KEY, TICKET_KEYS];
+        let read: anyhow::Result<Vec<_>> = files
+            .into_iter()
+            .chain(trust)
+            .map(|file| Ok((file, self.read(file)?)))
+            .collect();
+        read?
+            .into_iter()
+            .try_for_each(|(file, bytes)| node.put(file, &bytes))
+    }
+
+    /// Keeps why there is no new certificate, for whoever asks how this node does.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn note_problem(&self, problem: Option<&str>) -> anyhow::Result<()> {
+        match problem {
+            Some(problem) => put(&self.path(ACME_PROBLEM), problem.as_bytes()),
+            None => Ok(files::remove(&self.path(ACME_PROBLEM))?),
+        }
+    }
+
+    /// Why there is no new certificate, if there should be one.
+    pub fn problem(&self) -> Option<String> {
+        self.text(ACME_PROBLEM).ok()
+    }
+
+    fn text(&self, file: &str) -> anyhow::Result<String> {
+        String::from_utf8(self.read(file)?).map_err(|_| anyhow!("{file} is not text"))
+    }
+
     /// The authority in it, made if there is none.
     ///
     /// # Errors
@@ -153,6 +231,8 @@ impl Store {
         certificates
             .iter()
             .filter_map(read)
+            // haproxy starts with one of its own while an authority is being asked.
+            .filter(|bundle| !self.path(ACME_FILE).exists() || !bundle.is_self_signed())
             .map(|bundle| bundle.days_left(now))
             .min()
     }

@@ -147,6 +147,15 @@ pub(super) enum OwnCommand {
         #[arg(long)]
         only_files: bool,
     },
+    /// Keep a certificate by ACME: ask for one, and for another before it expires
+    RenewCertificates {
+        /// Look once and end
+        #[arg(long)]
+        once: bool,
+        /// Ask even if it is not time yet
+        #[arg(long, requires = "once")]
+        anyway: bool,
+    },
     /// Tell what this node runs, as JSON
     Report,
     /// Tell how this database does in its replica set, as JSON
@@ -240,25 +249,31 @@ pub(super) fn run(args: NodeArgs, ui: &mut Ui) -> Outcome {
     }
 }
 
+fn ended(code: u8) -> Outcome {
+    match code {
+        0 => Ok(()),
+        code => Err(Failure::Status(code)),
+    }
+}
+
+fn lines(done: &[String], ui: &mut Ui) -> Outcome {
+    done.iter()
+        .try_for_each(|line| ui.data(&format!("{line}\n")))
+}
+
 fn of_node(facts_file: &Path, command: OwnCommand, ui: &mut Ui) -> Outcome {
     let facts = node::facts(facts_file)?;
     // These run under a supervisor: what they say goes to its log, one line at a time.
     let say = |line: &str| Ui::log(line);
     match command {
         OwnCommand::Run { daemon, command } => {
-            let code = match daemon {
-                LoadBalancerDaemon::Haproxy => {
-                    node::load_balancer::run_haproxy(&facts, &command, &say)?
-                }
+            use node::load_balancer::{run_haproxy, run_keepalived};
+            ended(match daemon {
+                LoadBalancerDaemon::Haproxy => run_haproxy(&facts, &command, &say)?,
                 LoadBalancerDaemon::Keepalived => {
-                    node::load_balancer::run_keepalived(facts_file, &facts, &command, &say)?
+                    run_keepalived(facts_file, &facts, &command, &say)?
                 }
-            };
-            if code == 0 {
-                Ok(())
-            } else {
-                Err(Failure::Status(code))
-            }
+            })
         }
         OwnCommand::Check { daemon } => match daemon {
             Asked::Haproxy => Ok(node::load_balancer::check_haproxy(&facts)?),
@@ -266,10 +281,15 @@ fn of_node(facts_file: &Path, command: OwnCommand, ui: &mut Ui) -> Outcome {
             Asked::App => Ok(node::app::check(&facts)?),
             Asked::Database => Ok(database::check(&facts)?),
         },
-        OwnCommand::LoadCertificates { from, only_files } => {
-            let done = node::certificates::load(&facts, from.as_deref(), only_files)?;
-            done.iter()
-                .try_for_each(|line| ui.data(&format!("{line}\n")))
+        OwnCommand::LoadCertificates { from, only_files } => lines(
+            &node::certificates::load(&facts, from.as_deref(), only_files)?,
+            ui,
+        ),
+        OwnCommand::RenewCertificates { once: false, .. } => {
+            Ok(node::acme::keep(facts_file, &say)?)
+        }
+        OwnCommand::RenewCertificates { anyway, .. } => {
+            lines(&[node::acme::once(&facts, anyway)?], ui)
         }
         OwnCommand::WatchDatabase { secrets } => Ok(node::watch::watch(
             facts_file,

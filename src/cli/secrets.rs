@@ -94,6 +94,13 @@ fn init(secrets: &Secrets, topology: Option<&Topology>, ui: &mut Ui) -> Outcome 
 fn tickets(topology: Option<&Topology>, secrets: &Secrets, ui: &mut Ui) -> Outcome {
     let tls = topology.and_then(|topology| topology.load_balancer().tls.as_ref());
     let store = Store::of(secrets.directory());
+    if tls
+        .as_ref()
+        .is_some_and(|tls| tls.certificates.acme().is_some())
+        && store.init_acme_keys()?
+    {
+        ui.say("made the keys of the ACME account and of its certificate; all load balancers need both");
+    }
     if tls.is_some() && store.init_ticket_keys()? {
         ui.say(&format!(
             "made {TICKET_KEYS} for the load balancers; certificates belong in the same directory, {}",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{CONNECT_MS, HAPROXY_SERVERS, HAPROXY_SOCKET};
+use super::{ACME_STATE, ACME_THUMBPRINT, CONNECT_MS, HAPROXY_SERVERS, HAPROXY_SOCKET};
 use crate::topology::{Millis, Node, Tier, Tls, Topology};
 
 use super::app_limits::AppLimits;
@@ -72,25 +72,33 @@ pub struct HaproxyTls {
     pub redirect: bool,
     /// What browsers are told to remember; nothing, if empty.
     pub hsts: String,
+    /// Name of the environment variable with the thumbprint of the account, where certificates are asked
+    /// for by ACME.
+    pub acme_thumbprint: Option<&'static str>,
 }
 
 impl HaproxyTls {
     fn of(tls: &Tls) -> Self {
         let seconds = tls.hsts.get() / 1000;
         let files = tls.certificates.files().into_iter();
+        let place = |file| match tls.certificates.acme() {
+            Some(_) => format!("{ACME_STATE}/{file}"),
+            None => super::certificate(file),
+        };
         Self {
             port: tls.port,
             suffix: match tls.port {
                 443 => String::new(),
                 port => format!(":{port}"),
             },
-            certificates: files.map(super::certificate).collect(),
+            certificates: files.map(place).collect(),
             ticket_keys: super::ticket_keys(),
             redirect: tls.redirect,
             hsts: match seconds {
                 0 => String::new(),
                 seconds => format!("max-age={seconds}"),
             },
+            acme_thumbprint: tls.certificates.acme().map(|_| ACME_THUMBPRINT),
         }
     }
 }

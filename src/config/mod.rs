@@ -23,7 +23,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::secrets::{self, Kind};
-use crate::topology::{Database, Millis, Node, Tier, Topology};
+use crate::topology::{Acme, Database, Millis, Node, Tier, Topology};
 
 pub use action::{Action, actions, is_quiet};
 pub use app_limits::AppLimits;
@@ -62,6 +62,12 @@ pub const PREVIOUS_SYSTEM: &str = "/nix/var/nix/gcroots/gen-topology-previous";
 pub const PYTHON: &str = "/etc/gen-topology/python/bin/python";
 /// The app's code, put there by the lab or by the NixOS module.
 pub const APP_SOURCE: &str = "/etc/gen-topology/app";
+
+/// Where a load balancer keeps a certificate that it got by ACME: it has to outlive a reboot, because
+/// authorities give few a week.
+pub const ACME_STATE: &str = "/var/lib/gen-topology-acme";
+/// The variable that tells haproxy the thumbprint of the ACME account's key (RFC 7638). Its supervisor sets it.
+pub const ACME_THUMBPRINT: &str = "GEN_TOPOLOGY_ACME_THUMBPRINT";
 
 /// How long haproxy waits for a connection to an app server, in milliseconds: `timeout connect`. A server's kernel
 /// answers for an application that is busy, so this says whether the machine is there.
@@ -244,6 +250,9 @@ pub struct TlsFacts {
     pub certificates: Vec<String>,
     /// Whether plain HTTP is served, too.
     pub plain: bool,
+    /// Who is asked for the certificate, if it is by ACME.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub acme: Option<Acme>,
 }
 
 /// What the NixOS module and the lab need to know about an app node.
@@ -562,6 +571,7 @@ fn load_balancer_facts(topology: &Topology, node: &Node) -> LoadBalancerFacts {
                 .map(str::to_owned)
                 .collect(),
             plain: !tls.redirect,
+            acme: tls.certificates.acme().cloned(),
         }),
         internal_port: settings.internal_port,
         preempt: settings.preempt,

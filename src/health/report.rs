@@ -32,6 +32,9 @@ pub struct Balancer {
     /// Days until the first of its certificates expires, where it serves HTTPS.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub certificate_days: Option<i64>,
+    /// Why it has no new certificate, if it should have one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate_problem: Option<String>,
 }
 
 /// A database by its own account.

@@ -9,9 +9,9 @@ use super::plan::{LabTls, NodePlan};
 use super::run::Lab;
 use crate::certificate::authority::Wish;
 use crate::certificate::store::{Store, now};
-use crate::config::PROGRAM;
+use crate::config::{ACME_STATE, PROGRAM};
 use crate::secrets::Secrets;
-use crate::topology::Tier;
+use crate::topology::{Acme, CertificateFile, Tier};
 
 /// Days for which the lab's certificates are valid.
 const DAYS: i64 = 90;
@@ -30,6 +30,10 @@ impl Lab {
             return Ok(());
         };
         self.certificates().init_ticket_keys()?;
+        if let Some(acme) = &tls.acme {
+            self.certificates().init_acme_keys()?;
+            return self.fetch_trust(acme);
+        }
         let now = now()?;
         let is_fit = |file: &String| self.certificates().fit(file, now).is_ok();
         match tls.makes {
@@ -57,11 +61,7 @@ impl Lab {
     }
 
     fn fetch(&self, tls: &LabTls, now: i64) -> anyhow::Result<()> {
-        let about = self
-            .place
-            .about()
-            .context("the lab does not say what it is of")?;
-        let stack = Store::of(Secrets::of_stack(&about.topology).directory());
+        let stack = self.of_stack()?;
         let files = tls.certificates.iter();
         let files: anyhow::Result<Vec<_>> = files
             .map(|file| Ok((file, stack.fit(file, now)?)))
@@ -72,21 +72,57 @@ impl Lab {
             .try_for_each(|(file, pem)| store.put(file, &pem))
     }
 
+    /// Has the authority of the directory's own certificate, if the topology names it.
+    fn fetch_trust(&self, acme: &Acme) -> anyhow::Result<()> {
+        let Some(file) = &acme.trust else {
+            return Ok(());
+        };
+        let pem = self.of_stack()?.read(file.as_str())?;
+        self.certificates().put(file.as_str(), &pem)
+    }
+
+    /// The certificates beside the topology file.
+    fn of_stack(&self) -> anyhow::Result<Store> {
+        let about = self.place.about();
+        let about = about.context("the lab does not say what it is of")?;
+        Ok(Store::of(Secrets::of_stack(&about.topology).directory()))
+    }
+
     /// Gives a load balancer its certificates, into a directory of secrets.
     pub(super) fn give_certificates(&self, node: &NodePlan, secrets: &Path) -> anyhow::Result<()> {
-        match &self.plan.tls {
-            Some(tls) if node.tier == Tier::LoadBalancer => {
-                self.certificates()
-                    .give(&tls.certificates, &Store::of(secrets), now()?)
-            }
-            _ => Ok(()),
+        let Some(tls) = &self.plan.tls else {
+            return Ok(());
+        };
+        if node.tier != Tier::LoadBalancer {
+            return Ok(());
+        }
+        let (own, store) = (self.certificates(), Store::of(secrets));
+        match &tls.acme {
+            Some(acme) => own.give_acme(acme.trust.as_ref().map(CertificateFile::as_str), &store),
+            None => own.give(&tls.certificates, &store, now()?),
+        }
+    }
+
+    /// Why a load balancer has no new certificate, if it should have one.
+    pub(super) fn certificate_problem(&self, node: &str) -> Option<String> {
+        self.plan.tls.as_ref()?.acme.as_ref()?;
+        self.served(node).problem()
+    }
+
+    /// Where a load balancer's haproxy reads its certificates.
+    fn served(&self, node: &str) -> Store {
+        let own = self.place.node(node);
+        let tls = self.plan.tls.as_ref();
+        match tls.and_then(|tls| tls.acme.as_ref()) {
+            Some(_) => Store::at(own.join(ACME_STATE.replacen("/var/", "", 1))),
+            None => Store::of(&own.join(super::plan::SECRETS)),
         }
     }
 
     /// The days until the first certificate of a load balancer expires.
     pub(super) fn certificate_days(&self, node: &str) -> Option<i64> {
-        let store = Store::of(&self.place.node(node).join(super::plan::SECRETS));
-        store.days_left(&self.plan.tls.as_ref()?.certificates, now().ok()?)
+        self.served(node)
+            .days_left(&self.plan.tls.as_ref()?.certificates, now().ok()?)
     }
 
     /// Loads changed certificates, and new keys of tickets, on all load balancers; connections go on.
@@ -98,10 +134,10 @@ impl Lab {
         let tls = tls
             .context("the topology has no `load_balancer.tls`: there is no certificate to renew")?;
         let now = now()?;
-        if tls.makes {
-            self.make(tls, now)?;
-        } else {
-            self.fetch(tls, now)?;
+        match (tls.makes, &tls.acme) {
+            (true, _) => self.make(tls, now)?,
+            (false, Some(acme)) => self.fetch_trust(acme)?,
+            (false, None) => self.fetch(tls, now)?,
         }
         self.certificates().rotate_ticket_keys()?;
         for node in self.plan.tier(Tier::LoadBalancer) {
@@ -116,6 +152,29 @@ impl Lab {
             }
             let said = self.run_in(&node.name, &[PROGRAM, "node", "load-certificates"]);
             let said = said.with_context(|| format!("loading certificates on {}", node.name))?;
+            said.lines()
+                .for_each(|line| say(&format!("{}: {line}", node.name)));
+        }
+        if tls.acme.is_some() {
+            self.ask_anyway(say)?;
+        }
+        Ok(())
+    }
+
+    /// Has the load balancer with the virtual IP ask for a certificate, and the others take it.
+    fn ask_anyway(&self, say: &mut dyn FnMut(&str)) -> anyhow::Result<()> {
+        let nodes = self.plan.tier(Tier::LoadBalancer);
+        let mut nodes: Vec<&NodePlan> = nodes
+            .filter(|node| self.pid(&node.name).is_some())
+            .collect();
+        let owners = self.owners();
+        nodes.sort_by_key(|node| !owners.contains(&node.name.as_str()));
+        for (index, node) in nodes.iter().enumerate() {
+            let mut command = vec![PROGRAM, "node", "renew-certificates", "--once"];
+            command.extend((index == 0).then_some("--anyway"));
+            let said = self.run_in(&node.name, &command);
+            let said =
+                said.with_context(|| format!("asking for a certificate on {}", node.name))?;
             said.lines()
                 .for_each(|line| say(&format!("{}: {line}", node.name)));
         }

@@ -13,7 +13,7 @@ use super::versions;
 use crate::health::http::Entrance;
 use crate::render::{self, Rendered};
 use crate::secrets::{self, Access, Kind};
-use crate::topology::{Authority, Certificates, Millis, Node, Tier, Tls, Topology};
+use crate::topology::{Acme, Authority, Certificates, Millis, Node, Tier, Tls, Topology};
 
 /// Directory of secrets below a lab's own directory, and below each of its nodes'.
 pub const SECRETS: &str = "secrets";
@@ -60,6 +60,9 @@ pub struct LabTls {
     pub certificates: Vec<String>,
     /// Whether the lab makes them.
     pub makes: bool,
+    /// Who is asked for them, if it is by ACME.
+    #[serde(default)]
+    pub acme: Option<Acme>,
 }
 
 impl LabTls {
@@ -70,6 +73,7 @@ impl LabTls {
             names: tls.names.iter().map(ToString::to_string).collect(),
             certificates: certificates.map(str::to_owned).collect(),
             makes: tls.certificates == Certificates::Authority(Authority::Lab),
+            acme: tls.certificates.acme().cloned(),
         }
     }
 }
@@ -278,10 +282,12 @@ fn node_plan(
     match node.tier {
         Tier::LoadBalancer => {
             let drain = topology.load_balancer().drain_time;
-            etc.insert(
-                "supervisor/supervisord.conf".into(),
-                load_balancer_programs(supplies, drain, KEEPER),
-            );
+            let mut programs = load_balancer_programs(supplies, drain, KEEPER);
+            let tls = topology.load_balancer().tls.as_ref();
+            if tls.is_some_and(|tls| tls.certificates.acme().is_some()) {
+                programs += &renewer().text();
+            }
+            etc.insert("supervisor/supervisord.conf".into(), programs);
         }
         Tier::App => {
             etc.insert("nginx/nginx.conf".into(), NGINX_MAIN.into());
@@ -512,6 +518,17 @@ fn watcher() -> Program<'static> {
         name: "watch-database",
         command: "/etc/gen-topology/gen-topology node watch-database".into(),
         priority: 15,
+        stop_signal: "TERM",
+        stop_seconds: 5,
+    }
+}
+
+/// Asks for certificates.
+fn renewer() -> Program<'static> {
+    Program {
+        name: "renew-certificates",
+        command: "/etc/gen-topology/gen-topology node renew-certificates".into(),
+        priority: 30,
         stop_signal: "TERM",
         stop_seconds: 5,
     }

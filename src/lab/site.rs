@@ -100,6 +100,7 @@ impl Site for LabSite<'_> {
                     has_virtual_ip: self.has_virtual_ip(&node.name),
                     takes_part: answers,
                     certificate_days: self.lab.certificate_days(&node.name),
+                    certificate_problem: self.lab.certificate_problem(&node.name),
                 };
                 Part {
                     answers,

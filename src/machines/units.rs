@@ -18,7 +18,7 @@ pub fn units(facts: &NodeFacts) -> &'static [&'static str] {
 /// does not have.
 pub fn that_log(tier: Tier) -> &'static [&'static str] {
     match tier {
-        Tier::LoadBalancer => &["keepalived", "haproxy"],
+        Tier::LoadBalancer => &["keepalived", "haproxy", "renew-certificates"],
         Tier::App => &["supervisord", "nginx", "mongos", "watch-database"],
         Tier::Database => &[
             "reconcile-database",

@@ -5,11 +5,17 @@ use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 
-use crate::certificate::Bundle;
 use crate::certificate::store::{Store, now};
-use crate::config::{HAPROXY_SOCKET, NodeFacts};
+use crate::certificate::{Bundle, acme, authority};
+use crate::config::{ACME_STATE, ACME_THUMBPRINT, HAPROXY_SOCKET, NodeFacts, TlsFacts};
 use crate::health::haproxy;
 use crate::secrets::{CERTIFICATES, DIRECTORY, TICKET_KEYS};
+use crate::topology::{ACME_FILE, CertificateFile};
+
+/// Days for which the first, self-signed certificate is valid. Nobody trusts it anyway.
+const PLACEHOLDER_DAYS: i64 = 3650;
+/// A clock may be a little late.
+const MARGIN: i64 = 3600;
 
 /// Loads the certificates that `from` has, or those that are in their place already. With `only_files`
 /// haproxy is not told: it is about to start. Returns what was done.
@@ -26,22 +32,29 @@ pub fn load(
         .as_ref()
         .and_then(|settings| settings.tls.as_ref());
     let tls = tls.with_context(|| format!("{} serves no HTTPS", facts.name))?;
-    let place = Store::at(Path::new(DIRECTORY).join(CERTIFICATES));
+    let place = place();
     let now = now()?;
-    let source = from.map_or_else(|| place.clone(), Store::at);
-    if from.is_some() {
-        source.give(&tls.certificates, &place, now)?;
+    let source = from.map(Store::at);
+    match (&tls.acme, source) {
+        (Some(acme), source) => {
+            let trust = acme.trust.as_ref().map(CertificateFile::as_str);
+            source.map_or(Ok(()), |source| source.give_acme(trust, &place))?;
+            prepare(tls, &place, now)?;
+        }
+        (None, Some(source)) => source.give(&tls.certificates, &place, now)?,
+        (None, None) => {}
     }
+    let served = served(tls);
     let mut fit = Vec::new();
     for file in &tls.certificates {
-        fit.push((file, place.fit(file, now)?));
+        fit.push((file, served.fit(file, now)?));
     }
     let mut done = Vec::new();
     if only_files {
         return Ok(done);
     }
     for (file, pem) in fit {
-        let path = place.path(file).display().to_string();
+        let path = served.path(file).display().to_string();
         if let Some(days) = replace(&path, &pem, now)? {
             done.push(format!("loaded {file}, {days} days left"));
         }
@@ -53,12 +66,61 @@ pub fn load(
     Ok(done)
 }
 
+/// Has a certificate where haproxy reads it when it starts: the one that was got last, or one that is
+/// signed by itself, so that haproxy starts at all.
+///
+/// # Errors
+/// If the keys are missing, or nothing can be written.
+fn prepare(tls: &TlsFacts, place: &Store, now: i64) -> anyhow::Result<()> {
+    let state = Store::at(ACME_STATE);
+    let last = state.read(ACME_FILE).ok();
+    let last = last.and_then(|pem| Bundle::read(&pem).ok());
+    if last.is_some_and(|last| last.is_valid(now)) {
+        return Ok(());
+    }
+    let from = now - MARGIN;
+    let key = place.acme_key()?;
+    let pem = authority::self_signed(&tls.names, &key, from, PLACEHOLDER_DAYS)?;
+    state.put(ACME_FILE, pem.as_bytes())?;
+    state.note_problem(Some("no authority has given one yet"))
+}
+
+/// Where haproxy reads its certificates: those that somebody brought can't be changed here, those of ACME are.
+fn served(tls: &TlsFacts) -> Store {
+    match tls.acme {
+        Some(_) => Store::at(ACME_STATE),
+        None => place(),
+    }
+}
+
+/// Where the secrets of HTTPS are.
+pub(super) fn place() -> Store {
+    Store::at(Path::new(DIRECTORY).join(CERTIFICATES))
+}
+
+/// Why this node has no new certificate, if it should have one.
+pub fn problem(facts: &NodeFacts) -> Option<String> {
+    let tls = facts.load_balancer.as_ref()?.tls.as_ref()?;
+    served(tls).problem()
+}
+
+/// What haproxy has to be told by its environment: the thumbprint of the ACME account, if there is one.
+///
+/// # Errors
+/// If the account's key can't be read.
+pub(super) fn environment(tls: &TlsFacts) -> anyhow::Result<Option<(&'static str, String)>> {
+    if tls.acme.is_none() {
+        return Ok(None);
+    }
+    let thumbprint = acme::thumbprint(&place().acme_account()?)?;
+    Ok(Some((ACME_THUMBPRINT, thumbprint)))
+}
+
 /// The days until the first of this node's certificates expires; none where there is none.
 pub fn days_left(facts: &NodeFacts) -> Option<i64> {
     let tls = facts.load_balancer.as_ref()?.tls.as_ref()?;
-    let place = Store::at(Path::new(DIRECTORY).join(CERTIFICATES));
     let now = now().ok()?;
-    place.days_left(&tls.certificates, now)
+    served(tls).days_left(&tls.certificates, now)
 }
 
 /// Gives the running haproxy a certificate, unless it has it. The days that it is still valid for.

@@ -27,7 +27,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 use super::part::{QUESTION, drain, drain_others, settings, write_state};
-use super::{handover, lifeline, listen, part, real_time, servers};
+use super::{certificates, handover, lifeline, listen, part, real_time, servers};
 use crate::config::{HAPROXY_STATE, LoadBalancerFacts, NodeFacts, RELEASE_PAUSE};
 use crate::exec;
 use crate::health::{http, vrrp};
@@ -72,7 +72,14 @@ pub fn run_haproxy(
     let configuration = configuration.map(Path::new);
     // What an earlier haproxy knew of the servers may be long untrue.
     servers::forget()?;
-    let mut child = spawn(argv)?;
+    let mut command = command(argv)?;
+    if let Some(tls) = &settings.tls {
+        if tls.acme.is_some() {
+            certificates::load(facts, None, true)?;
+        }
+        command.envs(certificates::environment(tls)?);
+    }
+    let mut child = spawn(command)?;
     // Once it is set nobody says 0 any more.
     let over = Arc::new(AtomicBool::new(false));
     let code = std::thread::scope(|scope| {
@@ -246,7 +253,7 @@ fn watch_keepalived(
     if takes_at_once(facts, settings) {
         drain_others(settings, &|| false, say);
     }
-    let mut child = real_time::start(say, || spawn(argv))?;
+    let mut child = real_time::start(say, || spawn(command(argv)?))?;
     let mut ending = false;
     let code = watch(&mut child, signals, &mut |child, signal| {
         match signal {
@@ -271,10 +278,14 @@ fn watch_keepalived(
     Ok(code)
 }
 
-fn spawn(argv: &[String]) -> anyhow::Result<Child> {
+fn command(argv: &[String]) -> anyhow::Result<Command> {
     let (program, arguments) = argv.split_first().context("no command was given")?;
     let mut command = Command::new(program);
     command.args(arguments);
+    Ok(command)
+}
+
+fn spawn(mut command: Command) -> anyhow::Result<Child> {
     command
         .spawn()
         .with_context(|| format!("starting `{}`", exec::argv(&command)))

@@ -1,5 +1,6 @@
 //! What a node's own services call, in the lab and on NixOS alike.
 
+pub mod acme;
 pub mod app;
 pub mod backup;
 pub mod certificates;

@@ -36,6 +36,7 @@ pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
             has_virtual_ip: vrrp::is_local(facts.virtual_ip),
             takes_part: fs::read_to_string(HAPROXY_STATE).is_ok_and(|state| state.trim() == "0"),
             certificate_days: super::certificates::days_left(&facts),
+            certificate_problem: super::certificates::problem(&facts),
         }),
         database: member(&facts),
         // Not the text: NixOS writes what is not there as null.

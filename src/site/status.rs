@@ -221,6 +221,12 @@ impl NodeStatus {
             days if days < 0 => "its certificate has expired".to_owned(),
             days => format!("certificate valid for {days} days"),
         }));
+        let problem = part
+            .load_balancer
+            .as_ref()
+            .and_then(|it| it.certificate_problem.as_ref());
+        self.notes
+            .extend(problem.map(|why| format!("no new certificate: {why}")));
         if let Some(member) = &part.database {
             self.notes.extend(node.set.clone());
             self.notes.push(member.role.words().into());
@@ -290,6 +296,7 @@ mod tests {
                     has_virtual_ip: true,
                     takes_part: true,
                     certificate_days: None,
+                    certificate_problem: None,
                 }),
                 database: is(Tier::Database).then_some(Member {
                     role: Role::Primary,

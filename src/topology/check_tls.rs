@@ -15,20 +15,9 @@ impl Check<'_> {
             return;
         };
         let at = |key: &str| format!("/load_balancer/tls/{key}");
-        let files = tls.files.as_deref();
-        let message = match (files, tls.authority) {
-            (Some(_), Some(_)) => {
-                Some("certificates come from `files` or from an `authority`, not from both")
-            }
-            (None, None) => Some("nothing says where the certificates come from"),
-            (Some([]), None) => Some("there is no file among `files`"),
-            _ => None,
-        };
-        if let Some(message) = message {
-            let place = Place::key("/load_balancer/tls");
-            self.add(Code::CertificateSource, place, message).hint = Some(
-                "name PEM files, such as `\"files\": [\"site.pem\"]`, or try `\"authority\": \"lab\"`".into(),
-            );
+        self.certificate_source(tls);
+        if tls.acme.is_some() {
+            self.acme(tls);
         }
         if tls.names.is_empty() {
             let message = "`names` needs at least one host name";
@@ -52,12 +41,55 @@ impl Check<'_> {
     }
 }
 
+impl Check<'_> {
+    fn certificate_source(&mut self, tls: &RawTls) {
+        let sources = [
+            tls.files.is_some(),
+            tls.authority.is_some(),
+            tls.acme.is_some(),
+        ];
+        let message = match sources.iter().filter(|is_named| **is_named).count() {
+            0 => "nothing says where the certificates come from",
+            1 if tls.files.as_deref() == Some(&[]) => "there is no file among `files`",
+            1 => return,
+            _ => "certificates come from one of `files`, `authority` and `acme`",
+        };
+        let place = Place::key("/load_balancer/tls");
+        self.add(Code::CertificateSource, place, message).hint = Some(
+            "name PEM files, such as `\"files\": [\"site.pem\"]`, ask Let's Encrypt by `\"acme\": {}`, or try `\"authority\": \"lab\"`".into(),
+        );
+    }
+
+    fn acme(&mut self, tls: &RawTls) {
+        for (index, name) in tls.names.iter().enumerate() {
+            if name.as_str().starts_with("*.") {
+                let place = Place::value(format!("/load_balancer/tls/names/{index}"));
+                let message = format!(
+                    "{name}: an authority certifies a wildcard only by DNS, which is not done here"
+                );
+                self.add(Code::AcmeWildcard, place, message).hint =
+                    Some("name each host, or bring a certificate by `files`".into());
+            }
+        }
+        let port = self.raw.load_balancer.port;
+        if port != 80 {
+            let place = Place::value("/load_balancer/port");
+            let message = format!(
+                "an authority asks the names at port 80 before it certifies them, and this is {port}"
+            );
+            self.add(Code::AcmePort, place, message).hint =
+                Some("use 80, unless something before the virtual IP leads port 80 here".into());
+        }
+    }
+}
+
 /// The settings, where the check has found nothing wrong.
 pub(super) fn build(raw: Option<RawTls>) -> Option<Tls> {
     let raw = raw?;
-    let certificates = match (raw.files, raw.authority) {
+    let certificates = match (raw.files, raw.acme) {
         (Some(files), _) => Certificates::Files(files),
-        (None, authority) => Certificates::Authority(authority?),
+        (None, Some(acme)) => Certificates::Acme(acme),
+        (None, None) => Certificates::Authority(raw.authority?),
     };
     Some(Tls {
         names: raw.names,

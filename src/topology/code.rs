@@ -117,7 +117,11 @@ codes! {
     PortClash "port-clash" Error
         "Two listeners of one node would need the same port."
     CertificateSource "certificate-source" Error
-        "`load_balancer.tls` says where its certificates come from by exactly one key: `files`, a list of PEM files, or `authority`, who makes one."
+        "`load_balancer.tls` says where its certificates come from by exactly one key: `files`, a list of PEM files, `acme`, which asks an authority such as Let's Encrypt for one, or `authority`, which makes one for a lab."
+    AcmeWildcard "acme-wildcard" Error
+        "An authority certifies `*.example.org` only to those who can change the names of example.org in DNS (RFC 8555, DNS-01). This stack shows by its answers over HTTP (HTTP-01) that a name is its own, and that counts for each host by itself. Name the hosts in `load_balancer.tls.names`, or bring a certificate by `files`."
+    AcmePort "acme-port" Warning
+        "Before it certifies a name an authority asks that name at port 80 (RFC 8555, HTTP-01); no other port will do. With another `load_balancer.port`, something before the virtual IP has to lead port 80 there, or the stack never gets a certificate."
     UnreadableCertificate "unreadable-certificate" Error
         "The file is not what a load balancer needs: in PEM, first the certificate of the site, then those of the authorities between it and the root, and its private key. A key with a password can't be used, because nobody is there to type it: `openssl pkey -in KEY -out KEY.plain` takes the password away."
     CertificateKeyMismatch "certificate-key-mismatch" Error

@@ -43,8 +43,8 @@ pub use set::{rename, set};
 pub use severity::Severity;
 pub use shards::{ShardSizes, scale_shards};
 pub use values::{
-    Bytes, CertificateFile, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name,
-    ServedName, Sources, UrlPath,
+    Bytes, CertificateFile, DailyWindow, DatabaseName, DirectoryUrl, Entry, HostHeader, Interface,
+    Millis, Name, ServedName, Sources, UrlPath,
 };
 
 /// The text of a topology file and where it came from.
@@ -238,6 +238,8 @@ pub enum Certificates {
     Files(Vec<CertificateFile>),
     /// An authority that makes one with all names.
     Authority(Authority),
+    /// An authority that is asked by ACME (RFC 8555) for one with all names.
+    Acme(Acme),
 }
 
 impl Certificates {
@@ -249,8 +251,32 @@ impl Certificates {
         match self {
             Certificates::Files(files) => files.iter().map(CertificateFile::as_str).collect(),
             Certificates::Authority(_) => vec![Self::MADE],
+            Certificates::Acme(_) => vec![ACME_FILE],
         }
     }
+
+    /// How certificates are asked for, if by ACME.
+    pub fn acme(&self) -> Option<&Acme> {
+        match self {
+            Certificates::Acme(acme) => Some(acme),
+            _ => None,
+        }
+    }
+}
+
+/// The name of the file that a certificate of ACME is in.
+pub const ACME_FILE: &str = "acme.pem";
+
+/// An authority that certificates are asked of by ACME.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+pub struct Acme {
+    /// Address of its directory. Default: Let's Encrypt.
+    pub directory: DirectoryUrl,
+    /// PEM file, beside the certificates, with the authority that the directory's own certificate is from. Default: those that browsers know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trust: Option<CertificateFile>,
 }
 
 /// Who makes certificates.

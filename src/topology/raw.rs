@@ -15,7 +15,7 @@ use super::values::{
     Bytes, CertificateFile, DailyWindow, DatabaseName, Entry, HostHeader, Interface, Millis, Name,
     ServedName, Sources, UrlPath,
 };
-use super::{Authority, SecretAs, Tier, Worker};
+use super::{Acme, Authority, SecretAs, Tier, Worker};
 
 /// A highly available web stack: load balancers, app servers and databases behind one virtual IP.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -98,7 +98,7 @@ pub(super) struct RawLoadBalancer {
     pub tls: Option<RawTls>,
 }
 
-/// HTTPS at the virtual IP. Certificates come from `files` or from an `authority`.
+/// HTTPS at the virtual IP. Certificates come from `files`, from an `authority` or by `acme`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct RawTls {
@@ -111,6 +111,10 @@ pub(super) struct RawTls {
     #[serde(default)]
     #[schemars(with = "Authority")]
     pub authority: Option<Authority>,
+    /// Asks an authority by ACME for a certificate with all names, and for another before it expires; `{}` asks Let's Encrypt.
+    #[serde(default)]
+    #[schemars(with = "Acme")]
+    pub acme: Option<Acme>,
     /// Port of the virtual IP for HTTPS; `port` stays that of plain HTTP.
     #[serde(default = "tls_port")]
     #[schemars(range(min = 1))]

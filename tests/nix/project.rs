@@ -136,6 +136,31 @@ fn load_balancers_load_their_certificates() {
     }
 }
 
+/// One that asks for certificates by ACME is given the keys, and keeps what it gets.
+#[test]
+fn load_balancers_ask_for_their_certificates() {
+    let mut topology: Value = serde_json::from_str(TOPOLOGY).expect("JSON");
+    topology["load_balancer"] =
+        serde_json::json!({ "tls": { "names": ["a.example"], "acme": {} } });
+    let Some(output) = evaluate_project(&project(&topology.to_string())) else {
+        return;
+    };
+    let host = &json(&output)["hosts"]["lb-1"];
+    let renews = host["units"]["renew-certificates"].to_string();
+    assert!(renews.contains("node renew-certificates"), "{renews}");
+    for unit in ["haproxy", "gen-topology-certificates"] {
+        let said = host["units"][unit].to_string();
+        let place = "/var/lib/gen-topology/secrets/certificates";
+        for file in ["acme.key", "acme-account.key", "ticket-keys"] {
+            assert!(said.contains(&format!("{file}:{place}/{file}")), "{said}");
+        }
+        assert!(
+            !said.contains("acme.pem") && said.contains("gen-topology-acme"),
+            "{said}"
+        );
+    }
+}
+
 /// Each app server of a sharded stack has a router, with the key that only it may read, and
 /// the databases are as they always are.
 #[test]

@@ -39,7 +39,7 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-pub use web::{CertificateFile, Entry, HostHeader, ServedName, UrlPath};
+pub use web::{CertificateFile, DirectoryUrl, Entry, HostHeader, ServedName, UrlPath};
 
 /// Name of a node or of a whole stack: a host name label (RFC 1123, lower case).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -390,6 +390,7 @@ pub(super) fn refuse(format: &str, text: &str) -> Option<String> {
         "duration" => text.parse::<Millis>().err(),
         "size" => text.parse::<Bytes>().err(),
         "served-name" => text.parse::<ServedName>().err(),
+        "https-url" => text.parse::<DirectoryUrl>().err(),
         "certificate-file" => text.parse::<CertificateFile>().err(),
         "ipv4-sources" => text.parse::<Sources>().err(),
         "ipv4" => {
@@ -425,4 +426,5 @@ pub(super) const FORMATS: &[&str] = &[
     "ipv4-subnet",
     "served-name",
     "certificate-file",
+    "https-url",
 ];

@@ -197,6 +197,57 @@ impl fmt::Display for CertificateFile {
     }
 }
 
+/// Address of an ACME directory: `https://`, a host, a path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DirectoryUrl(String);
+
+text_value!(
+    DirectoryUrl,
+    "https-url",
+    "address of an ACME directory, such as \"https://acme-v02.api.letsencrypt.org/directory\""
+);
+
+impl DirectoryUrl {
+    /// The address as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for DirectoryUrl {
+    /// Let's Encrypt.
+    fn default() -> Self {
+        Self("https://acme-v02.api.letsencrypt.org/directory".into())
+    }
+}
+
+impl FromStr for DirectoryUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "-._~:/?=&%".contains(c);
+        let rest = text.strip_prefix("https://").unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        let (name, port) = host.split_once(':').unwrap_or((host, "443"));
+        if text.len() <= 300
+            && !name.is_empty()
+            && port.parse::<u16>().is_ok_and(|port| port > 0)
+            && rest.chars().all(allowed)
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("write the address of an ACME directory, such as \"https://acme-v02.api.letsencrypt.org/directory\"; it has to begin with `https://`".into())
+        }
+    }
+}
+
+impl fmt::Display for DirectoryUrl {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
 fn is_identifier(word: &str) -> bool {
     let mut chars = word.chars();
     chars
