@@ -50,8 +50,16 @@ let
     path = dirOf topology + "/${source}";
     filter =
       path: _:
-      !lib.elem (baseNameOf path) [
+      !(
+        dirOf path == toString (dirOf topology)
+        && lib.elem (baseNameOf path) [
+          "topology.json"
+          "topology.schema.json"
+        ]
+      )
+      && !lib.elem (baseNameOf path) [
         ".env"
+        ".gen-topology"
         ".git"
         ".mypy_cache"
         ".pytest_cache"

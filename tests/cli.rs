@@ -168,6 +168,50 @@ fn a_new_project_works_at_once() {
     }
 }
 
+/// Each start is sound, and names only files that it writes.
+#[test]
+fn init_starts_with_the_framework_that_is_asked_for() {
+    for app in ["flask", "django", "fastapi"] {
+        let environment = TestEnvironment::new();
+        environment.run(&["init", "new", "--app", app]).exits(0);
+        environment
+            .run_in("new", &["check", "--strict"], None)
+            .exits(0);
+        environment.run_in("new", &["generate"], None).exits(0);
+        let topology = environment.read("new/topology.json");
+        assert!(!topology.contains("database"), "{app}: {topology}");
+        assert!(
+            environment
+                .read("new/app/requirements.txt")
+                .contains("--hash=")
+        );
+    }
+    let environment = TestEnvironment::new();
+    environment.run(&["init", "new", "--app", "none"]).exits(0);
+    assert!(!environment.path("new/app").exists());
+    environment.run_in("new", &["check"], None).exits(3);
+}
+
+/// Nothing of an application that is there is touched, and nothing is mixed into it.
+#[test]
+fn init_recognises_an_application_that_is_there() {
+    let environment = TestEnvironment::new();
+    let code = "def create_app():\n    app = Flask(__name__)\n    @app.get('/health')\n    def health(): return ''\n    return app\n";
+    environment.write("shop/shop/__init__.py", code);
+    environment.write("shop/requirements.txt", "flask==3.1.0\ngunicorn==23.0.0\n");
+    let said = environment.run(&["init", "shop"]).exits(0);
+    insta::assert_snapshot!(said.text());
+    insta::assert_snapshot!(environment.read("shop/topology.json"));
+    assert_eq!(environment.read("shop/shop/__init__.py"), code);
+    assert!(!environment.path("shop/app").exists());
+    environment.run_in("shop", &["check"], None).exits(0);
+    let unknown = TestEnvironment::new();
+    unknown.write("new/tool.py", "print('hello')\n");
+    let refused = unknown.run(&["init", "new"]).exits(1);
+    assert!(refused.stderr.contains("--app none"), "{}", refused.text());
+    assert!(!unknown.path("new/topology.json").exists());
+}
+
 #[test]
 fn init_names_the_stack_after_the_directory() {
     let environment = TestEnvironment::new();
@@ -216,6 +260,12 @@ fn init_overwrites_nothing() {
         assert_eq!(environment.read(format!("new/{taken}")), "mine\n");
         let files = fs::read_dir(environment.path("new")).unwrap().count();
         assert_eq!(files, 1, "something was written beside {taken}");
+        let asked = environment.run(&["init", "new", "--app", "demo"]).exits(1);
+        assert!(
+            asked.stderr.contains(taken) && asked.stderr.contains("nothing was written"),
+            "{}",
+            asked.text()
+        );
     }
     let environment = TestEnvironment::new();
     environment.write("file", "");

@@ -42,6 +42,11 @@ impl Site {
             .expect("an object")
             .extend(settings);
         fs::write(bench.topology(), topology.to_string()).expect("a topology");
+        Self::up(bench)
+    }
+
+    /// A lab of the topology that is there.
+    pub(crate) fn up(bench: Bench) -> Self {
         bench.expect(&["lab", "up", "--wait"], 0);
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address").to_string();
@@ -296,4 +301,28 @@ fn django_with_its_checks_of_host_and_origin() {
         site.address
     );
     status(&site.ask("POST /save", &headers, b""), 200);
+}
+
+/// What `init` writes for each framework answers as it is, with its page, its style and its health path.
+#[test]
+fn what_init_writes_runs() {
+    for (app, framework) in [
+        ("flask", "Flask"),
+        ("django", "Django"),
+        ("fastapi", "FastAPI"),
+    ] {
+        let Some(bench) = Bench::new(&format!("init {app}"), "topology.json") else {
+            return;
+        };
+        fs::remove_file(bench.topology()).expect("a topology");
+        bench.expect(&["init", ".", "--app", app, "--name", "web-stack"], 0);
+        let site = Site::up(bench);
+        let page = site.get("/");
+        status(&page, 200);
+        assert!(page.contains(framework) && page.contains("app-"), "{page}");
+        assert!(!page.contains("{{"), "{page}");
+        status(&site.get("/static/style.css"), 200);
+        status(&site.get("/readyz"), 200);
+        site.bench.expect(&["lab", "down"], 0);
+    }
 }

@@ -42,6 +42,7 @@ mod rollout;
 mod runs;
 mod secrets;
 mod source;
+mod starters;
 mod status;
 mod ui;
 mod whatif;

@@ -5,6 +5,7 @@ mod compose;
 mod groups;
 mod ini;
 mod pattern;
+pub mod python;
 mod stack;
 mod yaml;
 

@@ -19,8 +19,9 @@ pub const INSIDE: &str = "/opt/gen-topology/app";
 
 /// What tools leave beside the code and no app needs; and `.env`, where many frameworks have a developer's
 /// secrets. Those of the stack have a place of their own. `nix/stack.nix` leaves out the same.
-const LEFT_OUT: [&str; 8] = [
+const LEFT_OUT: [&str; 9] = [
     ".env",
+    ".gen-topology",
     ".git",
     ".venv",
     ".mypy_cache",
@@ -29,6 +30,9 @@ const LEFT_OUT: [&str; 8] = [
     "__pycache__",
     "node_modules",
 ];
+
+/// Files beside the topology that are no part of an application in the same directory.
+const OURS: [&str; 2] = ["topology.json", "topology.schema.json"];
 
 /// The name of what `source` holds now: the first 12 hexadecimal digits of the
 /// SHA-256 of its files with their paths, and whether they may be run. `built` is a directory
@@ -134,7 +138,11 @@ fn below(source: &Path, directory: &Path, as_git: bool) -> anyhow::Result<BTreeM
         .standard_filters(false)
         .git_ignore(as_git)
         .require_git(false)
-        .filter_entry(|entry| !is_left_out(entry.file_name()))
+        .filter_entry(|entry| {
+            // Where the application's directory is the topology's own.
+            let is_ours = entry.depth() == 1 && OURS.iter().any(|name| entry.file_name() == *name);
+            !is_ours && !is_left_out(entry.file_name())
+        })
         .build();
     let mut found = BTreeMap::new();
     for entry in walk {

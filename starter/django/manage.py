@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+"""Django's commands: `gen-topology lab run app-1 -- manage.py check`."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "website.settings")
+execute_from_command_line(sys.argv)
