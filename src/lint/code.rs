@@ -104,6 +104,10 @@ crate::topology::codes! {
         "The page that Keepalived asks fails when servers behind haproxy do. All load balancers see the same servers, so all give up at the same time and nobody has the virtual IP: visitors get no answer instead of an error page. The page should be about haproxy only."
     DrainBy404Missing "drain-by-404-missing" Note
         "Without `http-check disable-on-404` an app can't say that it wants no new requests before it stops: it is either up or down. With it 404 from the health path drains the server, without an alarm."
+    OldTls "old-tls" Warning
+        "The `bind` line, or `ssl-default-bind-options`, lets visitors speak SSL 3, TLS 1.0 or 1.1, which RFC 8996 has retired: an attacker in between can make both sides use them. haproxy's own default is TLS 1.2. Leave the option out, or write `ssl-min-ver TLSv1.2`."
+    HstsMissing "hsts-missing" Note
+        "The site is served over TLS, and no answer has the header `Strict-Transport-Security`. A visitor who types the name without https:// comes by plain HTTP first, every time, and whoever is in between can keep him there. Write `http-after-response set-header Strict-Transport-Security max-age=31536000 if { ssl_fc }`, unless the application sends the header itself."
     NoStatsSocket "no-stats-socket" Note
         "Without `stats socket` in `global` servers can't be drained, and nothing can be asked of haproxy, without a reload."
     HardStopMissing "hard-stop-missing" Note

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use super::site::{Site, shared};
-use super::{Code, Cost, Findings, backend, removed};
+use super::{Code, Cost, Findings, backend, removed, tls};
 use crate::native::haproxy::{Config, Proxy};
 
 /// Everything about one configuration. `virtual_ips` are those of the Keepalived files beside it.
@@ -15,10 +15,12 @@ pub(super) fn file(config: &Config, virtual_ips: &HashSet<&str>, findings: &mut 
         return;
     }
     global(&site, findings);
+    tls::defaults(config, findings);
     timeouts(&site, findings);
     for proxy in site.proxies.iter().filter(|proxy| !proxy.is_disabled()) {
         binds(&site, proxy, virtual_ips, findings);
         monitor(proxy, findings);
+        tls::proxy(config, proxy, findings);
         backend::servers(&site, proxy, findings);
     }
 }

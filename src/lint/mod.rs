@@ -19,6 +19,7 @@ mod removed;
 mod script;
 mod servers;
 mod site;
+mod tls;
 mod tracking;
 
 use std::collections::BTreeMap;
