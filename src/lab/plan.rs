@@ -281,38 +281,11 @@ fn node_plan(
     }
     match node.tier {
         Tier::LoadBalancer => {
-            let drain = topology.load_balancer().drain_time;
-            let mut programs = load_balancer_programs(supplies, drain, KEEPER);
-            let tls = topology.load_balancer().tls.as_ref();
-            if tls.is_some_and(|tls| tls.certificates.acme().is_some()) {
-                programs += &renewer().text();
-            }
+            let programs = balancer_programs(topology, supplies);
             etc.insert("supervisor/supervisord.conf".into(), programs);
         }
         Tier::App => {
-            etc.insert("nginx/nginx.conf".into(), NGINX_MAIN.into());
-            etc.insert(
-                "supervisor/conf.d/nginx.conf".into(),
-                nginx_program(supplies),
-            );
-            if let Some(secrets) = &supplies.secrets {
-                etc.insert(SECRETS_VERSION.into(), secrets.version.clone());
-            }
-            if topology.database().is_some() {
-                etc.insert(
-                    "supervisor/conf.d/watch-database.conf".into(),
-                    format!(
-                        "; The lab's own: on NixOS systemd runs it.\n{}",
-                        watcher().text()
-                    ),
-                );
-            }
-            if etc.contains_key(MONGOS) {
-                etc.insert(
-                    "supervisor/conf.d/mongos.conf".into(),
-                    mongos_program(supplies),
-                );
-            }
+            app_files(topology, supplies, &mut etc);
             binds.insert(
                 supplies.python.clone(),
                 PathBuf::from("/etc/gen-topology/python"),
@@ -358,6 +331,44 @@ fn node_plan(
 
 /// When the application's secrets were written, below `/etc`: a change restarts it.
 const SECRETS_VERSION: &str = "gen-topology/app-secrets";
+/// The lab's own files of an app server, and their programs.
+fn app_files(topology: &Topology, supplies: &Supplies, etc: &mut BTreeMap<String, String>) {
+    etc.insert("nginx/nginx.conf".into(), NGINX_MAIN.into());
+    etc.insert(
+        "supervisor/conf.d/nginx.conf".into(),
+        nginx_program(supplies),
+    );
+    if let Some(secrets) = &supplies.secrets {
+        etc.insert(SECRETS_VERSION.into(), secrets.version.clone());
+    }
+    if topology.database().is_some() {
+        etc.insert(
+            "supervisor/conf.d/watch-database.conf".into(),
+            format!(
+                "; The lab's own: on NixOS systemd runs it.\n{}",
+                watcher().text()
+            ),
+        );
+    }
+    if etc.contains_key(MONGOS) {
+        etc.insert(
+            "supervisor/conf.d/mongos.conf".into(),
+            mongos_program(supplies),
+        );
+    }
+}
+
+/// The daemons of a load balancer of ours.
+fn balancer_programs(topology: &Topology, supplies: &Supplies) -> String {
+    let balancer = topology.load_balancer();
+    let mut programs = load_balancer_programs(supplies, balancer.drain_time, KEEPER);
+    let tls = balancer.tls.as_ref();
+    if tls.is_some_and(|tls| tls.certificates.acme().is_some()) {
+        programs += &renewer().text();
+    }
+    programs
+}
+
 /// Who administers a lab: below `/etc`, beside the rendered firewall, which reads it.
 const ADMINISTRATION: &str = "gen-topology/firewall.d/lab.nft";
 
