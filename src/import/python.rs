@@ -131,6 +131,7 @@ impl<'f> Place<'f> {
         let mut modules: Vec<(&str, String)> = self
             .files
             .keys()
+            .filter(|path| !self.is_deeper(path))
             .filter_map(|path| Some((*path, module(path)?)))
             .collect();
         modules.sort_by_key(|(path, module)| {
@@ -147,6 +148,14 @@ impl<'f> Place<'f> {
             Some(self.found(framework, &format!("{module}:{callable}"), is_asgi))
         });
         all.next()
+    }
+
+    /// Whether a file is in one of the other places, which is no package of this one.
+    fn is_deeper(&self, path: &str) -> bool {
+        path.split_once('/').is_some_and(|(first, _)| {
+            let package = format!("{first}/__init__.py");
+            PLACES.contains(&first) && !self.files.contains_key(package.as_str())
+        })
     }
 
     fn found(&self, framework: &'static str, entry: &str, is_asgi: bool) -> Application {
@@ -390,6 +399,13 @@ mod tests {
         let found = of(&[("src/main.py", "api: FastAPI = FastAPI(title=\"x\")\n")]).unwrap();
         assert_eq!(key(&found, "entry"), Some("main:api"));
         assert_eq!(key(&found, "worker"), Some("asgi"));
+        let package = of(&[
+            ("app/__init__.py", ""),
+            ("app/main.py", "app = FastAPI()\n"),
+        ]);
+        let package = package.unwrap();
+        assert_eq!(package.source, ".");
+        assert_eq!(key(&package, "entry"), Some("app.main:app"));
         assert_eq!(of(&[("tests/app.py", "app = Flask(__name__)\n")]), None);
         assert_eq!(of(&[("tool.py", "# app = Flask(__name__)\n")]), None);
         let tool = Texts::from([("tool.py".into(), String::new())]);
