@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::common::turn::Turn;
 use crate::common::{PROGRAM, REPOSITORY, TestEnvironment, not_run, note};
 use crate::compose::engine::{self, Engine, Kind, good};
-use crate::compose::{machine, wait};
+use crate::compose::{https, is_encrypted, machine, wait};
+use crate::export::certificate;
 
 const IMAGE: &str = "gen-topology-test-machine";
 const PAGE: &str = "http://10.20.0.10/";
@@ -29,7 +30,12 @@ fn export(environment: &TestEnvironment, topology: &str) -> PathBuf {
     let own = Path::new(REPOSITORY);
     let text = fs::read_to_string(own.join(topology)).expect("a topology");
     let text = text.replace("\"../", "\"./");
-    environment.write("topology.json", text);
+    let mut text: Value = serde_json::from_str(&text).expect("JSON");
+    text["load_balancer"]["tls"] = https();
+    environment.write("topology.json", text.to_string());
+    let (authority, certificate) = certificate();
+    environment.write("authority.pem", authority);
+    environment.write(".gen-topology/secrets/certificates/site.pem", certificate);
     let mut copy = Command::new("cp");
     good(
         copy.arg("-rT")
@@ -318,6 +324,7 @@ fn the_playbook_makes_plain_machines_the_stack() {
     for (name, _) in nodes(&environment) {
         is_well(&engine, &name);
     }
+    is_encrypted(&engine, &environment.path("authority.pem"), "10.20.0.10");
     doors(&engine, &environment);
     failures(&engine, &environment);
     for (name, _) in nodes(&environment) {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::common::turn::Turn;
 use crate::common::{PROGRAM, REPOSITORY, TestEnvironment, not_run, note, target_directory};
@@ -178,7 +178,18 @@ pub(crate) fn machine() -> String {
 fn exports(environment: &TestEnvironment) {
     let own = Path::new(REPOSITORY);
     for file in ["topology.json", "examples/ha.json"] {
-        environment.write(file, fs::read(own.join(file)).expect("an example"));
+        let text = fs::read(own.join(file)).expect("an example");
+        let mut topology: Value = serde_json::from_slice(&text).expect("JSON");
+        if file != "topology.json" {
+            topology["load_balancer"]["tls"] = https();
+            let (authority, certificate) = crate::export::certificate();
+            environment.write("authority.pem", authority);
+            environment.write(
+                "examples/.gen-topology/secrets/certificates/site.pem",
+                certificate,
+            );
+        }
+        environment.write(file, topology.to_string());
         let output = environment.path(format!("out/{}", file.replace('/', "-")));
         let output = output.display().to_string();
         environment.run(&["secrets", "-f", file, "init"]).exits(0);
@@ -192,6 +203,28 @@ fn exports(environment: &TestEnvironment) {
             .arg(own.join("app"))
             .arg(environment.path("app")),
     );
+}
+
+/// HTTPS beside plain HTTP.
+pub(crate) fn https() -> Value {
+    json!({ "names": ["www.example.org", "example.org"], "files": ["site.pem"], "redirect": false })
+}
+
+/// Visitors who trust `authority` get an answer over TLS, and others don't.
+#[track_caller]
+pub(crate) fn is_encrypted(engine: &Engine, authority: &Path, virtual_ip: &str) {
+    let visit = |more: &[&str]| {
+        let name = format!("www.example.org:443:{virtual_ip}");
+        let mut command = engine.inside("curl");
+        command
+            .args(["-sf", "-m", "5", "--resolve", &name])
+            .args(more);
+        let said = command.arg("https://www.example.org/").output();
+        said.expect("curl starts")
+    };
+    let trusted = visit(&["--cacert", &authority.display().to_string()]);
+    assert!(trusted.status.success(), "{trusted:?}");
+    assert!(!visit(&[]).status.success(), "curl trusts anybody");
 }
 
 /// Builds the images of an export, as its README says, but for where the network is.
@@ -481,6 +514,8 @@ fn a_stack_in_containers_survives_what_the_demonstration_does() {
     scales(&mut stack, &environment);
     down(stack);
     let mut stack = up(&engine, &environment, "examples/ha.json");
+    let authority = environment.path("authority.pem");
+    is_encrypted(&engine, &authority, &stack.virtual_ip);
     primary(&mut stack);
     down(stack);
     drop(engine);

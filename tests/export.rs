@@ -8,12 +8,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gen_topology::certificate::authority::{Authority, Wish};
+use gen_topology::certificate::store::now;
+
 use crate::common::{REPOSITORY, TOPOLOGY, TestEnvironment, not_run, tool};
 
 /// Every format.
 const FORMATS: [&str; 5] = ["compose", "kubernetes", "ansible", "vagrant", "openstack"];
 /// Every example that every format can express.
-const EXAMPLES: [&str; 3] = ["single", "ha", "large"];
+const EXAMPLES: [&str; 4] = ["single", "ha", "large", "https"];
+
+/// An authority's certificate, and one for www.example.org with its key that it has signed.
+pub(crate) fn certificate() -> (String, String) {
+    let now = now().unwrap() - 60;
+    let authority = Authority::make("test", now).unwrap();
+    let wish = Wish {
+        names: ["www.example.org", "example.org"]
+            .map(str::to_owned)
+            .to_vec(),
+        addresses: Vec::new(),
+        from: now,
+        days: 90,
+    };
+    let signed = authority.sign(&wish).unwrap();
+    (authority.certificate, signed)
+}
 
 /// A copy of the examples and of the application.
 fn examples() -> TestEnvironment {
@@ -23,6 +42,17 @@ fn examples() -> TestEnvironment {
         let text = fs::read(Path::new(REPOSITORY).join(&file)).unwrap();
         environment.write(&file, text);
     }
+    let text = fs::read_to_string(environment.path("examples/single.json")).unwrap();
+    let mut https: serde_json::Value = serde_json::from_str(&text).unwrap();
+    https["name"] = "https".into();
+    https["load_balancer"] = serde_json::json!({
+        "tls": { "names": ["www.example.org", "example.org"], "files": ["site.pem"] },
+    });
+    environment.write("examples/https.json", https.to_string());
+    // Nothing of it may get into an export.
+    let place = environment.path("examples/.gen-topology/secrets/certificates/site.pem");
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(place, certificate().1).unwrap();
     environment
 }
 
@@ -80,6 +110,8 @@ fn each_example_in_each_format() {
     for example in EXAMPLES {
         for format in FORMATS {
             let files = tree(&export(&environment, format, example));
+            let tells = |text: &String| text.contains("BEGIN PRIVATE");
+            assert!(!files.values().any(tells), "{format} has a secret");
             insta::assert_snapshot!(format!("{example}_{format}"), text(&files));
         }
     }

@@ -353,17 +353,27 @@ fn topology() -> Value {
 }
 
 #[test]
-fn an_export_without_certificates_is_refused() {
-    let environment = TestEnvironment::with(topology().to_string());
-    for format in ["compose", "kubernetes", "ansible", "vagrant", "openstack"] {
-        let said = environment
-            .run(&["export", format, "--output", "out"])
-            .exits(1);
-        assert!(
-            said.stderr.contains("load_balancer.tls: certificates"),
-            "{format}: {}",
-            said.text()
-        );
+fn certificates_that_an_export_can_not_bring_are_refused() {
+    let lab = json!({ "names": ["a.example"], "authority": "lab" });
+    let two = json!({ "names": ["a.example"], "files": ["a.pem", "b.pem"] });
+    let refused = |tls: &Value, format: &str| {
+        let mut topology = topology();
+        topology["load_balancer"]["tls"] = tls.clone();
+        let environment = TestEnvironment::with(topology.to_string());
+        let said = environment.run(&["export", format, "--output", "out"]);
+        let said = said.exits(1);
         assert!(!environment.path("out").exists());
+        said.stderr.clone()
+    };
+    for format in ["compose", "kubernetes", "ansible", "vagrant", "openstack"] {
+        let said = refused(&lab, format);
+        let part = "load_balancer.tls.authority: the lab's own authority";
+        assert!(said.contains(part), "{format}: {said}");
+        assert!(said.contains("(not-exportable)"), "{format}: {said}");
     }
+    let said = refused(&two, "kubernetes");
+    assert!(
+        said.contains("load_balancer.tls.files: an Ingress"),
+        "{said}"
+    );
 }

@@ -10,13 +10,14 @@ mod container;
 mod kubernetes;
 mod openstack;
 mod text;
+mod tls;
 mod vagrant;
 
 use std::collections::BTreeMap;
 
 use crate::config::{self, NodeConfig};
 use crate::render::{self, Rendered};
-use crate::topology::Topology;
+use crate::topology::{Code, Topology};
 
 /// A world that a stack can be exported to.
 pub trait Format: Sync {
@@ -98,19 +99,10 @@ impl<'s> Stack<'s> {
 /// # Errors
 /// If the format can't express the stack, with every reason.
 pub fn files(format: &dyn Format, stack: &Stack<'_>) -> Result<Files, Refusal> {
-    let files = format.files(stack);
-    if stack.topology.load_balancer().tls.is_none() {
-        return files;
-    }
-    let why = "certificates are not brought by exports yet; terminate TLS in front of the stack, \
-               name that proxy in `load_balancer.trusted_proxies`, and leave `tls` out";
-    let part = Part::new("load_balancer.tls", why);
-    match files {
-        Ok(_) => Err(Refusal::Parts(vec![part])),
-        Err(Refusal::Parts(mut parts)) => {
-            parts.push(part);
-            Err(Refusal::Parts(parts))
-        }
+    let parts = tls::obstacles(stack.topology);
+    match format.files(stack) {
+        Ok(files) => refuse(parts).map(|()| files),
+        Err(Refusal::Parts(more)) => Err(Refusal::Parts([more, parts].concat())),
         bug => bug,
     }
 }
@@ -150,7 +142,8 @@ fn reasons(parts: &[Part]) -> String {
         .map(|part| format!("\n  {}: {}", part.at, part.why))
         .collect();
     format!(
-        "this topology can't be exported as it is, nothing was written:{}",
+        "this topology can't be exported as it is, nothing was written ({}):{}",
+        Code::NotExportable,
         lines.concat()
     )
 }

@@ -138,6 +138,8 @@ codes! {
         "None of the certificates has a name of `load_balancer.tls.names`. Visitors who ask for it would get another one's certificate, and a warning."
     NameNotServed "name-not-served" Warning
         "A certificate has a name that is not among `load_balancer.tls.names`. Visitors who come by it are served all the same; either it is missing in the list, or the certificate is of something else."
+    NotExportable "not-exportable" Error
+        "The world that `export` writes for has no words for a part of the topology: Compose names a container's interface itself, for example, and no registry carries a mongos for containers. The message tells each such part, why, and what to do. docs/export.md has the list."
     BadAdvertInterval "bad-advert-interval" Error
         "VRRPv3 counts its advert interval in hundredths of a second, 10ms to 40.95s (RFC 9568). Failing over takes about three of them."
     HeartbeatTooSlow "heartbeat-too-slow" Error

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::text::{fill, marked, readme, remark, yaml};
-use super::{Files, Format, Part, README, Refusal, Stack, container, refuse};
+use super::{Files, Format, Part, README, Refusal, Stack, container, refuse, tls};
 use crate::render;
 use crate::secrets::{APP, Kind};
 use crate::topology::{Tier, Topology};
@@ -58,6 +58,12 @@ const OWN: [(&str, &str); 15] = [
     ("site.yaml", include_str!("site.yaml")),
 ];
 
+/// With HTTPS only.
+const LOAD_CERTIFICATES: (&str, &str) = (
+    "files/units/load-certificates.service",
+    include_str!("units/load-certificates.service"),
+);
+
 /// Ansible.
 #[derive(Debug)]
 pub(super) struct Ansible;
@@ -106,13 +112,23 @@ pub(super) fn directory(stack: &Stack<'_>, page: &str) -> anyhow::Result<Files> 
     }
     let stop = (stack.topology.load_balancer().drain_time.get() / 1000 + 10).to_string();
     let (known, take) = secrets(stack.topology);
+    let (credentials, take_certificates) = certificates(stack.topology);
+    let place = if credentials.is_empty() {
+        ""
+    } else {
+        "d /run/gen-topology/secrets/certificates 0700 haproxy haproxy -\n"
+    };
     let mut values = vec![
         ("STOP", stop.as_str()),
+        ("CREDENTIALS", &credentials),
+        ("TAKE_CERTIFICATES", &take_certificates),
+        ("CERTIFICATES_PLACE", place),
         ("APP_SECRETS", &known),
         ("TAKE_SECRETS", &take),
     ];
     values.extend(container::WHEEL);
-    for (path, text) in OWN {
+    let with_tls = (!credentials.is_empty()).then_some(LOAD_CERTIFICATES);
+    for (path, text) in OWN.into_iter().chain(with_tls) {
         files.insert(path.into(), marked(&fill(text, &values)));
     }
     files.insert("inventory.yaml".into(), inventory(stack)?);
@@ -137,6 +153,22 @@ fn secrets(topology: &Topology) -> (String, String) {
         )
     };
     (names.join(", "), names.iter().map(take).collect())
+}
+
+/// The certificates as credentials of a unit, and how haproxy's takes them.
+fn certificates(topology: &Topology) -> (String, String) {
+    let files = tls::files(topology).into_iter();
+    let credential =
+        |file| format!("LoadCredential={file}:/var/lib/gen-topology/secrets/certificates/{file}\n");
+    let credentials: String = files.map(credential).collect();
+    if credentials.is_empty() {
+        return (String::new(), String::new());
+    }
+    let take = format!(
+        "{credentials}# What is not fit to be served is refused, and what was served before goes on.\n\
+         ExecStartPre=-/etc/gen-topology/gen-topology node load-certificates --from %d --only-files\n"
+    );
+    (credentials, take)
 }
 
 fn inventory(stack: &Stack<'_>) -> anyhow::Result<String> {
@@ -174,11 +206,18 @@ fn vars(stack: &Stack<'_>) -> anyhow::Result<String> {
         "app": below(&places.app),
         "requirements": literal(&requirements),
         "secrets": below(&places.secrets),
+        "certificates": tls::files(stack.topology),
         "program": "{{ lookup('ansible.builtin.pipe', 'command -v gen-topology') }}",
     });
     let why = "Each of these can be said otherwise with --extra-vars.";
     Ok(marked(&format!("{}{}", remark(why), yaml(&data)?)))
 }
+
+const HTTPS: &str = "\
+- **HTTPS**: kept. Certificates and the keys of TLS sessions are brought from the stack's secrets, readable by root only, and
+  judged before haproxy has them. A renewed one: put it in the place of the old one here and run the playbook; it is
+  loaded into the running haproxy, and open connections go on.
+";
 
 /// A text in which Ansible's templates find nothing.
 fn literal(text: &str) -> String {
@@ -187,6 +226,10 @@ fn literal(text: &str) -> String {
 
 fn words(stack: &Stack<'_>) -> String {
     let topology = stack.topology;
+    let https = match topology.load_balancer().tls {
+        Some(_) => HTTPS,
+        None => "",
+    };
     fill(
         PAGE,
         &[
@@ -194,6 +237,7 @@ fn words(stack: &Stack<'_>) -> String {
             ("TOPOLOGY", &stack.places.topology),
             ("VIRTUAL_IP", &topology.network().virtual_ip.to_string()),
             ("PORT", &topology.load_balancer().port.to_string()),
+            ("HTTPS", https),
         ],
     )
 }

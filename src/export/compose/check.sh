@@ -35,4 +35,4 @@ for secret in {{SECRETS}}; do
     esac
     [ -f "$directory/$secret" ] || miss "the secret $secret is missing; run: gen-topology secrets -f $topology $command"
 done
-exit "$bad"
+{{CERTIFICATES}}exit "$bad"

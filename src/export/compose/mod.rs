@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use super::container;
 use super::text::{fill, marked, readme, remark, script, yaml};
-use super::{Files, Format, Part, README, Refusal, Stack, refuse};
+use super::{Files, Format, Part, README, Refusal, Stack, refuse, tls};
 use crate::secrets::{APP, Kind};
 use crate::topology::{Tier, Topology};
 use service::Service;
 
 const PAGE: &str = include_str!("README.md");
 const CHECK: &str = include_str!("check.sh");
+const CHECK_CERTIFICATES: &str = include_str!("check-certificates.sh");
 const DOOR: &str = include_str!("door.cfg");
 
 /// Name of the network, and of the whole project's volumes' beginning.
@@ -216,12 +217,16 @@ fn door(topology: &Topology) -> String {
 }
 
 fn door_file(topology: &Topology) -> String {
-    let target = format!(
-        "{}:{}",
-        topology.network().virtual_ip,
-        topology.load_balancer().port
-    );
-    fill(DOOR, &[("TARGET", &target)])
+    let balancer = topology.load_balancer();
+    let target = |port: u16| format!("{}:{port}", topology.network().virtual_ip);
+    let tls = balancer.tls.as_ref().map(|tls| {
+        format!(
+            "\nlisten www-tls\n    bind :8443\n    server virtual-ip {}\n",
+            target(tls.port)
+        )
+    });
+    let plain = fill(DOOR, &[("TARGET", &target(balancer.port))]);
+    format!("{plain}{}", tls.unwrap_or_default())
 }
 
 /// The highest address of the subnet that nobody has. The topology's check has left room for it.
@@ -247,11 +252,17 @@ fn check(stack: &Stack<'_>) -> String {
         .into_iter()
         .map(|(_, path)| path)
         .collect();
+    let files = tls::below_secrets(stack.topology).join(" ");
+    let certificates = match stack.topology.load_balancer().tls {
+        Some(_) => fill(CHECK_CERTIFICATES, &[("FILES", &files)]),
+        None => String::new(),
+    };
     let text = fill(
         CHECK,
         &[
             ("PROGRAM", &container::program_image()),
             ("SECRETS", &secrets.join(" ")),
+            ("CERTIFICATES", &certificates),
             ("DIRECTORY", &quoted(&stack.places.secrets)),
             ("TOPOLOGY", &quoted(&stack.places.topology)),
         ],
@@ -275,7 +286,39 @@ fn page(stack: &Stack<'_>) -> String {
             ("VIRTUAL_IP", &virtual_ip),
             ("PORT", &topology.load_balancer().port.to_string()),
             ("BALANCERS", &names(Tier::LoadBalancer)),
+            ("HTTPS_PAGE", &https_page(topology)),
+            ("HTTPS", &https(stack, &names(Tier::LoadBalancer))),
         ],
     );
     readme("compose", &text)
+}
+
+/// Where visitors with HTTPS come in; the end of a paragraph.
+fn https_page(topology: &Topology) -> String {
+    if topology.load_balancer().tls.is_none() {
+        return String::new();
+    }
+    format!(
+        "\n\nWith HTTPS, for visitors who ask for {}: port 8443 of 127.0.0.1 (another place:\n\
+         `PUBLISH_TLS=0.0.0.0:443`). Where plain HTTP is sent on to HTTPS, it is to port {} of the same name.",
+        tls::names(topology),
+        topology
+            .load_balancer()
+            .tls
+            .as_ref()
+            .map_or(443, |tls| tls.port),
+    )
+}
+
+/// What the page says of HTTPS; the beginning of a list's line and its end.
+fn https(stack: &Stack<'_>, balancers: &str) -> String {
+    if stack.topology.load_balancer().tls.is_none() {
+        return String::new();
+    }
+    format!(
+        "- **HTTPS**: kept. Certificates are in no image and in no file of this directory: {}/certificates is mounted, and\n  \
+         each file is judged before haproxy has it. Load balancers may read it by an eighth capability, DAC_READ_SEARCH. After you have\n  \
+         put a renewed one there: `for balancer in {balancers}; do docker compose exec -T \"$balancer\" sh /node/reload certificates; done`.\n",
+        stack.places.secrets,
+    )
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{NETWORK, Stack, dockerfile, literal};
 use crate::config::{CONNECTION_TRACKING, NodeConfig, Role};
 use crate::export::container;
-use crate::secrets::{Access, Kind};
+use crate::secrets::{Access, CERTIFICATES, Kind};
 use crate::topology::{Tier, Topology};
 
 /// A service; keys in the order in which they are written.
@@ -26,7 +26,7 @@ pub(super) struct Service {
     networks: BTreeMap<&'static str, Address>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     depends_on: BTreeMap<String, Condition>,
-    volumes: Vec<String>,
+    volumes: Vec<Volume>,
     tmpfs: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     secrets: Vec<String>,
@@ -43,6 +43,20 @@ pub(super) struct Service {
     mem_limit: String,
     pids_limit: u32,
     logging: Logging,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Volume {
+    /// `FROM:TO`.
+    Short(String),
+    /// A directory that has to be there. Compose 1.29 says so; `check.sh` does where it makes an empty one.
+    There {
+        r#type: &'static str,
+        source: String,
+        target: &'static str,
+        read_only: bool,
+    },
 }
 
 #[derive(Serialize)]
@@ -81,10 +95,6 @@ impl Service {
     pub(super) fn of(stack: &Stack<'_>, node: &NodeConfig) -> Self {
         let topology = stack.topology;
         let facts = &node.facts;
-        let mut volumes = vec![format!("./nodes/{}:/node:ro", facts.name)];
-        if facts.tier == Tier::Database {
-            volumes.push(format!("{}:/var/lib/mongodb", facts.name));
-        }
         let secrets = Kind::of(facts.tier, access(topology)).iter();
         let own = facts.app.iter().flat_map(|app| &app.secrets);
         let own = own.map(|name| container::app_secret(name));
@@ -96,14 +106,14 @@ impl Service {
             ports: Vec::new(),
             networks: at(facts.address),
             depends_on: depends_on(topology, facts.tier),
-            volumes,
+            volumes: volumes(stack, node),
             tmpfs: vec!["/run"],
             secrets: secrets
                 .map(|kind| kind.file().to_owned())
                 .chain(own)
                 .collect(),
             cap_drop: ["ALL"],
-            cap_add: capabilities(facts.tier),
+            cap_add: capabilities(topology, facts.tier),
             security_opt: ["no-new-privileges:true"],
             sysctls: sysctls(facts.tier),
             healthcheck: Some(healthcheck(facts.tier)),
@@ -123,10 +133,10 @@ impl Service {
             build: Some(build(stack, Tier::LoadBalancer)),
             hostname: None,
             entrypoint: command.map(str::to_owned).to_vec(),
-            ports: vec!["${PUBLISH:-127.0.0.1:8080}:8080".into()],
+            ports: published(stack.topology),
             networks: at(address),
             depends_on: BTreeMap::new(),
-            volumes: vec![format!("./nodes/{name}:/node:ro")],
+            volumes: vec![Volume::Short(format!("./nodes/{name}:/node:ro"))],
             tmpfs: vec!["/run"],
             secrets: Vec::new(),
             cap_drop: ["ALL"],
@@ -191,19 +201,53 @@ fn depends_on(topology: &Topology, tier: Tier) -> BTreeMap<String, Condition> {
 
 /// What the first process needs: of a load balancer to move the address, to bind it without
 /// having it and for Keepalived to run its check, of the others to take secrets and then be another user.
-fn capabilities(tier: Tier) -> Vec<&'static str> {
+fn capabilities(topology: &Topology, tier: Tier) -> Vec<&'static str> {
     match tier {
-        Tier::LoadBalancer => vec![
-            "IPC_LOCK",
-            "NET_ADMIN",
-            "NET_BIND_SERVICE",
-            "NET_RAW",
-            "SETGID",
-            "SETUID",
-            "SYS_NICE",
-        ],
+        // Certificates are files that only somebody else may read.
+        Tier::LoadBalancer if topology.load_balancer().tls.is_some() => {
+            [&["DAC_READ_SEARCH"], &BALANCER[..]].concat()
+        }
+        Tier::LoadBalancer => BALANCER.to_vec(),
         _ => vec!["CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"],
     }
+}
+
+const BALANCER: [&str; 7] = [
+    "IPC_LOCK",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_RAW",
+    "SETGID",
+    "SETUID",
+    "SYS_NICE",
+];
+
+fn volumes(stack: &Stack<'_>, node: &NodeConfig) -> Vec<Volume> {
+    let facts = &node.facts;
+    let mut volumes = vec![Volume::Short(format!("./nodes/{}:/node:ro", facts.name))];
+    match facts.tier {
+        Tier::Database => {
+            volumes.push(Volume::Short(format!("{}:/var/lib/mongodb", facts.name)));
+        }
+        // As a directory: a renewed certificate is another file of the same name.
+        Tier::LoadBalancer if stack.topology.load_balancer().tls.is_some() => {
+            volumes.push(Volume::There {
+                r#type: "bind",
+                source: literal(&format!("{}/{CERTIFICATES}", stack.places.secrets)),
+                target: "/certificates",
+                read_only: true,
+            });
+        }
+        _ => {}
+    }
+    volumes
+}
+
+fn published(topology: &Topology) -> Vec<String> {
+    let plain = "${PUBLISH:-127.0.0.1:8080}:8080".to_owned();
+    let tls = topology.load_balancer().tls.as_ref();
+    let tls = tls.map(|_| "${PUBLISH_TLS:-127.0.0.1:8443}:8443".to_owned());
+    std::iter::once(plain).chain(tls).collect()
 }
 
 /// A container can't change these itself.

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::text::{fill, marked, readme, remark, yaml};
-use super::{Files, Format, README, Refusal, Stack, container, refuse};
+use super::{Files, Format, Part, README, Refusal, Stack, container, refuse};
 use crate::config::{NodeConfig, resolve_with};
 use crate::render::{self, Rendered};
-use crate::secrets::{APP, Access, Kind};
+use crate::secrets::{APP, Access, CERTIFICATES, Kind};
 use crate::topology::{Tier, Topology};
 
 const PAGE: &str = include_str!("README.md");
@@ -35,7 +35,7 @@ impl Format for Kubernetes {
 
     fn files(&self, stack: &Stack<'_>) -> Result<Files, Refusal> {
         let topology = stack.topology;
-        refuse(container::obstacles(topology))?;
+        refuse(obstacles(topology))?;
         let nodes = resolve_with(topology, &|node| host(topology, node.name.as_str()));
         let rendered = render::render(&nodes)?;
         let each: Vec<(&NodeConfig, &Rendered)> = nodes.iter().zip(&rendered).collect();
@@ -89,6 +89,19 @@ impl Format for Kubernetes {
         files.insert(README.into(), page(stack));
         Ok(files)
     }
+}
+
+fn obstacles(topology: &Topology) -> Vec<Part> {
+    let mut parts = container::obstacles(topology);
+    let tls = topology.load_balancer().tls.as_ref();
+    if tls.is_some_and(|tls| tls.certificates.files().len() > 1) {
+        parts.push(Part::new(
+            "load_balancer.tls.files",
+            "an Ingress has to say which name each certificate is for, and the topology does not; \
+             use one certificate with all names",
+        ));
+    }
+    parts
 }
 
 /// The tiers that are pods here.
@@ -288,11 +301,14 @@ fn create_secrets(stack: &Stack<'_>) -> String {
         let key = container::app_secret(own);
         of_app.push(format!(" \\\n    --from-file={key}={secrets}/{APP}/{own}"));
     }
-    if of_app.is_empty() {
+    let certificate = https_secret(stack);
+    if of_app.is_empty() && certificate.is_empty() {
         return String::new();
     }
     commands.push("kubectl apply --filename namespace.yaml\n".into());
-    commands.push(create("application", &of_app));
+    if !of_app.is_empty() {
+        commands.push(create("application", &of_app));
+    }
     if topology.database().is_some() {
         let kinds = Kind::of(Tier::Database, Access::Direct).iter();
         let files: Vec<String> = kinds
@@ -300,6 +316,7 @@ fn create_secrets(stack: &Stack<'_>) -> String {
             .collect();
         commands.push(create("database", &files));
     }
+    commands.push(certificate);
     format!(
         "# Secrets: only their names are in the manifests.\n{}\n",
         commands.concat()
@@ -315,6 +332,7 @@ fn page(stack: &Stack<'_>) -> String {
     let text = fill(
         page,
         &[
+            ("HTTPS", https(topology)),
             ("NAME", topology.name().as_str()),
             ("PROGRAM", &container::program_image()),
             ("TOPOLOGY", &stack.places.topology),
@@ -330,3 +348,38 @@ fn page(stack: &Stack<'_>) -> String {
     );
     readme("kubernetes", &text)
 }
+
+/// How the certificate becomes a Secret, as lines of a shell.
+fn https_secret(stack: &Stack<'_>) -> String {
+    let Some(tls) = &stack.topology.load_balancer().tls else {
+        return String::new();
+    };
+    let files = tls.certificates.files();
+    let place = &stack.places.secrets;
+    let file = files
+        .first()
+        .map(|file| format!("{place}/{CERTIFICATES}/{file}"));
+    let file = file.unwrap_or_default();
+    format!(
+        "# The certificate with its chain, and its key; again after you have renewed it.\n\
+         (umask 077; sed -n '/BEGIN CERT/,/END CERT/p' {file} >chain.pem; openssl pkey -in {file} -out key.pem)\n\
+         kubectl --namespace {} create secret tls {} --cert=chain.pem --key=key.pem \\\n    \
+         --dry-run=client --output yaml | kubectl apply --filename -\n\
+         rm chain.pem key.pem\n",
+        stack.topology.name(),
+        network::CERTIFICATE
+    )
+}
+
+fn https(topology: &Topology) -> &'static str {
+    match topology.load_balancer().tls {
+        Some(_) => HTTPS,
+        None => "",
+    }
+}
+
+const HTTPS: &str = "\
+- **HTTPS**: the Ingress controller's, with the certificate of the Secret `certificate`, for the names of the topology only.
+  Which versions and ciphers it takes, whether plain HTTP is sent on and what browsers remember (`redirect`, `hsts`)
+  is its setting, not the topology's.
+";

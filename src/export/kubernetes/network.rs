@@ -24,16 +24,30 @@ fn service(topology: &Topology) -> Value {
     })
 }
 
-/// Of the cluster's default class.
+/// Name of the Secret that the certificate is in.
+pub(super) const CERTIFICATE: &str = "certificate";
+
+/// Of the cluster's default class. With HTTPS for the names that visitors ask for, as a certificate is.
 fn ingress(topology: &Topology) -> Value {
     let backend = json!({ "service": { "name": "app", "port": { "name": "http" } } });
+    let paths = json!([{ "path": "/", "pathType": "Prefix", "backend": backend }]);
+    let spec = match &topology.load_balancer().tls {
+        None => json!({ "rules": [{ "http": { "paths": paths } }] }),
+        Some(tls) => {
+            let names: Vec<String> = tls.names.iter().map(ToString::to_string).collect();
+            let rules = names.iter();
+            let rules = rules.map(|name| json!({ "host": name, "http": { "paths": paths } }));
+            json!({
+                "tls": [{ "hosts": names, "secretName": CERTIFICATE }],
+                "rules": rules.collect::<Vec<_>>(),
+            })
+        }
+    };
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
         "metadata": metadata(topology, "app", "app"),
-        "spec": {
-            "rules": [{ "http": { "paths": [{ "path": "/", "pathType": "Prefix", "backend": backend }] } }],
-        },
+        "spec": spec,
     })
 }
 

@@ -191,13 +191,17 @@ fn machine(topology: &Topology, node: &Node, resources: &mut Map<String, Value>)
 }
 
 fn outputs(topology: &Topology) -> Value {
-    let port = topology.load_balancer().port;
+    let balancer = topology.load_balancer();
+    let (scheme, port) = match &balancer.tls {
+        Some(tls) => ("https", tls.port),
+        None => ("http", balancer.port),
+    };
     let address = json!({ "get_attr": ["floating_ip", "floating_ip_address"] });
     json!({
         "page": {
             "description": "Where visitors go",
             "value": { "str_replace": {
-                "template": format!("http://ADDRESS:{port}/"),
+                "template": format!("{scheme}://ADDRESS:{port}/"),
                 "params": { "ADDRESS": address },
             } },
         },
@@ -207,6 +211,18 @@ fn outputs(topology: &Topology) -> Value {
         },
     })
 }
+
+fn https(topology: &Topology) -> &'static str {
+    match topology.load_balancer().tls {
+        Some(_) => HTTPS,
+        None => "",
+    }
+}
+
+const HTTPS: &str = "\
+- **HTTPS**: kept. Certificates are in no image and in no template: bring them to the load balancers, to
+  /var/lib/gen-topology/secrets/certificates, as you do with other secrets.
+";
 
 fn page(stack: &Stack<'_>) -> String {
     let topology = stack.topology;
@@ -222,6 +238,7 @@ fn page(stack: &Stack<'_>) -> String {
             ("NODES", &nodes.join(" ")),
             ("TOPOLOGY", &stack.places.topology),
             ("GATEWAY", &gateway(topology)),
+            ("HTTPS", https(topology)),
         ],
     );
     readme("openstack", &text)
