@@ -25,6 +25,7 @@ mod machines;
 mod native;
 mod nix;
 mod no_database;
+mod opentofu;
 mod plan;
 mod secrets;
 mod set;

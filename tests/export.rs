@@ -14,7 +14,14 @@ use gen_topology::certificate::store::now;
 use crate::common::{REPOSITORY, TOPOLOGY, TestEnvironment, not_run, tool};
 
 /// Every format.
-const FORMATS: [&str; 5] = ["compose", "kubernetes", "ansible", "vagrant", "openstack"];
+const FORMATS: [&str; 6] = [
+    "compose",
+    "kubernetes",
+    "ansible",
+    "vagrant",
+    "openstack",
+    "opentofu",
+];
 /// Every example that every format can express.
 const EXAMPLES: [&str; 4] = ["single", "ha", "large", "https"];
 
@@ -35,7 +42,7 @@ pub(crate) fn certificate() -> (String, String) {
 }
 
 /// A copy of the examples and of the application.
-fn examples() -> TestEnvironment {
+pub(crate) fn examples() -> TestEnvironment {
     let environment = TestEnvironment::new();
     for name in ["single", "ha", "large", "sharded"] {
         let file = format!("examples/{name}.json");
@@ -56,7 +63,7 @@ fn examples() -> TestEnvironment {
     environment
 }
 
-fn export(environment: &TestEnvironment, format: &str, example: &str) -> PathBuf {
+pub(crate) fn export(environment: &TestEnvironment, format: &str, example: &str) -> PathBuf {
     let file = format!("examples/{example}.json");
     let directory = format!("out/{example}/{format}");
     let arguments = ["export", format, "-f", &file, "-o", &directory];
@@ -115,8 +122,10 @@ fn each_example_in_each_format() {
             insta::assert_snapshot!(format!("{example}_{format}"), text(&files));
         }
     }
-    let files = tree(&export(&environment, "openstack", "sharded"));
-    insta::assert_snapshot!("sharded_openstack", text(&files));
+    for format in ["openstack", "opentofu"] {
+        let files = tree(&export(&environment, format, "sharded"));
+        insta::assert_snapshot!(format!("sharded_{format}"), text(&files));
+    }
 }
 
 #[test]

@@ -106,7 +106,14 @@ fn what_may_fail_is_told_without_them() {
 #[test]
 fn every_export_does_without() {
     let environment = environment();
-    for format in ["compose", "kubernetes", "ansible", "vagrant", "openstack"] {
+    for format in [
+        "compose",
+        "kubernetes",
+        "ansible",
+        "vagrant",
+        "openstack",
+        "opentofu",
+    ] {
         environment.run(&["export", format]).exits(0);
     }
     let read = |path: &str| fs::read_to_string(environment.path(path)).expect("a file");

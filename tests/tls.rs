@@ -365,7 +365,14 @@ fn certificates_that_an_export_can_not_bring_are_refused() {
         assert!(!environment.path("out").exists());
         said.stderr.clone()
     };
-    for format in ["compose", "kubernetes", "ansible", "vagrant", "openstack"] {
+    for format in [
+        "compose",
+        "kubernetes",
+        "ansible",
+        "vagrant",
+        "openstack",
+        "opentofu",
+    ] {
         let said = refused(&lab, format);
         let part = "load_balancer.tls.authority: the lab's own authority";
         assert!(said.contains(part), "{format}: {said}");

@@ -35,12 +35,13 @@ pub trait Format: Sync {
 }
 
 /// Every format, in the order of the documentation.
-pub const ALL: [&dyn Format; 5] = [
+pub const ALL: [&dyn Format; 6] = [
     &compose::Compose,
     &kubernetes::Kubernetes,
     &ansible::Ansible,
     &vagrant::Vagrant,
     &openstack::Openstack,
+    &openstack::OpenTofu,
 ];
 
 /// Path below the export's directory → text.

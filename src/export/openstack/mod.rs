@@ -1,6 +1,9 @@
 //! OpenStack: a Heat template. Machines boot the stack's own NixOS images.
 
 mod security;
+mod tofu;
+
+pub(super) use tofu::OpenTofu;
 
 use serde_json::{Map, Value, json};
 
@@ -190,12 +193,17 @@ fn machine(topology: &Topology, node: &Node, resources: &mut Map<String, Value>)
     }
 }
 
-fn outputs(topology: &Topology) -> Value {
+/// How and at which port visitors come in.
+fn entrance(topology: &Topology) -> (&'static str, u16) {
     let balancer = topology.load_balancer();
-    let (scheme, port) = match &balancer.tls {
+    match &balancer.tls {
         Some(tls) => ("https", tls.port),
         None => ("http", balancer.port),
-    };
+    }
+}
+
+fn outputs(topology: &Topology) -> Value {
+    let (scheme, port) = entrance(topology);
     let address = json!({ "get_attr": ["floating_ip", "floating_ip_address"] });
     json!({
         "page": {
@@ -225,21 +233,27 @@ const HTTPS: &str = "\
 ";
 
 fn page(stack: &Stack<'_>) -> String {
+    let words = words(stack);
+    let words: Vec<(&str, &str)> = words
+        .iter()
+        .map(|(name, text)| (*name, text.as_str()))
+        .collect();
+    readme("openstack", &fill(PAGE, &words))
+}
+
+/// What the pages say of the stack.
+fn words(stack: &Stack<'_>) -> [(&'static str, String); 5] {
     let topology = stack.topology;
     let nodes: Vec<&str> = topology
         .nodes()
         .iter()
         .map(|node| node.name.as_str())
         .collect();
-    let text = fill(
-        PAGE,
-        &[
-            ("NAME", topology.name().as_str()),
-            ("NODES", &nodes.join(" ")),
-            ("TOPOLOGY", &stack.places.topology),
-            ("GATEWAY", &gateway(topology)),
-            ("HTTPS", https(topology)),
-        ],
-    );
-    readme("openstack", &text)
+    [
+        ("NAME", topology.name().to_string()),
+        ("NODES", nodes.join(" ")),
+        ("TOPOLOGY", stack.places.topology.clone()),
+        ("GATEWAY", gateway(topology)),
+        ("HTTPS", https(topology).to_owned()),
+    ]
 }
