@@ -72,28 +72,12 @@ fn configuration(topology: &Topology) -> Value {
             "source": "terraform-provider-openstack/openstack",
             "version": "~> 3.0",
         } } },
-        "variable": variables(topology),
+        // The template's parameters, which are written the same way.
+        "variable": super::parameters(topology),
         "data": { "openstack_networking_network_v2": { "external": outside } },
         "resource": resources.0,
         "output": outputs(topology),
     })
-}
-
-/// The same parameters as the template's.
-fn variables(topology: &Topology) -> Value {
-    let parameters = super::parameters(topology);
-    let parameters = parameters.as_object().into_iter().flatten();
-    let variables: Map<String, Value> = parameters
-        .map(|(name, parameter)| {
-            let mut variable = parameter.clone();
-            // One that is neither is `any` there.
-            if variable["type"] != "string" {
-                variable["type"] = json!("number");
-            }
-            (name.clone(), variable)
-        })
-        .collect();
-    Value::Object(variables)
 }
 
 fn network(topology: &Topology, resources: &mut Resources) {
