@@ -378,6 +378,14 @@ fn certificates_that_an_export_can_not_bring_are_refused() {
         assert!(said.contains(part), "{format}: {said}");
         assert!(said.contains("(not-exportable)"), "{format}: {said}");
     }
+    let acme = json!({ "names": ["a.example"], "acme": {} });
+    for format in ["compose", "kubernetes", "ansible", "vagrant"] {
+        let said = refused(&acme, format);
+        assert!(
+            said.contains("load_balancer.tls.acme: nothing"),
+            "{format}: {said}"
+        );
+    }
     let said = refused(&two, "kubernetes");
     assert!(
         said.contains("load_balancer.tls.files: an Ingress"),

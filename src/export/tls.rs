@@ -31,6 +31,17 @@ pub(super) fn obstacles(topology: &Topology) -> Vec<Part> {
         .collect()
 }
 
+/// What only machines with this project's NixOS modules do.
+pub(super) fn nixos_only(topology: &Topology) -> Vec<Part> {
+    let tls = topology.load_balancer().tls.as_ref();
+    let acme = tls.filter(|tls| tls.certificates.acme().is_some());
+    let why = "nothing here asks for certificates by ACME: only the lab and machines with NixOS do; name PEM files in \
+               `files` instead, which another program renews, or export `openstack`";
+    acme.map(|_| Part::new("load_balancer.tls.acme", why))
+        .into_iter()
+        .collect()
+}
+
 /// Names that visitors ask for, as a sentence lists them.
 pub(super) fn names(topology: &Topology) -> String {
     let tls = topology.load_balancer().tls.as_ref();

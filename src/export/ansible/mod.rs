@@ -85,14 +85,15 @@ impl Format for Ansible {
 
 /// What plain Debian machines can't be made into.
 pub(super) fn obstacles(topology: &Topology) -> Vec<Part> {
-    if topology.sharding().is_none() {
-        return Vec::new();
-    }
-    vec![Part::new(
+    let mut parts = tls::nixos_only(topology);
+    if topology.sharding().is_some() {
+        parts.push(Part::new(
         "database.sharding",
         "Debian has no mongos, the router of a sharded stack, and no registry that machines fetch from carries \
          it; leave `sharding` out, or export `openstack`",
-    )]
+    ));
+    }
+    parts
 }
 
 /// The playbook's directory, with its page at `page`.

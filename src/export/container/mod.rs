@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Part;
 use super::text::{fill, marked, script};
+use super::{Part, tls};
 use crate::config::{NodeConfig, Role};
 use crate::render::{self, Rendered};
 use crate::secrets;
@@ -101,7 +101,7 @@ fn ini(text: &str) -> String {
 
 /// What no container can be made from.
 pub(super) fn obstacles(topology: &Topology) -> Vec<Part> {
-    let mut parts = Vec::new();
+    let mut parts = tls::nixos_only(topology);
     if topology.sharding().is_some() {
         parts.push(Part::new(
             "database.sharding",
