@@ -337,6 +337,33 @@ fn kubernetes_reads_it() {
     }
 }
 
+/// Who is not root can give a file to no other group than its own.
+#[test]
+fn pods_run_as_the_users_and_groups_of_their_images() {
+    let environment = examples();
+    let directory = export(&environment, "kubernetes", "single");
+    let read = |path: &str| fs::read_to_string(directory.join(path)).unwrap();
+    for tier in ["app", "database"] {
+        let manifest = read(&format!("{tier}.yaml"));
+        let number = |key: &str| {
+            let line = manifest
+                .lines()
+                .find_map(|line| line.trim().strip_prefix(key));
+            line.unwrap().trim().to_owned()
+        };
+        let image = read(&format!("images/{tier}/Dockerfile"));
+        let [user, group] = [number("runAsUser:"), number("runAsGroup:")];
+        assert!(
+            image.contains(&format!("useradd --system --uid {user} ")),
+            "{image}"
+        );
+        assert!(
+            image.contains(&format!("groupadd --system --gid {group} ")),
+            "{image}"
+        );
+    }
+}
+
 #[test]
 fn kustomize_puts_it_together() {
     let Some(kubectl) = gen_topology::exec::find("kubectl") else {

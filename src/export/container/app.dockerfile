@@ -12,7 +12,8 @@ FROM ${DEBIAN}
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends nginx-light python3 supervisor \
     && rm -rf /var/lib/apt/lists/* /etc/nginx /etc/supervisor \
-    && useradd --system --uid 64010 --user-group --no-create-home app \
+    && groupadd --system --gid 64010 app \
+    && useradd --system --uid 64010 --gid app --no-create-home app \
     && mkdir -p /etc/gen-topology /node \
     && install -d -o app -g app /var/log/gunicorn /var/log/nginx /var/log/supervisor /var/lib/nginx /opt/app \
     && ln -sf /dev/stdout /var/log/nginx/access.log && ln -sf /dev/stderr /var/log/nginx/error.log \

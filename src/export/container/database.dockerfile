@@ -14,7 +14,8 @@ FROM ${DEBIAN}
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libcurl4 supervisor \
     && rm -rf /var/lib/apt/lists/* /etc/supervisor \
-    && useradd --system --uid 64011 --user-group --no-create-home mongodb \
+    && groupadd --system --gid 64011 mongodb \
+    && useradd --system --uid 64011 --gid mongodb --no-create-home mongodb \
     && mkdir -p /etc/gen-topology /node \
     && install -d -o mongodb -g mongodb /var/log/mongodb /var/log/supervisor \
     && install -d -m 0700 -o mongodb -g mongodb /var/lib/mongodb \
