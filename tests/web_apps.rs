@@ -8,6 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -325,4 +326,65 @@ fn what_init_writes_runs() {
         status(&site.get("/readyz"), 200);
         site.bench.expect(&["lab", "down"], 0);
     }
+}
+
+/// Saved code is on every app server within seconds while visitors are served; code that can't be
+/// loaded stays outside, and says why behind the node's name.
+#[test]
+fn saved_code_is_reloaded_and_broken_code_is_told() {
+    let Some(bench) = Bench::new("watch", "topology.json") else {
+        return;
+    };
+    fs::remove_file(bench.topology()).expect("a topology");
+    bench.expect(&["init", ".", "--app", "flask", "--name", "web-stack"], 0);
+    let site = Site::up(bench);
+    let said = site.bench.directory.path().join("said");
+    let out = fs::File::create(&said).expect("a file");
+    let mut watch = site.bench.command(&["lab", "watch"]);
+    let watch = watch.stderr(out.try_clone().expect("a file")).stdout(out);
+    let mut watch = watch.spawn().expect("the program");
+    let told = |words: &str| fs::read_to_string(&said).is_ok_and(|text| text.contains(words));
+    wait("the watch", || told("watching"));
+    let app = site.bench.directory.path().join("app/app.py");
+    let code = fs::read_to_string(&app).expect("the code");
+    let save = |text: &str| fs::write(&app, text).expect("the code");
+
+    let over = AtomicBool::new(false);
+    let (lost, took) = std::thread::scope(|scope| {
+        let visitor = scope.spawn(|| {
+            let (mut lost, mut asked) = (Vec::new(), 0);
+            while !over.load(Ordering::SeqCst) {
+                let answer = site.get("/");
+                asked += 1;
+                if !answer.starts_with("HTTP/1.1 200 ") {
+                    lost.push(answer);
+                }
+            }
+            assert!(asked > 10, "{asked} requests are too few to tell");
+            lost
+        });
+        let begun = Instant::now();
+        save(&code.replace("\"Hello\"", "\"Saved\""));
+        let saved = || (0..4).all(|_| site.get("/").contains("Saved"));
+        wait("the saved code", || told("app-2: reloaded") && saved());
+        let took = begun.elapsed();
+        over.store(true, Ordering::SeqCst);
+        (visitor.join().expect("a visitor"), took)
+    });
+    assert!(lost.is_empty(), "{lost:?}");
+    println!("saved code was on both app servers after {took:?}");
+
+    save("def broken(:\n");
+    wait("the error", || told("SyntaxError"));
+    let text = fs::read_to_string(&said).expect("what was said");
+    let line = text.lines().find(|line| line.contains("SyntaxError"));
+    assert!(
+        line.is_some_and(|line| line.starts_with("app-1 ")),
+        "{text}"
+    );
+    assert!(site.get("/").contains("Saved"));
+    save(&code.replace("\"Hello\"", "\"Mended\""));
+    wait("the mended code", || site.get("/").contains("Mended"));
+    watch.kill().expect("an end");
+    watch.wait().expect("an end");
 }

@@ -16,7 +16,7 @@ use super::node::copied;
 use super::request::Request;
 use super::status::{self, Stack};
 use super::ui::{Tone, Ui, paint, table};
-use super::{apply, demo, faults_run, interrupts, load};
+use super::{apply, demo, faults_run, interrupts, lab_watch, load};
 use crate::failure::{Failure, Outcome};
 use crate::lab::site::LabSite;
 use crate::lab::{Event, Lab, LabPlan, Place};
@@ -107,6 +107,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
         Request::Renew => Ok(Lab::open(&place)?.renew(&mut |line| ui.say(line))?),
         Request::Apply(order) => apply::inside(&place, &order, ui),
+        Request::Reload { version, python } => lab_watch::inside(&place, &version, &python, ui),
         Request::Load { rate, requests } => load::inside(&Lab::open(&place)?, rate, requests, ui),
         Request::Forward => forward(&Lab::open(&place)?),
         Request::Look => demo::look(&Lab::open(&place)?, ui),

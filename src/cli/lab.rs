@@ -16,6 +16,7 @@ use super::args::{Format, FormatArgs, Rotated};
 use super::interrupts::{listen_for_interrupts, wait_for};
 use super::lab_graph::{GraphFormat, graph};
 use super::lab_logs::logs;
+use super::lab_watch;
 use super::lab_way::{imitate, inner, pass, place, running};
 use super::request::Request;
 use super::ui::{Tone, Ui, paint, table};
@@ -49,7 +50,14 @@ pub(super) enum LabCommand {
         /// Print what would be done and do nothing
         #[arg(long)]
         dry_run: bool,
+        /// Go on as `lab watch`
+        #[arg(long, conflicts_with_all = ["dry_run", "databases"])]
+        watch: bool,
     },
+    /// Reload the app servers one after the other whenever the application's code is saved
+    ///
+    /// What the application says is told with the node's name. Code that can't be loaded stays outside.
+    Watch,
     /// Bring a running lab to the edited topology, node by node, with visitors served all the time
     Apply(ApplyArgs),
     /// Stop everything and remove the lab with its data
@@ -208,7 +216,15 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             wait,
             databases,
             dry_run,
-        } => lab_up::up(file, lab, [wait, databases, dry_run], ui),
+            watch,
+        } => lab_up::up(file, lab, [wait, databases, dry_run], ui).and_then(|()| {
+            if watch {
+                lab_watch::watch(file, lab, ui)
+            } else {
+                Ok(())
+            }
+        }),
+        LabCommand::Watch => lab_watch::watch(file, lab, ui),
         LabCommand::Apply(args) => apply::run(file, lab, &args, ui),
         LabCommand::Load { rate, requests } => load::run(&place(file, lab)?, rate, requests, ui),
         LabCommand::Down => lab_up::down(file, lab, ui),
@@ -257,26 +273,8 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
         }
         LabCommand::Start { nodes } => pass(file, lab, &Request::Start { nodes }, true, ui),
         LabCommand::Reboot { nodes } => pass(file, lab, &Request::Reboot { nodes }, true, ui),
-        LabCommand::Cut { nodes } => pass(
-            file,
-            lab,
-            &Request::Connect {
-                nodes,
-                connected: false,
-            },
-            true,
-            ui,
-        ),
-        LabCommand::Heal { nodes } => pass(
-            file,
-            lab,
-            &Request::Connect {
-                nodes,
-                connected: true,
-            },
-            true,
-            ui,
-        ),
+        LabCommand::Cut { nodes } => connect(file, lab, nodes, false, ui),
+        LabCommand::Heal { nodes } => connect(file, lab, nodes, true, ui),
         LabCommand::Backup { directory } => {
             let directory = std::path::absolute(directory).context("finding the directory")?;
             pass(file, lab, &Request::Backup { directory }, false, ui)
@@ -302,6 +300,17 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
         LabCommand::Boot { node } => match crate::lab::boot::run(&node)? {},
         LabCommand::Rehearse { node } => Ok(crate::lab::apply::rehearse(&node)?),
     }
+}
+
+fn connect(
+    file: Option<&Path>,
+    lab: Option<&str>,
+    nodes: Vec<String>,
+    connected: bool,
+    ui: &Ui,
+) -> Outcome {
+    let request = Request::Connect { nodes, connected };
+    pass(file, lab, &request, true, ui)
 }
 
 fn ls(format: Format, ui: &mut Ui) -> Outcome {

@@ -13,7 +13,7 @@ use crate::failure::Outcome;
 use crate::lab::Place;
 
 /// Log files of a node: what its daemons wrote, and what it said while booting.
-fn log_files(place: &Place, node: &str) -> Vec<PathBuf> {
+pub(super) fn log_files(place: &Place, node: &str) -> Vec<PathBuf> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -93,7 +93,7 @@ pub(super) fn logs(
 }
 
 /// Whole lines that were added since `offset`, which moves on. A file that became shorter was rotated.
-fn read_from(file: &Path, offset: &mut u64) -> String {
+pub(super) fn read_from(file: &Path, offset: &mut u64) -> String {
     let mut added = Vec::new();
     if let Ok(mut open) = fs::File::open(file) {
         let length = open.metadata().map_or(0, |data| data.len());

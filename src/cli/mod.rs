@@ -26,6 +26,7 @@ mod lab;
 mod lab_graph;
 mod lab_logs;
 mod lab_up;
+mod lab_watch;
 mod lab_way;
 mod lint;
 mod lint_files;

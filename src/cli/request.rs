@@ -45,6 +45,8 @@ pub(super) enum Request {
     UndoFaults,
     /// Bring the lab to the plan on standard input, step by step.
     Apply(ApplyOrder),
+    /// Put a version of the application on each app server, one after the other.
+    Reload { version: String, python: PathBuf },
     /// Send requests at a fixed rate until interrupted.
     Load { rate: u32, requests: u32 },
 }

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
 use super::supplies::Supplies;
@@ -170,6 +171,23 @@ impl LabPlan {
             node.etc
                 .insert("supervisor/supervisord.conf".into(), programs);
         }
+    }
+
+    /// The same with another version of the application; none if it is that version.
+    ///
+    /// # Errors
+    /// If the application's packages are others: nodes have to boot to see them.
+    pub fn with_app(&self, version: &str, python: &Path) -> anyhow::Result<Option<Self>> {
+        let mut plan = self.clone();
+        let link = format!("{}/{version}", versions::INSIDE);
+        for node in plan.nodes.iter_mut().filter(|node| node.tier == Tier::App) {
+            ensure!(
+                node.binds.contains_key(python),
+                "the application's packages changed; `gen-topology lab apply` brings them to the app servers"
+            );
+            node.links.insert(APP_LINK.into(), link.clone());
+        }
+        Ok((plan != *self).then_some(plan))
     }
 
     /// Leaves the databases only: a part of the stack that can be tried without the others.
