@@ -40,6 +40,8 @@ rustPlatform.buildRustPackage {
     for shell in bash fish zsh; do
       installShellCompletion --cmd gen-topology --"$shell" <("$out"/bin/gen-topology completions "$shell")
     done
+    "$out"/bin/gen-topology man man
+    installManPage man/*.1
   '';
 
   meta = {

@@ -14,7 +14,7 @@ use crate::files;
 use crate::render::{FACTS, Rendered, is_generated};
 
 /// What has to happen to make a directory equal to what was rendered.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Changes {
     /// Files to create, relative to the directory.
     pub created: Vec<PathBuf>,

@@ -99,6 +99,75 @@ fn bash_reads_its_completions() {
     }
 }
 
+/// What a real bash offers for the last of these words.
+fn offered(script: &std::path::Path, words: &[&str]) -> Option<String> {
+    let drive = "source \"$1\"; shift; COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); \
+        f=$(complete -p gen-topology); f=${f#*-F }; ${f%% *} gen-topology \"${COMP_WORDS[$COMP_CWORD]}\" \"${COMP_WORDS[$COMP_CWORD - 1]}\"; echo \"${COMPREPLY[*]}\"";
+    let output = std::process::Command::new("bash")
+        .args(["--norc", "-c", drive, "bash"])
+        .arg(script)
+        .args(words)
+        .output();
+    match output {
+        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(_) => {
+            crate::common::not_run("bash is missing");
+            None
+        }
+    }
+}
+
+#[test]
+fn bash_completes_every_word() {
+    let environment = TestEnvironment::new();
+    let text = environment.run(&["completions", "bash"]).exits(0).stdout;
+    environment.write("script", text);
+    for (words, wanted) in [
+        (&["gen-topology", "che"][..], "check"),
+        (&["gen-topology", "lab", "reb"], "reboot"),
+        (&["gen-topology", "lab", "up", "--w"], "--wait"),
+        (&["gen-topology", "check", "--format", "js"], "json"),
+    ] {
+        let Some(offered) = offered(&environment.path("script"), words) else {
+            return;
+        };
+        let offered: Vec<&str> = offered.split_whitespace().collect();
+        assert!(offered.contains(&wanted), "{words:?}: {offered:?}");
+    }
+    let hidden = offered(&environment.path("script"), &["gen-topology", "n"]);
+    assert!(hidden.is_none_or(|offered| !offered.contains("node")));
+}
+
+#[test]
+fn manual_pages_are_written() {
+    let environment = TestEnvironment::new();
+    environment.run(&["man", "pages"]).exits(0);
+    let page = std::fs::read_to_string(environment.path("pages/gen-topology-lab-up.1"));
+    assert!(page.expect("a page").contains(".TH"), "no manual page");
+    assert!(!environment.path("pages/gen-topology-node.1").exists());
+}
+
+#[test]
+fn scripts_can_read_what_an_edit_would_do() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    let said = environment
+        .run(&["scale", "app=3", "--dry-run", "--format", "json"])
+        .exits(0);
+    let json: serde_json::Value = serde_json::from_str(&said.stdout).expect("JSON");
+    assert_eq!(json["written"], false);
+    assert_eq!(json["added"][0]["tier"], "app", "{json}");
+    let said = environment.run(&["explain", "--format", "json"]).exits(0);
+    let codes: Vec<serde_json::Value> = serde_json::from_str(&said.stdout).expect("JSON");
+    assert!(codes.iter().any(|code| code["code"] == "even-voters"));
+}
+
+#[test]
+fn an_edit_warns_of_what_is_new() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    let said = environment.run(&["scale", "app=1", "--dry-run"]).exits(0);
+    assert!(said.stderr.contains("no-spare-app"), "{}", said.text());
+}
+
 #[test]
 fn every_code_is_explained() {
     let environment = TestEnvironment::new();

@@ -30,12 +30,7 @@ use super::whatif::WhatifArgs;
 /// change was rolled back; 6 an outage lasted longer than promised; 64 usage;
 /// 130 interrupted, everything in order.
 #[derive(Debug, Parser)]
-#[command(
-    name = "gen-topology",
-    version,
-    max_term_width = 100,
-    disable_help_subcommand = true
-)]
+#[command(name = "gen-topology", version, max_term_width = 100)]
 pub(super) struct Args {
     /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
     #[arg(short, long, value_name = "FILE", env = "GEN_TOPOLOGY_FILE")]
@@ -52,15 +47,15 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Write a topology and a small application to start from
+    /// Write a topology file and a small application to start from
     Init(InitArgs),
-    /// Tell every problem of the topology
+    /// Check the topology and report every problem
     Check(CheckArgs),
-    /// Print the topology with every default filled in, or what is derived from it
+    /// Print the topology with its defaults, or what is derived from it
     Show(ShowArgs),
     /// Print the JSON schema of a topology file
     Schema,
-    /// Tell more about a problem's code
+    /// Explain a problem's code
     Explain(ExplainArgs),
     /// Add nodes to a tier
     Add(AddArgs),
@@ -72,49 +67,49 @@ pub(super) enum Command {
     Import(ImportArgs),
     /// Set one value, such as `load_balancer.drain_time 2s`
     Set(SetArgs),
-    /// Give a node another name
+    /// Rename a node
     Rename(RenameArgs),
-    /// Tell what would change on which node, in which order, and what visitors notice
+    /// Show what would change, on which node, in which order
     Plan(PlanArgs),
     /// Render every node's configuration into hosts/
     Generate(GenerateArgs),
-    /// Write the stack for another world: Docker Compose and others
+    /// Write the stack for Docker Compose, Kubernetes and others
     Export(ExportArgs),
-    /// Tell which failures of one or two nodes the stack survives, on paper
+    /// Compute which failures of one or two nodes the stack survives
     Whatif(WhatifArgs),
-    /// Find what keeps a stack from failing over, in its daemons' files or in those of others
+    /// Find traps in the files of haproxy, Keepalived and mongod
     Lint(LintArgs),
-    /// Make and exchange the secrets of the stack's machines
+    /// Make and rotate the secrets of the machines
     Secrets(SecretsArgs),
-    /// Bring the machines to what the topology says, node by node, with visitors served all the time
+    /// Bring the machines to what the topology says, without downtime
     ///
-    /// Asks before it changes anything. Each machine goes back by itself when nobody can reach it behind the change.
+    /// Changes one node after the other, and asks for confirmation first. A machine that can't be reached after the change rolls itself back.
     Deploy(DeployArgs),
-    /// Bring the machines back to the systems that they had before, in the same way
+    /// Bring the machines back to their previous systems
     Rollback(RollbackArgs),
-    /// Show each machine's state, the owner of the virtual IP and the primary
+    /// Show each machine's state, who has the virtual IP, the primary
     Status(LookArgs),
-    /// Tell which machines' files are not what the topology says
+    /// Show which files on the machines differ from the topology
     Drift(LookArgs),
-    /// Copy the application's data into a new directory, and try the copy
+    /// Copy the application's data, and try the copy
     Backup(BackupArgs),
-    /// Write a copy of the application's data back, through the primary
+    /// Write a copy of the application's data back
     Restore(RestoreArgs),
     /// Open a shell on a machine, or run a command there
     Ssh(SshArgs),
     /// Run a command on several machines at the same time
     Exec(ExecArgs),
-    /// Run a command as the application on a machine: with its variables, directory and Python
+    /// Run a command as the application on a machine
     Run(RunArgs),
-    /// Print what machines' daemons have logged
+    /// Print the logs of the machines' daemons
     Logs(LogsArgs),
-    /// Run the stack on this machine, each node in namespaces of its own
+    /// Run the stack on this machine, each node in its own namespaces
     Lab(LabArgs),
-    /// Bring the stack up, break it in seven ways, and tell what visitors noticed
+    /// Start the stack, break it, report what visitors noticed
     Demo(DemoArgs),
-    /// Break the lab on purpose, and hold what visitors notice against what was predicted
+    /// Inject faults into the lab and compare them with the predictions
     Faults(FaultsArgs),
-    /// Tell what this machine lacks and how to get it
+    /// Report what this machine lacks and how to get it
     Doctor(FormatArgs),
     /// What a node's own services call; not for people
     #[command(hide = true)]
@@ -123,5 +118,10 @@ pub(super) enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// The directory
+        directory: PathBuf,
     },
 }

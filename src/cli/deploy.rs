@@ -39,7 +39,7 @@ pub(super) struct ChangeArgs {
     /// How long the app servers of `--canary` are watched
     #[arg(long, value_name = "TIME", default_value = "10s")]
     pub bake: Millis,
-    /// How long a changed machine waits for a new connection before it goes back by itself
+    /// How long a changed machine waits for a new connection before it rolls itself back
     #[arg(long, value_name = "TIME", default_value = "60s")]
     pub confirm_within: Millis,
     /// Go on after one that was interrupted or killed
@@ -399,7 +399,7 @@ fn ask(interrupted: &AtomicBool, ui: &mut Ui) -> Outcome {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         return Err(Failure::Usage(
-            "nobody is here to be asked; say `--yes` to have it done".into(),
+            "can't ask for confirmation: stdin is not a terminal; pass --yes".into(),
         ));
     }
     ui.say(&format!("{} [y/N]", paint(Tone::Strong, "do it?")));

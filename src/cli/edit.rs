@@ -2,18 +2,22 @@
 //! changes, in the file and on the nodes.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args as ClapArgs;
+use serde::Serialize;
 
-use super::args::FileArg;
+use super::args::{FileArg, Format};
 use super::ui::{Tone, Ui, paint};
-use super::{diagnostics, generate, model, plan, plan_text, source};
-use crate::deploy::Choice;
+use super::{diagnostics, generate, lab_way, model, plan, plan_text, source};
+use crate::deploy::{Choice, Plan};
 use crate::failure::{Failure, Outcome};
 use crate::sink::Sink as _;
-use crate::topology::{self, Edit, EditError, Severity, ShardSizes, Source, Tier, Topology};
+use crate::topology::{
+    self, Diagnostic, Edit, EditError, Severity, ShardSizes, Source, Tier, Topology,
+};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct EditArgs {
@@ -22,6 +26,70 @@ pub(super) struct EditArgs {
     /// Show what would change and write nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// How to print what changes
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+/// An edit for scripts.
+#[derive(Serialize)]
+struct Edited<'e> {
+    /// Whether the file was changed.
+    written: bool,
+    added: Vec<Added<'e>>,
+    removed: Vec<Left<'e>>,
+    renamed: Vec<Renamed<'e>>,
+    /// What it means for the nodes; none without `hosts/`.
+    plan: Option<Plan>,
+}
+
+#[derive(Serialize)]
+struct Added<'e> {
+    name: &'e str,
+    tier: Tier,
+    address: Ipv4Addr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replica_set: Option<&'e str>,
+}
+
+#[derive(Serialize)]
+struct Left<'e> {
+    name: &'e str,
+    tier: Tier,
+}
+
+#[derive(Serialize)]
+struct Renamed<'e> {
+    from: &'e str,
+    to: &'e str,
+    tier: Tier,
+}
+
+impl<'e> Edited<'e> {
+    fn of(edit: &'e Edit, plan: Option<Plan>, written: bool) -> Self {
+        let added = edit.added.iter().map(|node| Added {
+            name: &node.name,
+            tier: node.tier,
+            address: node.address,
+            replica_set: node.replica_set.as_deref(),
+        });
+        let removed = edit
+            .removed
+            .iter()
+            .map(|(name, tier)| Left { name, tier: *tier });
+        let renamed = edit.renamed.iter().map(|(from, to, tier)| Renamed {
+            from,
+            to,
+            tier: *tier,
+        });
+        Self {
+            written,
+            added: added.collect(),
+            removed: removed.collect(),
+            renamed: renamed.collect(),
+            plan,
+        }
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -65,7 +133,7 @@ pub(super) struct SetArgs {
     /// The value
     #[arg(required_unless_present = "default", allow_hyphen_values = true)]
     pub value: Option<String>,
-    /// Let the default count again
+    /// Remove the setting, so that its default applies
     #[arg(long, conflicts_with = "value")]
     pub default: bool,
     #[command(flatten)]
@@ -207,6 +275,7 @@ fn edit(
             "standard input can't be edited; name a file with -f".into(),
         ));
     }
+    let before = source::checked(&source).problems;
     source::topology(&source, ui)?;
     let old = String::from_utf8_lossy(&source.bytes).into_owned();
     let edit = change(&old)?;
@@ -250,8 +319,15 @@ fn edit(
             paint(Tone::Warning, "~")
         ));
     }
-    show_plan(&after, &topology, ui)?;
+    tell_new(&after, &before, checked.problems, ui);
+    let plan = plan_of(&after, &topology)?;
+    if let Some(plan) = plan.as_ref().filter(|_| args.format == Format::Table) {
+        show_plan(plan, ui);
+    }
     if args.dry_run {
+        if args.format == Format::Json {
+            ui.json(&Edited::of(&edit, plan, false))?;
+        }
         ui.say(&format!(
             "would be: {} (dry run, nothing was written)",
             model::summary(&topology)
@@ -265,26 +341,57 @@ fn edit(
         .with_context(|| format!("finding {}", source.path.display()))?;
     crate::files::replace(&file, edit.text.as_bytes())
         .with_context(|| format!("writing {}", source.path.display()))?;
+    if args.format == Format::Json {
+        ui.json(&Edited::of(&edit, plan, true))?;
+    }
     ui.say(&format!(
-        "{}: {}; next: `gen-topology generate`",
+        "{}: {}; next: `gen-topology {}`",
         source.path.display(),
-        model::summary(&topology)
+        model::summary(&topology),
+        next(&after, &source)
     ));
     Ok(())
 }
 
+/// What to do with an edited topology: what is there already is brought up to date.
+fn next(after: &Source, source: &Source) -> &'static str {
+    let lab = lab_way::place(Some(&source.path), None).ok();
+    if lab.is_some_and(|lab| lab.running().is_some()) {
+        return "lab apply";
+    }
+    if generate::beside(after).is_dir() {
+        return "generate";
+    }
+    "lab up"
+}
+
+/// Warns of what the topology did not have before.
+fn tell_new(after: &Source, before: &[Diagnostic], now: Vec<Diagnostic>, ui: &mut Ui) {
+    let is_new = |problem: &Diagnostic| {
+        !before
+            .iter()
+            .any(|old| old.code == problem.code && old.message == problem.message)
+    };
+    let new: Vec<Diagnostic> = now.into_iter().filter(is_new).collect();
+    if !new.is_empty() {
+        ui.warn(diagnostics::draw(after, &new).trim_end());
+    }
+}
+
 /// What the edit means for the nodes, where there is something to compare with.
-fn show_plan(source: &Source, topology: &Topology, ui: &mut Ui) -> Outcome {
+fn plan_of(source: &Source, topology: &Topology) -> anyhow::Result<Option<Plan>> {
     let hosts = generate::beside(source);
     if !hosts.is_dir() {
-        return Ok(());
+        return Ok(None);
     }
     let rendered = generate::rendered(topology)?;
-    let plan = plan::against(&hosts, &rendered, &Choice::default())?;
+    Ok(Some(plan::against(&hosts, &rendered, &Choice::default())?))
+}
+
+fn show_plan(plan: &Plan, ui: &mut Ui) {
     if !plan.is_empty() || !plan.obstacles.is_empty() {
         ui.say("");
-        ui.say(plan_text::text(&plan).trim_end());
+        ui.say(plan_text::text(plan).trim_end());
         ui.say("");
     }
-    Ok(())
 }

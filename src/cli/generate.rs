@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
 
-use super::args::FileArg;
+use super::args::{FileArg, Format};
 use super::source;
 use super::ui::Ui;
 use crate::failure::{Failure, Outcome};
@@ -23,6 +23,14 @@ pub(super) struct GenerateArgs {
     /// Write nothing; print a diff and exit with 2 if something would change
     #[arg(long)]
     pub check: bool,
+    /// How to print what `--check` finds
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "table",
+        requires = "check"
+    )]
+    pub format: Format,
 }
 
 /// `generate`.
@@ -38,6 +46,13 @@ pub(super) fn run(file: Option<&Path>, args: &GenerateArgs, ui: &mut Ui) -> Outc
             .map(|path| directory.join(path).display().to_string())
             .collect();
         return Err(foreign(&list).into());
+    }
+    if args.check && args.format == Format::Json {
+        ui.json(&changes)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
+        return Err(Failure::Differs);
     }
     if args.check {
         if changes.is_empty() {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 
 use super::args::Format;
 use super::lab_way::unusable;
@@ -23,7 +24,7 @@ use crate::lab::{Event, Lab, LabPlan, Place};
 use crate::node::app::loads;
 use crate::sink::Sink as _;
 use crate::site;
-use crate::topology::Tier;
+use crate::topology::{Selector, Tier};
 
 /// How long the first answer may take.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -45,7 +46,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
     match request {
         Request::Up { wait, spent_ms } => up(&place, wait, Duration::from_millis(spent_ms), ui),
         Request::Status { json } => show_status(&Lab::open(&place)?, json, ui),
-        Request::Ps { nodes } => ps(&Lab::open(&place)?, &nodes, ui),
+        Request::Ps { nodes, json } => ps(&Lab::open(&place)?, &nodes, json, ui),
         Request::Exec { node, argv } => {
             let mut command = Lab::open(&place)?.command(&node, &argv)?;
             Err(command.exec().into())
@@ -69,10 +70,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         Request::Start { nodes } => start(&Lab::open(&place)?, &nodes, ui),
         Request::Reboot { nodes } => {
             let lab = Lab::open(&place)?;
-            for name in &nodes {
-                lab.planned(name)?;
-            }
-            for name in &nodes {
+            for name in &chosen(&lab, &nodes)? {
                 lab.stop(name)?;
                 start(&lab, std::slice::from_ref(name), ui)?;
             }
@@ -292,18 +290,33 @@ fn each(
     done: &str,
     act: impl Fn(&str) -> anyhow::Result<()>,
 ) -> Outcome {
-    for name in nodes {
-        lab.planned(name)?;
-    }
-    for name in nodes {
+    for name in &chosen(lab, nodes)? {
         act(name)?;
         ui.say(&format!("{name}: {done}"));
     }
     Ok(())
 }
 
+/// The nodes of a lab that are meant by names, patterns and tiers, each once; none is touched if one
+/// means nothing.
+fn chosen(lab: &Lab, meant: &[String]) -> anyhow::Result<Vec<String>> {
+    let nodes = &lab.plan().nodes;
+    let all: Vec<(&str, Tier)> = nodes
+        .iter()
+        .map(|node| (node.name.as_str(), node.tier))
+        .collect();
+    let mut names: Vec<String> = Vec::new();
+    for selector in meant {
+        let selector: Selector = selector.parse().map_err(anyhow::Error::msg)?;
+        let new = selector.names(&all)?.into_iter().map(str::to_owned);
+        names.extend(new.filter(|name| !names.contains(name)).collect::<Vec<_>>());
+    }
+    Ok(names)
+}
+
 fn start(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
+    let nodes = &chosen(lab, nodes)?;
     lab.start(nodes)?;
     for name in nodes {
         let node = lab.planned(name)?;
@@ -331,36 +344,55 @@ fn show_status(lab: &Lab, json: bool, ui: &mut Ui) -> Outcome {
     status::show(&stack, &found, true, format, ui)
 }
 
-fn ps(lab: &Lab, nodes: &[String], ui: &mut Ui) -> Outcome {
-    let all: Vec<String> = lab
-        .plan()
-        .nodes
-        .iter()
-        .map(|node| node.name.clone())
-        .collect();
-    let chosen = if nodes.is_empty() { &all } else { nodes };
-    let mut rows = Vec::new();
-    for name in chosen {
-        lab.planned(name)?;
-        if lab.pid(name).is_none() {
-            rows.push(vec![
-                name.clone(),
-                String::new(),
-                String::new(),
-                paint(Tone::Bad, "stopped"),
-            ]);
+/// A process of a node.
+#[derive(Serialize)]
+struct Listed {
+    node: String,
+    /// None where the node is stopped.
+    pid: Option<i32>,
+    memory_kib: Option<u64>,
+    command: Option<String>,
+}
+
+fn ps(lab: &Lab, nodes: &[String], json: bool, ui: &mut Ui) -> Outcome {
+    let all = || lab.plan().nodes.iter().map(|node| node.name.clone());
+    let names = if nodes.is_empty() {
+        all().collect()
+    } else {
+        chosen(lab, nodes)?
+    };
+    let mut listed = Vec::new();
+    for node in names {
+        if lab.pid(&node).is_none() {
+            listed.push(Listed {
+                node,
+                pid: None,
+                memory_kib: None,
+                command: None,
+            });
             continue;
         }
-        for process in lab.processes(name)? {
-            let memory = format!("{} MiB", process.resident_kib / 1024);
-            rows.push(vec![
-                name.clone(),
-                process.pid.to_string(),
-                memory,
-                process.command,
-            ]);
-        }
+        let processes = lab.processes(&node)?.into_iter();
+        listed.extend(processes.map(|process| Listed {
+            node: node.clone(),
+            pid: Some(process.pid),
+            memory_kib: Some(process.resident_kib),
+            command: Some(process.command),
+        }));
     }
+    if json {
+        return ui.json(&listed);
+    }
+    let row = |it: Listed| {
+        let memory = it.memory_kib.map(|kib| format!("{} MiB", kib / 1024));
+        vec![
+            it.node,
+            it.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            memory.unwrap_or_default(),
+            it.command.unwrap_or_else(|| paint(Tone::Bad, "stopped")),
+        ]
+    };
+    let rows: Vec<Vec<String>> = listed.into_iter().map(row).collect();
     ui.data(&table(&["NODE", "PID", "MEMORY", "COMMAND"], &rows))
 }
 

@@ -68,8 +68,10 @@ pub(super) enum LabCommand {
     Ls(FormatArgs),
     /// List the processes of each node
     Ps {
-        /// Nodes [default: all]
+        /// Nodes, such as `node-1`, `app-*` or `@database` [default: all]
         nodes: Vec<String>,
+        #[command(flatten)]
+        format: FormatArgs,
     },
     /// Run a command in a node
     Exec {
@@ -96,7 +98,7 @@ pub(super) enum LabCommand {
     },
     /// Print what a node's daemons have logged
     Logs {
-        /// Nodes [default: all]
+        /// Nodes, such as `node-1` or `app-*` [default: all]
         nodes: Vec<String>,
         /// Go on printing what is added
         #[arg(short, long)]
@@ -107,7 +109,7 @@ pub(super) enum LabCommand {
     },
     /// Shut nodes down in order
     Stop {
-        /// Nodes
+        /// Nodes, such as `node-1`, `app-*` or `@database`
         #[arg(required = true)]
         nodes: Vec<String>,
         /// Pull the plug instead: no process is asked, no packet is sent
@@ -116,25 +118,25 @@ pub(super) enum LabCommand {
     },
     /// Start nodes that were stopped
     Start {
-        /// Nodes
+        /// Nodes, such as `node-1`, `app-*` or `@database`
         #[arg(required = true)]
         nodes: Vec<String>,
     },
     /// Shut nodes down in order and start them again
     Reboot {
-        /// Nodes
+        /// Nodes, such as `node-1`, `app-*` or `@database`
         #[arg(required = true)]
         nodes: Vec<String>,
     },
     /// Cut nodes off the network
     Cut {
-        /// Nodes
+        /// Nodes, such as `node-1`, `app-*` or `@database`
         #[arg(required = true)]
         nodes: Vec<String>,
     },
     /// Connect nodes to the network again
     Heal {
-        /// Nodes
+        /// Nodes, such as `node-1`, `app-*` or `@database`
         #[arg(required = true)]
         nodes: Vec<String>,
     },
@@ -248,7 +250,10 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             false,
             ui,
         ),
-        LabCommand::Ps { nodes } => pass(file, lab, &Request::Ps { nodes }, false, ui),
+        LabCommand::Ps { nodes, format } => {
+            let json = format.format == Format::Json;
+            pass(file, lab, &Request::Ps { nodes, json }, false, ui)
+        }
         LabCommand::Exec { node, command } => pass(
             file,
             lab,

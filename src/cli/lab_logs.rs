@@ -6,7 +6,8 @@ use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
+use glob::Pattern;
 
 use super::ui::{Tone, Ui, paint};
 use crate::failure::Outcome;
@@ -49,22 +50,9 @@ pub(super) fn logs(
         names.sort();
         names
     };
-    let unknown: Vec<&str> = nodes
-        .iter()
-        .map(String::as_str)
-        .filter(|node| !known.iter().any(|name| name == node))
-        .collect();
-    if !unknown.is_empty() {
-        return Err(anyhow!(
-            "there is no node {}; there are {}",
-            unknown.join(", "),
-            known.join(", ")
-        )
-        .into());
-    }
-    let chosen = if nodes.is_empty() { &known } else { nodes };
+    let chosen = chosen(&known, nodes)?;
     let mut offsets: BTreeMap<PathBuf, u64> = BTreeMap::new();
-    for node in chosen {
+    for node in &chosen {
         for file in log_files(place, node) {
             let bytes = fs::read(&file).unwrap_or_default();
             offsets.insert(file.clone(), bytes.len() as u64);
@@ -81,7 +69,7 @@ pub(super) fn logs(
     }
     while follow && place.anchor().is_some() {
         std::thread::sleep(Duration::from_millis(200));
-        for node in chosen {
+        for node in &chosen {
             for file in log_files(place, node) {
                 let offset = offsets.entry(file.clone()).or_default();
                 let text = read_from(&file, offset);
@@ -90,6 +78,25 @@ pub(super) fn logs(
         }
     }
     Ok(())
+}
+
+/// The nodes that are meant by names and patterns; all, if none is.
+fn chosen(known: &[String], meant: &[String]) -> anyhow::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for pattern in meant {
+        let fits = Pattern::new(pattern).with_context(|| format!("reading `{pattern}`"))?;
+        let new: Vec<&String> = known.iter().filter(|name| fits.matches(name)).collect();
+        if new.is_empty() {
+            let known = known.join(", ");
+            bail!("there is no node {pattern}; there are {known}");
+        }
+        names.extend(new.into_iter().cloned());
+    }
+    Ok(if meant.is_empty() {
+        known.to_vec()
+    } else {
+        names
+    })
 }
 
 /// Whole lines that were added since `offset`, which moves on. A file that became shorter was rotated.

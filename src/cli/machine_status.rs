@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::args::LookArgs;
-use super::machines::{chosen, way};
+use super::machines::{chosen, tell_of_lab, way};
 use super::source;
 use super::status::{self, Stack};
 use super::ui::Ui;
@@ -15,6 +15,7 @@ use crate::site::{self, NodeId};
 /// `status`.
 pub(super) fn run(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
+    tell_of_lab(file, "status", ui);
     let nodes = chosen(&topology, args.on.as_ref())?;
     let ssh = way(&topology, &args.way)?;
     let nodes: Vec<NodeId> = nodes.into_iter().map(NodeId::from).collect();

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::args::{FileArg, Format, LookArgs, WayArgs};
 use super::interrupts::listen_for_interrupts;
 use super::ui::{Tone, Ui, paint, table};
-use super::{generate, source};
+use super::{generate, lab_way, source};
 use crate::exec::in_parallel;
 use crate::failure::{Failure, Outcome};
 use crate::machines::{self, AT_ONCE, Machine, Settings, Ssh, Target, that_log};
@@ -102,6 +102,17 @@ fn target(node: &Node) -> Target {
     }
 }
 
+/// A lab of the topology that runs here may be what is meant: it says so before machines are waited for.
+pub(super) fn tell_of_lab(file: Option<&Path>, command: &str, ui: &mut Ui) {
+    let lab = lab_way::place(file, None).ok();
+    if let Some(lab) = lab.filter(|lab| lab.running().is_some()) {
+        ui.say(&format!(
+            "a lab of this topology runs here, {}: did you mean `gen-topology lab {command}`? Asking the machines",
+            lab.name
+        ));
+    }
+}
+
 /// The nodes that are meant; all unless told.
 pub(super) fn chosen<'t>(
     topology: &'t Topology,
@@ -156,6 +167,7 @@ pub(super) fn run(file: Option<&Path>, args: RunArgs, ui: &mut Ui) -> Outcome {
 /// `exec --on NODES -- COMMAND`.
 pub(super) fn exec(file: Option<&Path>, args: &ExecArgs, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
+    tell_of_lab(file, "exec", ui);
     let nodes = chosen(&topology, args.on.as_ref())?;
     let ssh = way(&topology, &args.way)?;
     let argv: Vec<&str> = args.command.iter().map(String::as_str).collect();
@@ -167,6 +179,7 @@ pub(super) fn exec(file: Option<&Path>, args: &ExecArgs, ui: &mut Ui) -> Outcome
 /// `logs [NODES]`.
 pub(super) fn logs(file: Option<&Path>, args: &LogsArgs, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
+    tell_of_lab(file, "logs", ui);
     let nodes = chosen(&topology, args.nodes.as_ref())?;
     let ssh = way(&topology, &args.way)?;
     let lines = args.lines.to_string();
@@ -307,8 +320,9 @@ fn forward(
 #[derive(Debug, Serialize)]
 struct Difference {
     node: String,
-    file: String,
-    /// `changed` or `missing`.
+    /// None for a machine that can't be asked.
+    file: Option<String>,
+    /// `changed`, `missing` or `unreachable`.
     what: &'static str,
 }
 
@@ -334,6 +348,11 @@ pub(super) fn drift(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcom
             (Err(error), _) => {
                 unreachable += 1;
                 ui.error(&error);
+                differences.push(Difference {
+                    node: node.name.to_string(),
+                    file: None,
+                    what: "unreachable",
+                });
             }
             (Ok(_), None) => {}
         }
@@ -341,7 +360,13 @@ pub(super) fn drift(file: Option<&Path>, args: &LookArgs, ui: &mut Ui) -> Outcom
     if args.format == Format::Json {
         ui.json(&differences)?;
     } else if !differences.is_empty() {
-        let row = |it: &Difference| vec![it.node.clone(), it.what.to_owned(), it.file.clone()];
+        let row = |it: &Difference| {
+            vec![
+                it.node.clone(),
+                it.what.to_owned(),
+                it.file.clone().unwrap_or_default(),
+            ]
+        };
         let rows: Vec<Vec<String>> = differences.iter().map(row).collect();
         ui.data(&table(&["NODE", "WHAT", "FILE"], &rows))?;
     }
@@ -374,7 +399,7 @@ fn difference(wanted: &Rendered, machine: &Machine) -> anyhow::Result<Vec<Differ
     let node = wanted.node.clone();
     let one = |file: &str, what| Difference {
         node: node.clone(),
-        file: format!("/etc/{file}"),
+        file: Some(format!("/etc/{file}")),
         what,
     };
     let mut differences = Vec::new();

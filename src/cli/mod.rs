@@ -17,6 +17,7 @@ mod faults;
 mod faults_run;
 mod findings;
 mod flows;
+mod front;
 mod generate;
 mod import;
 mod init;
@@ -51,7 +52,7 @@ mod whatif;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::FromArgMatches as _;
 
 use command::{Args, Command};
 use ui::Ui;
@@ -61,7 +62,8 @@ use crate::sink::Sink as _;
 
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let parsed = front::command().try_get_matches();
+    let args = match parsed.and_then(|matches| Args::from_arg_matches(&matches)) {
         Ok(args) => args,
         Err(error) => {
             // Help and version go to standard output and are no error.
@@ -110,7 +112,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Export(args) => export::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Whatif(args) => whatif::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Lint(args) => lint::run(file(&args.file.file).as_deref(), &args, ui),
-        Command::Secrets(args) => secrets::run(file(&args.file.file).as_deref(), args.command, ui),
+        Command::Secrets(args) => secrets::run(file(&args.file).as_deref(), args.command, ui),
         Command::Deploy(args) => deploy::run(file(&args.file.file).as_deref(), &args, ui),
         Command::Rollback(args) => deploy::rollback(file(&args.file.file).as_deref(), &args, ui),
         Command::Status(args) => machine_status::run(file(&args.file.file).as_deref(), &args, ui),
@@ -130,10 +132,7 @@ fn dispatch(args: Args, ui: &mut Ui) -> Outcome {
         Command::Faults(args) => faults::run(file(&args.file).as_deref(), args, ui),
         Command::Doctor(args) => doctor::run(&args, ui),
         Command::Node(args) => node::run(args, ui),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Args::command(), "gen-topology", &mut script);
-            ui.data(&String::from_utf8_lossy(&script))
-        }
+        Command::Completions { shell } => front::completions(shell, ui),
+        Command::Man { directory } => front::man(&directory, ui),
     }
 }

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use clap::{Args as ClapArgs, ValueEnum};
+use serde::Serialize;
 
-use super::args::{FileArg, Format};
+use super::args::{FileArg, Format, FormatArgs};
 use super::ui::{Tone, Ui, paint, table};
 use super::{diagnostics, flows, source};
 use crate::failure::{Failure, Outcome};
@@ -57,6 +58,8 @@ pub(super) struct ShowArgs {
 pub(super) struct ExplainArgs {
     /// A code such as `even-voters` [default: list all]
     pub code: Option<String>,
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 /// `check`: every problem, and a line that sums up.
@@ -191,6 +194,24 @@ pub(super) fn schema_text() -> Result<String, Failure> {
 /// A code with its severity and explanation.
 type Explained = (&'static str, Severity, &'static str);
 
+/// A code for scripts.
+#[derive(Serialize)]
+struct ExplainedCode {
+    code: &'static str,
+    severity: &'static str,
+    explanation: &'static str,
+}
+
+impl From<Explained> for ExplainedCode {
+    fn from((code, severity, explanation): Explained) -> Self {
+        Self {
+            code,
+            severity: severity.name(),
+            explanation,
+        }
+    }
+}
+
 /// The codes of `check` and of `lint`, in this order.
 fn codes() -> impl Iterator<Item = Explained> {
     let check = Code::ALL
@@ -204,7 +225,11 @@ fn codes() -> impl Iterator<Item = Explained> {
 
 /// `explain`: a code's longer text, or the list of codes.
 pub(super) fn explain(args: &ExplainArgs, ui: &mut Ui) -> Outcome {
+    let is_json = args.format.format == Format::Json;
     let Some(name) = &args.code else {
+        if is_json {
+            return ui.json(&codes().map(ExplainedCode::from).collect::<Vec<_>>());
+        }
         let rows: Vec<Vec<String>> = codes()
             .map(|(name, severity, explanation)| {
                 let first = explanation.split_inclusive(". ").next().unwrap_or_default();
@@ -213,13 +238,16 @@ pub(super) fn explain(args: &ExplainArgs, ui: &mut Ui) -> Outcome {
             .collect();
         return ui.data(&table(&["CODE", "SEVERITY", "MEANING"], &rows));
     };
-    let Some((name, _, explanation)) = codes().find(|(code, _, _)| code == name) else {
+    let Some(found @ (name, _, explanation)) = codes().find(|(code, _, _)| code == name) else {
         let meant = topology::did_you_mean(name, codes().map(|(name, _, _)| name));
         let meant = meant
             .map(|word| format!("; did you mean `{word}`?"))
             .unwrap_or_default();
         return Err(Failure::Usage(format!("there is no code `{name}`{meant}")));
     };
+    if is_json {
+        return ui.json(&ExplainedCode::from(found));
+    }
     ui.data(&format!(
         "{}\n\n{}\n",
         paint(Tone::Strong, name),

@@ -16,7 +16,7 @@ pub(super) enum Request {
     /// Show each node's state.
     Status { json: bool },
     /// List processes.
-    Ps { nodes: Vec<String> },
+    Ps { nodes: Vec<String>, json: bool },
     /// Become a command in a node.
     Exec { node: String, argv: Vec<String> },
     /// Shut down, or pull the plug.

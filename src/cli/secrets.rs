@@ -1,12 +1,12 @@
 //! `secrets …`: the secrets of the stack's machines. The lab has its own.
 
 use std::io::{IsTerminal as _, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args as ClapArgs, Subcommand};
 
-use super::args::{FileArg, Format, FormatArgs, Rotated};
+use super::args::{Format, FormatArgs, Rotated};
 use super::source;
 use super::ui::{Tone, Ui, paint, table};
 use crate::certificate::store::Store;
@@ -17,8 +17,9 @@ use crate::topology::{Topology, did_you_mean};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct SecretsArgs {
-    #[command(flatten)]
-    pub file: FileArg,
+    /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub file: Option<PathBuf>,
     #[command(subcommand)]
     pub command: SecretsCommand,
 }

@@ -208,7 +208,7 @@ impl MachineHost<'_> {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Err(error) if error.is::<Unreachable>() => {
-                    let why = "it was changed and can't be reached over a new connection, so it goes back by itself";
+                    let why = "it can't be reached over a new connection after the change, so it rolls itself back";
                     return Err(error.context(why));
                 }
                 Err(error) => return Err(error),

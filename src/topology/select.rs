@@ -43,14 +43,27 @@ impl Selector {
     /// # Errors
     /// The first part that names no node: most likely a typing error.
     pub fn nodes<'t>(&self, topology: &'t Topology) -> Result<Vec<&'t Node>, SelectError> {
+        let all = topology.nodes().iter();
+        let all: Vec<(&str, Tier)> = all.map(|node| (node.name.as_str(), node.tier)).collect();
+        let meant = self.names(&all)?;
+        let nodes = topology.nodes().iter();
+        Ok(nodes
+            .filter(|node| meant.contains(&node.name.as_str()))
+            .collect())
+    }
+
+    /// The names that are meant, each once, of nodes that are given by name and tier.
+    ///
+    /// # Errors
+    /// As [`Self::nodes`].
+    pub fn names<'n>(&self, all: &[(&'n str, Tier)]) -> Result<Vec<&'n str>, SelectError> {
         for part in &self.0 {
-            let mut nodes = topology.nodes().iter();
-            if !nodes.any(|node| part.fits(node.name.as_str(), node.tier)) {
-                return Err(part.refusal(topology));
+            if !all.iter().any(|(name, tier)| part.fits(name, *tier)) {
+                return Err(part.refusal(all));
             }
         }
-        let meant = |node: &&Node| self.fits(node.name.as_str(), node.tier);
-        Ok(topology.nodes().iter().filter(meant).collect())
+        let meant = all.iter().filter(|(name, tier)| self.fits(name, *tier));
+        Ok(meant.map(|(name, _)| *name).collect())
     }
 }
 
@@ -63,10 +76,10 @@ impl Part {
         }
     }
 
-    fn refusal(&self, topology: &Topology) -> SelectError {
+    fn refusal(&self, all: &[(&str, Tier)]) -> SelectError {
         match self {
             Part::Name(name) => {
-                let names = topology.nodes().iter().map(|node| node.name.as_str());
+                let names = all.iter().map(|(name, _)| *name);
                 SelectError::NoSuchNode {
                     name: name.clone(),
                     meant: did_you_mean(name, names).map(str::to_owned),
