@@ -108,13 +108,11 @@ fn offered(script: &std::path::Path, words: &[&str]) -> Option<String> {
         .arg(script)
         .args(words)
         .output();
-    match output {
-        Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
-        Err(_) => {
-            crate::common::not_run("bash is missing");
-            None
-        }
-    }
+    let Ok(output) = output else {
+        crate::common::not_run("bash is missing");
+        return None;
+    };
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::sink::Sink as _;
 use crate::topology::{Slo, Topology, did_you_mean};
 
 #[derive(Debug, ClapArgs)]
+#[command(disable_help_subcommand = true)]
 pub(super) struct FaultsArgs {
     /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
     #[arg(short, long, value_name = "FILE", global = true)]

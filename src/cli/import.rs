@@ -13,6 +13,7 @@ use crate::sink::Sink as _;
 use crate::topology::{Code, Name, Severity, Source, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]
+#[command(disable_help_subcommand = true)]
 pub(super) struct ImportArgs {
     #[command(subcommand)]
     pub command: ImportCommand,

@@ -26,6 +26,7 @@ use crate::lab::{Place, state};
 use crate::sink::Sink as _;
 
 #[derive(Debug, ClapArgs)]
+#[command(disable_help_subcommand = true)]
 pub(super) struct LabArgs {
     /// Topology file [default: topology.json here or in a directory above]
     #[arg(long, global = true, value_name = "FILE")]

@@ -16,6 +16,7 @@ use crate::topology::Millis;
 use database::Verdict;
 
 #[derive(Debug, ClapArgs)]
+#[command(disable_help_subcommand = true)]
 pub(super) struct NodeArgs {
     /// The node's facts
     #[arg(long, global = true, default_value = "/etc/gen-topology/node.json")]

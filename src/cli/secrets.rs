@@ -16,6 +16,7 @@ use crate::sink::Sink as _;
 use crate::topology::{Topology, did_you_mean};
 
 #[derive(Debug, ClapArgs)]
+#[command(disable_help_subcommand = true)]
 pub(super) struct SecretsArgs {
     /// Topology file; `-` is standard input [default: topology.json here or in a directory above]
     #[arg(short, long, global = true, value_name = "FILE")]
