@@ -29,21 +29,49 @@ let
 
   passwords = lib.optional (!(top.facts.app.without_database or false)) password ++ own;
 
-  # `update` takes over a changed supervisord.conf and leaves what has not changed
-  # alone. Then each instance gets the app's new code, packages and configuration, one
-  # after the other; supervisorctl waits until it runs, and nginx takes the others meanwhile.
+  # supervisord takes over a changed supervisord.conf and leaves what has not changed alone. Of the app's
+  # instances one after the other, and each once: those whose program changed or that are new, then those
+  # that need the app's new code, packages or configuration. The next one waits until this one listens;
+  # nginx takes the others meanwhile.
   reload = pkgs.writeShellApplication {
     name = "gen-topology-reload-app";
     runtimeInputs = [
       cfg.supervisor
       pkgs.gawk
+      pkgs.gnugrep
     ];
     text = ''
       control() { supervisorctl --configuration ${supervisorConfig} "$@"; }
-      control update
+      await() {
+        for _ in $(seq 50); do
+          if /etc/gen-topology/python/bin/python -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])' "/run/gen-topology/$1.sock" 2>/dev/null; then
+            return 0
+          fi
+          sleep 0.2
+        done
+        echo "$1 does not listen after 10 s; the next one is restarted all the same" >&2
+      }
+      # What `reread` says of a program: available, changed or disappeared.
+      said=$(control reread)
+      others=$(awk -F: '!/^gunicorn-/ && /: (available|changed|disappeared)/ { print $1 }' <<< "$said")
+      instances=$(awk -F: '/^gunicorn-.*: (available|changed)/ { print $1 }' <<< "$said")
+      gone=$(awk -F: '/^gunicorn-.*: disappeared/ { print $1 }' <<< "$said")
+      for program in $others; do
+        control update "$program"
+      done
+      for instance in $instances; do
+        control update "$instance"
+        await "$instance"
+      done
+      for instance in $gone; do
+        control update "$instance"
+      done
       # Not `|| exit`: status ends with 3 when some instance does not run, which is no reason to stop.
-      { control status "gunicorn:*" || true; } | awk '{ print $1 }' | while read -r instance; do
-        control restart "$instance"
+      for instance in $({ control status || true; } | awk '/^gunicorn-/ { print $1 }'); do
+        if ! grep --quiet --line-regexp "$instance" <<< "$instances"; then
+          control restart "$instance"
+          await "$instance"
+        fi
       done
     '';
   };
@@ -163,6 +191,8 @@ in
           # outlives a supervisord that was killed.
           KillMode = "mixed";
           TimeoutStopSec = 45;
+          # Of a reload, too: each instance may take its time to end its requests.
+          TimeoutStartSec = "15min";
           Restart = "always";
           RestartSec = "1s";
 

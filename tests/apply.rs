@@ -252,6 +252,27 @@ fn code_and_settings_change_and_a_broken_app_goes_back() {
         "/etc/haproxy/haproxy.cfg",
     ]);
     assert!(haproxy.status.success());
+    instances_change_one_after_the_other(&bench, &sound);
+}
+
+/// One instance more, and settings that all of them have to take: each is started once.
+fn instances_change_one_after_the_other(bench: &Bench, sound: &str) {
+    let starts = |number: usize| {
+        let line = format!("spawned: 'gunicorn-{number}'");
+        let log = "/var/log/supervisor/supervisord.log";
+        let said = bench.run(&["lab", "exec", "node-2", "--", "grep", "-c", &line, log]);
+        let text = String::from_utf8_lossy(&said.stdout).into_owned();
+        text.trim().parse::<usize>().unwrap_or(0)
+    };
+    let before = [starts(0), starts(1), starts(2)];
+    assert!(before[0] > 0 && before[2] == 0, "{before:?}");
+    let source = "\"./app\"";
+    let settings = format!("{source}, \"instances\": 3, \"longest_request\": \"20s\"");
+    fs::write(bench.topology(), sound.replace(source, &settings)).expect("the topology");
+    let said = under_load(bench, &["lab", "apply"], 0);
+    assert!(said.contains("each node runs what was planned"), "{said}");
+    let after = [starts(0), starts(1), starts(2)];
+    assert_eq!(after, before.map(|count| count + 1));
 }
 
 #[test]

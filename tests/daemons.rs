@@ -569,11 +569,11 @@ fn supervisord_reads_its_file() {
             let expected: &[&str] = match (tier, case.name.ends_with("lab")) {
                 (Tier::LoadBalancer, _) => &["haproxy haproxy ", "keepalived keepalived "],
                 (Tier::App, true) => &[
-                    "gunicorn gunicorn-0 ",
-                    "gunicorn gunicorn-1 ",
+                    "gunicorn-0 gunicorn-0 ",
+                    "gunicorn-1 gunicorn-1 ",
                     "nginx nginx ",
                 ],
-                (Tier::App, false) => &["gunicorn gunicorn-0 ", "gunicorn gunicorn-1 "],
+                (Tier::App, false) => &["gunicorn-0 gunicorn-0 ", "gunicorn-1 gunicorn-1 "],
                 (Tier::Database, _) => {
                     &["mongod mongod ", "reconcile-database reconcile-database "]
                 }

@@ -671,7 +671,7 @@ fn a_stack_is_made_where_there_was_none() {
     };
     let nodes = ["node-1", "node-2", "node-3", "node-4", "node-5"];
     for node in nodes {
-        let end = "for unit in keepalived haproxy nginx gunicorn: reconcile-database mongod; do \
+        let end = "for unit in keepalived haproxy nginx gunicorn-0 gunicorn-1 reconcile-database mongod; do \
              supervisorctl -c /etc/supervisor/supervisord.conf stop $unit; done; \
              rm -rf /var/lib/mongodb/* /etc/gen-topology/node.json";
         machines.inside(node, end);

@@ -417,6 +417,10 @@ fn hosts_of_the_vm_tests_are_fresh() {
     for (topology, hosts) in [
         ("examples/ha.json", "tests/nixos/hosts/ha"),
         (
+            "tests/nixos/topologies/https.json",
+            "tests/nixos/hosts/https",
+        ),
+        (
             "tests/nixos/topologies/three.json",
             "tests/nixos/hosts/three",
         ),

@@ -88,6 +88,8 @@ pub enum Action {
     Pause(Program),
     /// A supervised program is stopped as on a shutdown, and started when the fault is undone.
     Stop(&'static str),
+    /// Every instance of gunicorn is stopped as on a shutdown, and started when the fault is undone.
+    StopApp,
     /// haproxy is told to read its files anew.
     Reload,
     /// The same on the first node, while a program of the second one has stood still for a while.
@@ -272,7 +274,7 @@ pub const CATALOGUE: &[Fault] = &[
         visitors: "nothing: nginx did not reach it, and haproxy asks another app server",
         undo: "started",
         target: Target::App,
-        action: Action::Stop("gunicorn:*"),
+        action: Action::StopApp,
         bound: predict::gunicorn_stop,
     },
     Fault {

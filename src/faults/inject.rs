@@ -203,6 +203,13 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         Action::Stop(program) => each(nodes, |node| {
             lab.supervise(node, &["stop", program]).map(drop)
         })?,
+        Action::StopApp => each(nodes, |node| {
+            let instances = lab.instances(node)?;
+            let words = ["stop"]
+                .into_iter()
+                .chain(instances.iter().map(String::as_str));
+            lab.supervise(node, &words.collect::<Vec<_>>()).map(drop)
+        })?,
         Action::Reload => each(nodes, |node| reload(lab, node))?,
         Action::ReloadBeside(_) => {
             each(nodes.get(..1).unwrap_or_default(), |node| reload(lab, node))?;

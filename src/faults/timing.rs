@@ -111,8 +111,8 @@ impl Timing {
         let instances = app
             .text("supervisor/supervisord.conf")?
             .lines()
-            .find_map(|line| line.trim().strip_prefix("numprocs=")?.trim().parse().ok())
-            .unwrap_or(1);
+            .filter(|line| line.starts_with("[program:gunicorn-"))
+            .count();
         Ok(Self {
             advert: first.advert,
             skew: vrrp.get(1).unwrap_or(first).skew,

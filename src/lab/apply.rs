@@ -100,8 +100,7 @@ impl Lab {
             self.stop(&node.name)?;
             return self.boot(&[node]);
         }
-        how.iter()
-            .try_for_each(|action| self.act(&node.name, *action))
+        self.act_all(&node.name, how)
     }
 
     /// Starts a node again that was stopped.

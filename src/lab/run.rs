@@ -42,6 +42,13 @@ pub struct Lab {
     pub(super) ip: PathBuf,
 }
 
+/// How supervisord's programs begin that are the app's instances.
+const INSTANCE: &str = "gunicorn-";
+/// What `supervisorctl reread` says of a program that is no longer in the file.
+const GONE: &str = "disappeared";
+/// What it says of programs that are to be updated.
+const WORDS: [&str; 3] = ["available", "changed", GONE];
+
 /// How long an app may take to be loaded.
 const LOADED: Duration = Duration::from_secs(10);
 /// App nodes that are booted at the same time.
@@ -573,9 +580,20 @@ impl Lab {
             actions.push(Action::ConfigureSet);
         }
         actions.dedup();
-        actions
-            .into_iter()
-            .try_for_each(|action| self.act(&node.name, action))
+        self.act_all(&node.name, &actions)
+    }
+
+    /// Does what a running node needs, in this order. No instance of the app is started twice.
+    pub(super) fn act_all(&self, name: &str, actions: &[Action]) -> anyhow::Result<()> {
+        let mut updated = Vec::new();
+        actions.iter().try_for_each(|action| match action {
+            Action::UpdateSupervisor => {
+                updated = self.update_supervisor(name)?;
+                Ok(())
+            }
+            Action::RestartApp => self.restart_others(name, &updated),
+            _ => self.act(name, *action),
+        })
     }
 
     /// Makes a daemon of a running node use its changed files.
@@ -601,7 +619,7 @@ impl Lab {
                 &["start", "keepalived"],
             ],
             Action::ReloadNginx => &[&["signal", "HUP", "nginx"]],
-            Action::UpdateSupervisor => &[&["update"]],
+            Action::UpdateSupervisor => return self.update_supervisor(name).map(drop),
             Action::RestartApp => return self.restart_app(name),
             Action::RestartMongos => &[&["restart", "mongos"]],
             Action::RestartMongod => &[&["restart", "mongod"]],
@@ -619,21 +637,65 @@ impl Lab {
 
     /// One instance after the other, so that nginx always has one to ask.
     pub(super) fn restart_app(&self, name: &str) -> anyhow::Result<()> {
-        let list = self.supervise(name, &["avail"])?;
-        let instances = list
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .filter(|program| program.starts_with("gunicorn:"));
-        for instance in instances {
-            self.supervise(name, &["restart", instance])?;
-            // It listens once it has loaded the app; supervisord only knows that it runs.
-            let Some((pid, number)) = self.pid(name).zip(instance.rsplit('-').next()) else {
-                continue;
-            };
-            let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");
-            wait::until(LOADED, || UnixStream::connect(&socket).is_ok());
+        self.restart_others(name, &[])
+    }
+
+    /// The same, without those that were just started.
+    fn restart_others(&self, name: &str, started: &[String]) -> anyhow::Result<()> {
+        for instance in self.instances(name)? {
+            if !started.contains(&instance) {
+                self.supervise(name, &["restart", &instance])?;
+                self.wait_for_instance(name, &instance);
+            }
         }
         Ok(())
+    }
+
+    /// Takes changed programs over; of the app's instances one after the other, so that nginx always
+    /// has one to ask. Returns those that were started.
+    fn update_supervisor(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let said = self.supervise(name, &["reread"])?;
+        let programs = || {
+            let told = said.lines().filter_map(|line| line.split_once(": "));
+            told.filter(|(_, what)| WORDS.contains(what))
+        };
+        // A new router runs before the app asks it.
+        for (program, _) in programs().filter(|(program, _)| !program.starts_with(INSTANCE)) {
+            self.supervise(name, &["update", program])?;
+        }
+        let mut started = Vec::new();
+        for (instance, what) in programs().filter(|(program, _)| program.starts_with(INSTANCE)) {
+            self.supervise(name, &["update", instance])?;
+            if what != GONE {
+                self.wait_for_instance(name, instance);
+                started.push(instance.to_owned());
+            }
+        }
+        Ok(started)
+    }
+
+    /// The programs of supervisord that are an app server's instances of gunicorn.
+    ///
+    /// # Errors
+    /// If the node is not running, or supervisord refuses.
+    pub fn instances(&self, name: &str) -> anyhow::Result<Vec<String>> {
+        let list = self.supervise(name, &["avail"])?;
+        let programs = list
+            .lines()
+            .filter_map(|line| line.split_whitespace().next());
+        Ok(programs
+            .filter(|program| program.starts_with(INSTANCE))
+            .map(str::to_owned)
+            .collect())
+    }
+
+    /// Waits until it listens, which it does once it has loaded the app; supervisord only knows that it runs.
+    fn wait_for_instance(&self, name: &str, instance: &str) {
+        let Some((pid, number)) = self.pid(name).zip(instance.strip_prefix(INSTANCE)) else {
+            return;
+        };
+        let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");
+        wait::until(LOADED, || UnixStream::connect(&socket).is_ok());
     }
 
     /// Removes the app's versions that no node runs.

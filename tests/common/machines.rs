@@ -127,7 +127,7 @@ case "$changed" in *haproxy/*) control signal USR2 haproxy ;; esac
 case "$changed" in *keepalived/*) control signal HUP keepalived ;; esac
 case "$changed" in *nginx/*) control signal HUP nginx ;; esac
 case "$changed" in *gunicorn/*)
-    for instance in $(control avail | awk '/^gunicorn:/ { print $1 }'); do
+    for instance in $(control avail | awk '/^gunicorn-/ { print $1 }'); do
         control restart "$instance"
         socket=/run/gen-topology/gunicorn-${instance##*-}.sock
         for _ in $(seq 100); do
@@ -142,11 +142,11 @@ exit 0
 
 /// `systemctl stop|start UNIT`, of supervisord's programs.
 const UNITS: &str = r#"#!/bin/sh
-[ "$2" = supervisord ] && set -- "$1" gunicorn:
+[ "$2" = supervisord ] && set -- "$1" "gunicorn-0 gunicorn-1"
 [ "$1" = stop ] || [ "$1" = start ] || exit 1
 # As the units' ConditionPathExists does.
 [ "$1" = start ] && [ -e /var/lib/gen-topology/away ] && exit 0
-supervisorctl -c /etc/supervisor/supervisord.conf "$1" "${2%.service}" | grep -v 'not running\|already started' >&2
+supervisorctl -c /etc/supervisor/supervisord.conf "$1" ${2%.service} | grep -v 'not running\|already started' >&2
 exit 0
 "#;
 

@@ -31,6 +31,11 @@ let
           topology = ../../examples/ha.json;
           hosts = ./hosts/ha;
         };
+        # 2 load balancers with HTTPS, 1 app server, no database.
+        https = {
+          topology = ./topologies/https.json;
+          hosts = ./hosts/https;
+        };
         # 3 load balancers.
         three = {
           topology = ./topologies/three.json;
@@ -86,6 +91,7 @@ let
       pkgs.curl
       pkgs.iproute2
       pkgs.jq
+      pkgs.openssl
     ];
   };
 
@@ -140,11 +146,13 @@ let
 
   # What each test runs on.
   tests = {
+    app-reloads = "shipped";
     app-server-crashes = "shipped";
     database-primary-crashes = "ha";
     firewall = "shipped";
     gunicorn-dies = "shipped";
     haproxy-dies = "shipped";
+    https = "https";
     load-balancer-crashes = "shipped";
     sessions-are-spread = "shipped";
     stack-answers = "shipped";

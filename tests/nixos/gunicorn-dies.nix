@@ -10,22 +10,22 @@ _: {
     node_4.wait_until_succeeds(f"{supervisorctl} status", timeout=120)
 
     with subtest("supervisord brings a killed gunicorn back"):
-        before = node_2.succeed(f"{supervisorctl} pid gunicorn:gunicorn-0").strip()
+        before = node_2.succeed(f"{supervisorctl} pid gunicorn-0").strip()
         node_2.succeed(f"kill -KILL {before}")
         node_2.wait_until_succeeds(
-            f"now=$({supervisorctl} pid gunicorn:gunicorn-0) && test $now -gt 0 && test $now -ne {before}",
+            f"now=$({supervisorctl} pid gunicorn-0) && test $now -gt 0 && test $now -ne {before}",
             timeout=30,
         )
 
     with subtest("a node without gunicorn gets no requests"):
-        node_2.succeed(f"{supervisorctl} stop 'gunicorn:*'")
+        node_2.succeed(f"{supervisorctl} stop gunicorn-0 gunicorn-1")
         node_2.succeed("systemctl is-active nginx")
         for number in range(20):
             client.succeed(f"{ANSWER}/")
         assert {served_by() for _ in range(10)} == {"node-4"}
 
     with subtest("and gets some once it has one again"):
-        node_2.succeed(f"{supervisorctl} start 'gunicorn:*'")
+        node_2.succeed(f"{supervisorctl} start gunicorn-0 gunicorn-1")
 
 
         def serves_again(_last):
