@@ -4,8 +4,14 @@ _: {
 
   script = ''
     wait_for_the_stack()
-    node_2.wait_for_open_port(80)
-    node_4.wait_for_open_port(80)
+
+
+    def both_serve(_last):
+        return {served_by() for _ in range(10)} == {"node-2", "node-4"}
+
+
+    # nginx listens before the app does.
+    retry(both_serve, 120)
 
     with subtest("the other one serves"):
         crash(node_2)
