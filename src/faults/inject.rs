@@ -203,13 +203,7 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         Action::Stop(program) => each(nodes, |node| {
             lab.supervise(node, &["stop", program]).map(drop)
         })?,
-        Action::StopApp => each(nodes, |node| {
-            let instances = lab.instances(node)?;
-            let words = ["stop"]
-                .into_iter()
-                .chain(instances.iter().map(String::as_str));
-            lab.supervise(node, &words.collect::<Vec<_>>()).map(drop)
-        })?,
+        Action::StopApp => each(nodes, |node| stop_app(lab, node))?,
         Action::Reload => each(nodes, |node| reload(lab, node))?,
         Action::ReloadBeside(_) => {
             each(nodes.get(..1).unwrap_or_default(), |node| reload(lab, node))?;
@@ -236,6 +230,22 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         Action::Misconfigure => each(nodes, |node| misconfigure(lab, node))?,
     }
     Ok(broken)
+}
+
+/// Stops all instances together; supervisorctl would wait for each before it stops the next.
+fn stop_app(lab: &Lab, node: &str) -> anyhow::Result<()> {
+    // Not by asking supervisorctl, which takes its time: the fault has begun.
+    let file = lab.planned(node)?.etc.get("supervisor/supervisord.conf");
+    let programs = file.into_iter().flat_map(|text| text.lines());
+    let instances: Vec<&str> = programs
+        .filter_map(|line| line.strip_prefix("[program:")?.strip_suffix(']'))
+        .filter(|program| program.starts_with("gunicorn-"))
+        .collect();
+    ensure!(!instances.is_empty(), "{node} runs no gunicorn");
+    let stop = |instance: &&str| lab.supervise(node, &["stop", instance]).map(drop);
+    exec::in_parallel(&instances, instances.len(), stop)
+        .into_iter()
+        .collect()
 }
 
 /// Undoes every fault there is: what stands still goes on, what was cut is joined, files are as

@@ -675,10 +675,7 @@ impl Lab {
     }
 
     /// The programs of supervisord that are an app server's instances of gunicorn.
-    ///
-    /// # Errors
-    /// If the node is not running, or supervisord refuses.
-    pub fn instances(&self, name: &str) -> anyhow::Result<Vec<String>> {
+    fn instances(&self, name: &str) -> anyhow::Result<Vec<String>> {
         let list = self.supervise(name, &["avail"])?;
         let programs = list
             .lines()
