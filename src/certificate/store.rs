@@ -8,14 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
 use rcgen::KeyPair;
 
 use super::authority::Authority;
 use super::{Bundle, Flaw};
 use crate::files;
 use crate::secrets::{CERTIFICATES, TICKET_KEYS};
-use crate::topology::ACME_FILE;
+use crate::topology::{ACME_FILE, Acme, CertificateFile};
 
 /// Random bytes of a ticket's key: AES-256 and its HMAC, as haproxy takes them.
 const TICKET_BYTES: usize = 80;
@@ -107,9 +106,8 @@ impl Store {
     /// # Errors
     /// If they can't be read.
     pub fn ticket_keys(&self) -> anyhow::Result<Vec<String>> {
-        let text = read(&self.directory.join(TICKET_KEYS))?;
-        let text = String::from_utf8(text).map_err(|_| anyhow!("{TICKET_KEYS} is not text"))?;
-        Ok(text
+        Ok(self
+            .text(TICKET_KEYS)?
             .lines()
             .map(str::to_owned)
             .filter(|line| !line.is_empty())
@@ -153,8 +151,9 @@ impl Store {
     ///
     /// # Errors
     /// If one is missing, or can't be written.
-    pub fn give_acme(&self, trust: Option<&str>, node: &Self) -> anyhow::Result<()> {
+    pub fn give_acme(&self, acme: &Acme, node: &Self) -> anyhow::Result<()> {
         let files = [ACME_ACCOUNT, ACME_KEY, TICKET_KEYS];
+        let trust = acme.trust.as_ref().map(CertificateFile::as_str);
         let read: anyhow::Result<Vec<_>> = files
             .into_iter()
             .chain(trust)
@@ -196,13 +195,9 @@ impl Store {
             put(&certificate, made.certificate.as_bytes())?;
             put(&key, made.key.as_bytes())?;
         }
-        let text = |path: &Path| {
-            let text = read(path)?;
-            String::from_utf8(text).with_context(|| format!("{} is not text", path.display()))
-        };
         Ok(Authority {
-            certificate: text(&certificate)?,
-            key: text(&key)?,
+            certificate: self.text(AUTHORITY)?,
+            key: self.text(AUTHORITY_KEY)?,
         })
     }
 

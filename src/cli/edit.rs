@@ -15,9 +15,7 @@ use super::{diagnostics, generate, lab_way, model, plan, plan_text, source};
 use crate::deploy::{Choice, Plan};
 use crate::failure::{Failure, Outcome};
 use crate::sink::Sink as _;
-use crate::topology::{
-    self, Diagnostic, Edit, EditError, Severity, ShardSizes, Source, Tier, Topology,
-};
+use crate::topology::{self, Diagnostic, Edit, EditError, ShardSizes, Source, Tier, Topology};
 
 #[derive(Debug, ClapArgs)]
 pub(super) struct EditArgs {
@@ -275,26 +273,21 @@ fn edit(
             "standard input can't be edited; name a file with -f".into(),
         ));
     }
-    let before = source::checked(&source).problems;
-    source::topology(&source, ui)?;
+    let (_, before) = source::usable(&source, source::checked(&source), ui)?;
     let old = String::from_utf8_lossy(&source.bytes).into_owned();
     let edit = change(&old)?;
     let after = Source {
         bytes: edit.text.clone().into_bytes(),
         ..source.clone()
     };
-    let mut checked = source::checked(&after);
-    let Some(topology) = checked.topology else {
-        checked
-            .problems
-            .retain(|problem| problem.severity == Severity::Error);
-        ui.warn(diagnostics::draw(&after, &checked.problems).trim_end());
+    let checked = source::usable(&after, source::checked(&after), ui);
+    if checked.is_err() {
         ui.warn(&format!(
             "nothing was written: {} would have the problems above",
             source.path.display()
         ));
-        return Err(Failure::Invalid);
-    };
+    }
+    let (topology, problems) = checked?;
     if edit.text == old {
         ui.say(&format!("nothing to change: {}", model::summary(&topology)));
         return Ok(());
@@ -319,7 +312,7 @@ fn edit(
             paint(Tone::Warning, "~")
         ));
     }
-    tell_new(&after, &before, checked.problems, ui);
+    tell_new(&after, &before, problems, ui);
     let plan = plan_of(&after, &topology)?;
     if let Some(plan) = plan.as_ref().filter(|_| args.format == Format::Table) {
         show_plan(plan, ui);

@@ -8,7 +8,7 @@ use super::ui::Ui;
 use super::{certificates, diagnostics};
 use crate::failure::Failure;
 use crate::sink::Sink as _;
-use crate::topology::{Checked, Severity, Source, Topology};
+use crate::topology::{Checked, Diagnostic, Severity, Source, Topology};
 
 const NAME: &str = "topology.json";
 
@@ -69,9 +69,17 @@ pub(super) fn checked(source: &Source) -> Checked {
 
 /// A topology that can be used. Errors are printed, warnings are not: `check` is there for them.
 pub(super) fn topology(source: &Source, ui: &mut Ui) -> Result<Topology, Failure> {
-    let mut checked = checked(source);
+    usable(source, checked(source), ui).map(|(topology, _)| topology)
+}
+
+/// The same of one that was checked, with its warnings.
+pub(super) fn usable(
+    source: &Source,
+    mut checked: Checked,
+    ui: &mut Ui,
+) -> Result<(Topology, Vec<Diagnostic>), Failure> {
     if let Some(topology) = checked.topology {
-        return Ok(topology);
+        return Ok((topology, checked.problems));
     }
     checked
         .problems

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::catalogue::{Action, Fault, Program, Target};
 use super::impostor::{self, Impostor, Mischief};
+use super::timing;
 use crate::exec;
 use crate::health::mongo::Role;
 
@@ -244,14 +245,14 @@ for program in sys.argv[1:]:
 /// Stops all instances together.
 fn stop_app(lab: &Lab, node: &str) -> anyhow::Result<()> {
     // Not by asking supervisorctl, which takes its time: the fault has begun.
-    let file = lab.planned(node)?.etc.get("supervisor/supervisord.conf");
-    let programs = file.into_iter().flat_map(|text| text.lines());
-    let instances: Vec<&str> = programs
-        .filter_map(|line| line.strip_prefix("[program:")?.strip_suffix(']'))
-        .filter(|program| program.starts_with("gunicorn-"))
+    let planned = lab.planned(node)?;
+    let file = planned.etc.get("supervisor/supervisord.conf");
+    let instances: Vec<&str> = file
+        .into_iter()
+        .flat_map(|it| timing::instances(it))
         .collect();
     ensure!(!instances.is_empty(), "{node} runs no gunicorn");
-    if let Some(python) = lab.planned(node)?.init.first().and_then(|it| python_of(it)) {
+    if let Some(python) = planned.init.first().and_then(|it| python_of(it)) {
         let command = [python.as_str(), "-c", STOP_TOGETHER];
         let argv: Vec<&str> = command.into_iter().chain(instances).collect();
         return lab.run_in(node, &argv).map(drop);

@@ -108,11 +108,7 @@ impl Timing {
         let set = database.as_ref().map(|database| &database.set);
         let watch = set.and_then(|set| set.watch.as_ref());
         let gunicorn = app.text("gunicorn/gunicorn.conf.py")?;
-        let instances = app
-            .text("supervisor/supervisord.conf")?
-            .lines()
-            .filter(|line| line.starts_with("[program:gunicorn-"))
-            .count();
+        let instances = instances(app.text("supervisor/supervisord.conf")?).count();
         Ok(Self {
             advert: first.advert,
             skew: vrrp.get(1).unwrap_or(first).skew,
@@ -235,6 +231,14 @@ fn uri(gunicorn: &str, option: &str, default: f64) -> f64 {
     value
         .and_then(|value| value.parse().ok())
         .unwrap_or(default)
+}
+
+/// The programs of a supervisord.conf that are the app's instances.
+pub(super) fn instances(supervisor: &str) -> impl Iterator<Item = &str> {
+    supervisor
+        .lines()
+        .filter_map(|line| line.strip_prefix("[program:")?.strip_suffix(']'))
+        .filter(|program| program.starts_with(config::APP_PROGRAM))
 }
 
 /// A whole number of gunicorn's settings; 1, its default, if it is not there.

@@ -11,7 +11,7 @@ use crate::certificate::authority::Wish;
 use crate::certificate::store::{Store, now};
 use crate::config::{ACME_STATE, PROGRAM};
 use crate::secrets::Secrets;
-use crate::topology::{Acme, CertificateFile, Tier};
+use crate::topology::{Acme, Tier};
 
 /// Days for which the lab's certificates are valid.
 const DAYS: i64 = 90;
@@ -98,7 +98,7 @@ impl Lab {
         }
         let (own, store) = (self.certificates(), Store::of(secrets));
         match &tls.acme {
-            Some(acme) => own.give_acme(acme.trust.as_ref().map(CertificateFile::as_str), &store),
+            Some(acme) => own.give_acme(acme, &store),
             None => own.give(&tls.certificates, &store, now()?),
         }
     }
@@ -150,10 +150,12 @@ impl Lab {
                 ));
                 continue;
             }
-            let said = self.run_in(&node.name, &[PROGRAM, "node", "load-certificates"]);
-            let said = said.with_context(|| format!("loading certificates on {}", node.name))?;
-            said.lines()
-                .for_each(|line| say(&format!("{}: {line}", node.name)));
+            self.have(
+                &node.name,
+                "loading certificates",
+                &["load-certificates"],
+                say,
+            )?;
         }
         if tls.acme.is_some() {
             self.ask_anyway(say)?;
@@ -170,14 +172,25 @@ impl Lab {
         let owners = self.owners();
         nodes.sort_by_key(|node| !owners.contains(&node.name.as_str()));
         for (index, node) in nodes.iter().enumerate() {
-            let mut command = vec![PROGRAM, "node", "renew-certificates", "--once"];
+            let mut command = vec!["renew-certificates", "--once"];
             command.extend((index == 0).then_some("--anyway"));
-            let said = self.run_in(&node.name, &command);
-            let said =
-                said.with_context(|| format!("asking for a certificate on {}", node.name))?;
-            said.lines()
-                .for_each(|line| say(&format!("{}: {line}", node.name)));
+            self.have(&node.name, "asking for a certificate", &command, say)?;
         }
+        Ok(())
+    }
+
+    /// Has a node run one of its own commands, and tells what that says.
+    fn have(
+        &self,
+        node: &str,
+        doing: &str,
+        command: &[&str],
+        say: &mut dyn FnMut(&str),
+    ) -> anyhow::Result<()> {
+        let said = self.run_in(node, &[&[PROGRAM, "node"], command].concat());
+        let said = said.with_context(|| format!("{doing} on {node}"))?;
+        said.lines()
+            .for_each(|line| say(&format!("{node}: {line}")));
         Ok(())
     }
 }

@@ -349,6 +349,7 @@ fn node_plan(
 
 /// When the application's secrets were written, below `/etc`: a change restarts it.
 const SECRETS_VERSION: &str = "gen-topology/app-secrets";
+
 /// The lab's own files of an app server, and their programs.
 fn app_files(topology: &Topology, supplies: &Supplies, etc: &mut BTreeMap<String, String>) {
     etc.insert("nginx/nginx.conf".into(), NGINX_MAIN.into());

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::{Place, net, versions};
-use crate::config::{APP_SOCKET, Action, NodeFacts, PROGRAM, actions};
+use crate::config::{APP_PROGRAM, APP_SOCKET, Action, NodeFacts, PROGRAM, actions};
 use crate::exec;
 use crate::secrets::{AppSecrets, Secrets};
 use crate::topology::Tier;
@@ -42,8 +42,6 @@ pub struct Lab {
     pub(super) ip: PathBuf,
 }
 
-/// How supervisord's programs begin that are the app's instances.
-const INSTANCE: &str = "gunicorn-";
 /// What `supervisorctl reread` says of a program that is no longer in the file.
 const GONE: &str = "disappeared";
 /// What it says of programs that are to be updated.
@@ -660,11 +658,11 @@ impl Lab {
             told.filter(|(_, what)| WORDS.contains(what))
         };
         // A new router runs before the app asks it.
-        for (program, _) in programs().filter(|(program, _)| !program.starts_with(INSTANCE)) {
+        for (program, _) in programs().filter(|(program, _)| !program.starts_with(APP_PROGRAM)) {
             self.supervise(name, &["update", program])?;
         }
         let mut started = Vec::new();
-        for (instance, what) in programs().filter(|(program, _)| program.starts_with(INSTANCE)) {
+        for (instance, what) in programs().filter(|(program, _)| program.starts_with(APP_PROGRAM)) {
             self.supervise(name, &["update", instance])?;
             if what != GONE {
                 self.wait_for_instance(name, instance);
@@ -681,14 +679,14 @@ impl Lab {
             .lines()
             .filter_map(|line| line.split_whitespace().next());
         Ok(programs
-            .filter(|program| program.starts_with(INSTANCE))
+            .filter(|program| program.starts_with(APP_PROGRAM))
             .map(str::to_owned)
             .collect())
     }
 
     /// Waits until it listens, which it does once it has loaded the app; supervisord only knows that it runs.
     fn wait_for_instance(&self, name: &str, instance: &str) {
-        let Some((pid, number)) = self.pid(name).zip(instance.strip_prefix(INSTANCE)) else {
+        let Some((pid, number)) = self.pid(name).zip(instance.strip_prefix(APP_PROGRAM)) else {
             return;
         };
         let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");

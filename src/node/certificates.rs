@@ -10,7 +10,7 @@ use crate::certificate::{Bundle, acme, authority};
 use crate::config::{ACME_STATE, ACME_THUMBPRINT, HAPROXY_SOCKET, NodeFacts, TlsFacts};
 use crate::health::haproxy;
 use crate::secrets::{CERTIFICATES, DIRECTORY, TICKET_KEYS};
-use crate::topology::{ACME_FILE, CertificateFile};
+use crate::topology::ACME_FILE;
 
 /// Days for which the first, self-signed certificate is valid. Nobody trusts it anyway.
 const PLACEHOLDER_DAYS: i64 = 3650;
@@ -37,8 +37,7 @@ pub fn load(
     let source = from.map(Store::at);
     match (&tls.acme, source) {
         (Some(acme), source) => {
-            let trust = acme.trust.as_ref().map(CertificateFile::as_str);
-            source.map_or(Ok(()), |source| source.give_acme(trust, &place))?;
+            source.map_or(Ok(()), |source| source.give_acme(acme, &place))?;
             prepare(tls, &place, now)?;
         }
         (None, Some(source)) => source.give(&tls.certificates, &place, now)?,
