@@ -142,7 +142,6 @@ pub struct Flow {
 pub fn flows(topology: &Topology) -> Vec<Flow> {
     use Tier::{App, Database, LoadBalancer};
     let balancer = topology.load_balancer();
-    let app = topology.app().port;
     let internal = balancer.internal_port;
     let [balancers, apps, databases] = [Party::LoadBalancers, Party::Apps, Party::Databases];
     let mut all = vec![
@@ -161,8 +160,11 @@ pub fn flows(topology: &Topology) -> Vec<Flow> {
             port: None,
             ..tcp(balancers, LoadBalancer, 0, "who has the virtual IP")
         },
-        tcp(balancers, App, app, "requests and health checks"),
     ];
+    all.extend(topology.applications().map(|application| {
+        let port = application.app.port;
+        tcp(balancers, App, port, "requests and health checks")
+    }));
     if let Some(settings) = topology.database() {
         let port = settings.port;
         all.push(tcp(apps, Database, port, "the application's data"));
@@ -244,10 +246,9 @@ fn administration(topology: &Topology) -> Vec<Flow> {
 
 /// The ports of each tier, besides ssh, that the administration may ask.
 pub fn administered(topology: &Topology) -> Vec<(Tier, u16)> {
-    let mut all = vec![
-        (Tier::LoadBalancer, topology.load_balancer().internal_port),
-        (Tier::App, topology.app().port),
-    ];
+    let mut all = vec![(Tier::LoadBalancer, topology.load_balancer().internal_port)];
+    let apps = topology.applications();
+    all.extend(apps.map(|application| (Tier::App, application.app.port)));
     if let Some(database) = topology.database() {
         all.push((Tier::Database, database.port));
         if database.sharding.is_some() {

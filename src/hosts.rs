@@ -68,7 +68,8 @@ pub struct Tree<'a> {
 
 impl<'a> From<&'a Rendered> for Tree<'a> {
     fn from(node: &'a Rendered) -> Self {
-        let files = node.files.iter().map(|(path, text)| (*path, text.as_ref()));
+        let files = node.files.iter();
+        let files = files.map(|(path, text)| (path.as_ref(), text.as_ref()));
         Self {
             name: &node.node,
             files: files.collect(),

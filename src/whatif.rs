@@ -12,7 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Serialize, Serializer};
 
-use crate::topology::{CONFIG_SET, DatabaseName, Name, Node, ReplicaSet, SetRole, Tier, Topology};
+use crate::topology::{
+    CONFIG_SET, DatabaseName, FurtherApp, Name, Node, ReplicaSet, SetRole, Tier, Topology,
+};
 
 /// What visitors want of the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -76,6 +78,19 @@ fn requirements(topology: &Topology) -> Vec<Requirement> {
     };
     let services = Service::of(topology);
     let mut all = vec![any(Tier::LoadBalancer, services), any(Tier::App, services)];
+    // An application on chosen nodes is gone with those; one on all of them is with the tier.
+    for further in topology.apps() {
+        let nodes = places(&|node| further.nodes.contains(&node.name));
+        if nodes.len() < topology.tier(Tier::App).count() {
+            let noun = |count| format!("{} with {}", Tier::App.noun(count), further.name);
+            all.push(Requirement {
+                services,
+                nodes,
+                least: 1,
+                noun: [1, 2].map(noun),
+            });
+        }
+    }
     for set in topology.replica_sets() {
         let is_in = |node: &Node| set.nodes.iter().any(|member| member.name == node.name);
         let voters = places(&|node| is_in(node) && node.voting == Some(true));
@@ -162,15 +177,39 @@ pub struct Kind {
     pub replica_set: Option<DatabaseName>,
     /// The nodes, in file order.
     pub nodes: Vec<Name>,
+    /// What tells app servers apart that run different applications: ` with api`.
+    #[serde(skip)]
+    apart: String,
     #[serde(skip)]
     places: Vec<usize>,
+}
+
+/// What tells a node from others of its tier by the applications that it runs.
+fn apart(topology: &Topology, node: &Node) -> String {
+    let all = topology.tier(Tier::App).count();
+    let apps = topology.apps().iter();
+    let chosen: Vec<_> = apps.filter(|app| app.nodes.len() < all).collect();
+    if node.tier != Tier::App || chosen.is_empty() {
+        return String::new();
+    }
+    let (with, without): (Vec<_>, Vec<_>) = chosen
+        .into_iter()
+        .partition(|app| app.nodes.contains(&node.name));
+    let named = |apps: Vec<&FurtherApp>| {
+        let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
+        names.join(" and ")
+    };
+    if with.is_empty() {
+        return format!(" without {}", named(without));
+    }
+    format!(" with {}", named(with))
 }
 
 impl Kind {
     /// What `count` of them are called.
     pub fn noun(&self, count: usize) -> String {
         let noun = match self.replica_set.as_ref().map(DatabaseName::as_str) {
-            None => self.tier.noun(count).to_owned(),
+            None => format!("{}{}", self.tier.noun(count), self.apart),
             Some(CONFIG_SET) => noun(Some(SetRole::Config), CONFIG_SET, count),
             Some(set) => noun(Some(SetRole::Shard), set, count),
         };
@@ -227,6 +266,7 @@ impl<'t> Survival<'t> {
                     voting,
                     replica_set: node.replica_set.clone(),
                     nodes: Vec::new(),
+                    apart: apart(topology, node),
                     places: Vec::new(),
                 };
                 kinds.push((member[place].clone(), kind));

@@ -4,6 +4,7 @@ mod acme;
 mod ansible;
 mod app_secrets;
 mod apply;
+mod apps;
 mod check;
 mod cli;
 mod common;

@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gen_topology::lab::supplies::{self, Supplies};
+use gen_topology::lab::supplies::{self, AppCode, Supplies};
 use gen_topology::lab::{LabPlan, NodePlan, state};
 use gen_topology::render::{self, Rendered};
 use gen_topology::topology::{Source, Tier, Topology};
@@ -243,10 +243,13 @@ fn supplies() -> Supplies {
         .chain(["mongod"]);
     Supplies {
         program: crate::common::PROGRAM.into(),
-        python: python_environment().unwrap_or_else(|| "/nowhere".into()),
-        app: Path::new(REPOSITORY).join("app"),
-        app_built: None,
-        app_version: "000000000000".into(),
+        apps: vec![AppCode {
+            name: None,
+            source: Path::new(REPOSITORY).join("app"),
+            built: None,
+            version: "000000000000".into(),
+            python: python_environment().unwrap_or_else(|| "/nowhere".into()),
+        }],
         app_versions: "/nowhere".into(),
         secrets: None,
         tools: names

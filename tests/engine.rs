@@ -192,6 +192,7 @@ impl Model {
                 .map(|(path, sum)| (path.clone(), Some(sum.clone())))
                 .collect(),
             app: None,
+            apps: BTreeMap::new(),
             load_balancer: (planned.tier() == Tier::LoadBalancer).then(|| Balancer {
                 certificate_problem: None,
                 has_virtual_ip: self.owner(&state).as_deref() == Some(name),

@@ -349,7 +349,7 @@ fn the_recipes_of_faults_compare_have_their_traps() {
         let mut all = Vec::new();
         for (node, rendered) in recipes::files(recipe, &nodes).unwrap() {
             for (name, text) in rendered {
-                if let Some(kind) = lint::recognise(name, &text) {
+                if let Some(kind) = lint::recognise(&name, &text) {
                     all.push(File {
                         path: format!("{node}/{name}"),
                         text: text.to_string(),

@@ -105,7 +105,7 @@ pub(super) fn run(directory: &Path, request: &str, ui: &mut Ui) -> Outcome {
         Request::Rotate { what } => Ok(Lab::open(&place)?.rotate(what, &mut |line| ui.say(line))?),
         Request::Renew => Ok(Lab::open(&place)?.renew(&mut |line| ui.say(line))?),
         Request::Apply(order) => apply::inside(&place, &order, ui),
-        Request::Reload { version, python } => lab_watch::inside(&place, &version, &python, ui),
+        Request::Reload(apps) => lab_watch::inside(&place, &apps, ui),
         Request::Load { rate, requests } => load::inside(&Lab::open(&place)?, rate, requests, ui),
         Request::Forward => forward(&Lab::open(&place)?),
         Request::Look => demo::look(&Lab::open(&place)?, ui),
@@ -219,12 +219,14 @@ fn what_is_broken(lab: &Lab, over: &dyn Fn() -> bool) -> Option<(String, String)
     if !crate::wait::until(PATIENCE, running) || over() {
         return None;
     }
-    let argv: Vec<String> = loads().into_iter().map(str::to_owned).collect();
-    let output = crate::exec::output(&mut lab.command(&node.name, &argv).ok()?, None).ok()?;
-    let said = [output.stdout, output.stderr].concat();
-    (!output.status.success()).then(|| {
-        let said = String::from_utf8_lossy(&said).trim().to_owned();
-        (node.name.clone(), said)
+    node.apps().iter().find_map(|app| {
+        let argv = loads(app.as_deref());
+        let output = crate::exec::output(&mut lab.command(&node.name, &argv).ok()?, None).ok()?;
+        let said = [output.stdout, output.stderr].concat();
+        (!output.status.success()).then(|| {
+            let said = String::from_utf8_lossy(&said).trim().to_owned();
+            (node.name.clone(), said)
+        })
     })
 }
 

@@ -22,7 +22,8 @@ use super::request::Request;
 use super::ui::{Tone, Ui, paint, table};
 use super::{apply, inside, lab_up, load, source};
 use crate::failure::{Failure, Outcome};
-use crate::lab::{Place, state};
+use crate::lab::{Lab, Place, state};
+use crate::node::app::in_app;
 use crate::sink::Sink as _;
 
 #[derive(Debug, ClapArgs)]
@@ -88,6 +89,9 @@ pub(super) enum LabCommand {
     Run {
         /// The app server
         node: String,
+        /// Which of `apps` to run it as [default: `app`]
+        #[arg(long, value_name = "NAME")]
+        app: Option<String>,
         /// The command and its arguments; a name that ends in `.py` is run by Python
         #[arg(required = true, last = true)]
         command: Vec<String>,
@@ -265,9 +269,11 @@ pub(super) fn run(file: Option<&Path>, args: LabArgs, ui: &mut Ui) -> Outcome {
             false,
             ui,
         ),
-        LabCommand::Run { node, command } => {
-            let command = crate::node::app::in_app(command.iter().map(String::as_str));
-            let argv = command.into_iter().map(str::to_owned).collect();
+        LabCommand::Run { node, app, command } => {
+            if app.is_some() {
+                runs(file, lab, &node, app.as_deref())?;
+            }
+            let argv = in_app(app.as_deref(), command.iter().map(String::as_str));
             pass(file, lab, &Request::Exec { node, argv }, false, ui)
         }
         LabCommand::Shell { node } => {
@@ -381,4 +387,19 @@ fn forward(place: &Place, listen: SocketAddr, ui: &mut Ui) -> Outcome {
         return Err(Failure::Interrupted("the page is no longer offered".into()));
     }
     imitate(status)
+}
+
+/// Fails unless a node of the lab runs an application.
+fn runs(file: Option<&Path>, lab: Option<&str>, node: &str, app: Option<&str>) -> Outcome {
+    let lab = Lab::open(&place(file, lab)?)?;
+    let apps = lab.planned(node)?.apps();
+    if apps.iter().any(|known| known.as_deref() == app) {
+        return Ok(());
+    }
+    let known: Vec<&str> = apps.iter().flatten().map(String::as_str).collect();
+    let known = match known.as_slice() {
+        [] => "it runs none of `apps`".to_owned(),
+        names => format!("of `apps` it runs {}", names.join(", ")),
+    };
+    Err(anyhow::anyhow!("{node} does not run {}; {known}", app.unwrap_or("app")).into())
 }

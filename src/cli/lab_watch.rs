@@ -1,7 +1,7 @@
 //! `lab watch`: code that is saved runs on every app server within seconds, one after the other, and
 //! what the application has to say is in the terminal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,8 @@ use super::ui::{Tone, Ui, paint};
 use super::{lab_up, source};
 use crate::config::Action;
 use crate::failure::{Failure, Outcome};
-use crate::lab::{Lab, Place};
+use crate::lab::supplies::AppCode;
+use crate::lab::{AppVersion, Lab, Place};
 use crate::sink::Sink as _;
 use crate::topology::Tier;
 use crate::wait;
@@ -35,8 +36,11 @@ const READY: Duration = Duration::from_secs(20);
 pub(super) fn watch(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outcome {
     let interrupted = listen_for_interrupts()?;
     let (source, topology) = source::load(file, ui)?;
-    let directory = fs::canonicalize(source.base.join(&topology.app().source));
-    let directory = directory.context("finding the application")?;
+    let directories = topology.applications().map(|application| {
+        let directory = fs::canonicalize(source.base.join(&application.app.source));
+        directory.with_context(|| format!("finding the code of `{}`", application.key()))
+    });
+    let directories: BTreeSet<PathBuf> = directories.collect::<anyhow::Result<_>>()?;
     let place = lab_way::place(file, lab)?;
     lab_way::running(&place)?;
     let (sender, events) = channel();
@@ -45,14 +49,16 @@ pub(super) fn watch(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outc
         let _ = sender.send(event);
     })
     .context("watching files")?;
-    watcher
-        .watch(&directory, RecursiveMode::Recursive)
-        .with_context(|| format!("watching {}", directory.display()))?;
+    for directory in &directories {
+        watcher
+            .watch(directory, RecursiveMode::Recursive)
+            .with_context(|| format!("watching {}", directory.display()))?;
+    }
     let apps = topology.tier(Tier::App).map(|node| node.name.to_string());
     let mut logs = Logs::of(place.clone(), apps.collect());
     ui.say(&format!(
         "watching {}; Ctrl-C ends this, and the lab goes on",
-        paint(Tone::Strong, &directory.display().to_string())
+        paint(Tone::Strong, &named(&directories))
     ));
     while !interrupted.load(Ordering::SeqCst) && place.anchor().is_some() {
         logs.tell(ui);
@@ -66,6 +72,14 @@ pub(super) fn watch(file: Option<&Path>, lab: Option<&str>, ui: &mut Ui) -> Outc
         }
     }
     Ok(())
+}
+
+fn named(directories: &BTreeSet<PathBuf>) -> String {
+    let names: Vec<String> = directories
+        .iter()
+        .map(|it| it.display().to_string())
+        .collect();
+    names.join(" and ")
 }
 
 /// Waits a moment for a change, and then until it is over.
@@ -99,26 +113,30 @@ fn reload(
     let (_, supplies, _) = lab_up::planned(&source, &topology, lab, ui)?;
     let _lock = place.lock()?;
     supplies.keep_app()?;
-    let request = Request::Reload {
-        version: supplies.app_version.clone(),
-        python: supplies.python.clone(),
+    let version = |app: &AppCode| AppVersion {
+        name: app.name.clone(),
+        version: app.version.clone(),
+        python: app.python.clone(),
     };
+    let request = Request::Reload(supplies.apps.iter().map(version).collect());
     let mut child = apart(&mut inner(&running, &request, ui)?)
         .spawn()
         .context("entering the lab")?;
     lab_way::imitate(wait_for(&mut child, interrupted)?)
 }
 
-/// A version of the application put on each app server, one after the other, inside the lab.
-pub(super) fn inside(place: &Place, version: &str, python: &Path, ui: &mut Ui) -> Outcome {
+/// Versions of the applications put on each app server that runs another one, one after the other, inside the lab.
+pub(super) fn inside(place: &Place, versions: &[AppVersion], ui: &mut Ui) -> Outcome {
     let begun = Instant::now();
-    let Some(plan) = Lab::open(place)?.plan().with_app(version, python)? else {
+    let before = Lab::open(place)?;
+    let Some(plan) = before.plan().with_apps(versions)? else {
         return Ok(());
     };
     let lab = Lab::with(place, plan)?;
     let apps: Vec<String> = lab
         .plan()
         .tier(Tier::App)
+        .filter(|node| before.plan().node(&node.name) != Some(node))
         .map(|node| node.name.clone())
         .filter(|name| lab.pid(name).is_some())
         .collect();

@@ -46,6 +46,9 @@ pub(super) struct RunArgs {
     pub node: String,
     #[command(flatten)]
     pub way: WayArgs,
+    /// Which of `apps` to run it as [default: `app`]
+    #[arg(long, value_name = "NAME")]
+    pub app: Option<String>,
     /// The command and its arguments; a name that ends in `.py` is run by Python
     #[arg(required = true, last = true)]
     pub command: Vec<String>,
@@ -154,12 +157,27 @@ pub(super) fn ssh(file: Option<&Path>, args: &SshArgs, ui: &mut Ui) -> Outcome {
 
 /// `run NODE -- COMMAND`.
 pub(super) fn run(file: Option<&Path>, args: RunArgs, ui: &mut Ui) -> Outcome {
-    let command = node::app::in_app(args.command.iter().map(String::as_str));
+    let app = args.app.as_deref();
+    if let Some(name) = app {
+        let (_, topology) = source::load(file, ui)?;
+        let node = topology.node(&args.node);
+        let mut apps = node
+            .into_iter()
+            .flat_map(|node| topology.applications_on(node));
+        if !apps.any(|application| application.name() == app) {
+            return Err(anyhow!(
+                "{} does not run {name}; `apps` says who runs what",
+                args.node
+            )
+            .into());
+        }
+    }
+    let command = node::app::in_app(app, args.command.iter().map(String::as_str));
     let args = SshArgs {
         file: args.file,
         node: args.node,
         way: args.way,
-        command: command.into_iter().map(str::to_owned).collect(),
+        command,
     };
     ssh(file, &args, ui)
 }

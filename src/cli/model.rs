@@ -164,18 +164,28 @@ fn show_topology(topology: &Topology, ui: &mut Ui) -> Outcome {
         network.virtual_router_id,
         table(&["NODE", "TIER", "ADDRESS", ""], &rows),
     );
-    for (name, settings) in [
+    let mut parts = vec![
         (
-            "load_balancer",
+            "load_balancer".to_owned(),
             serde_json::to_value(topology.load_balancer())?,
         ),
-        ("app", serde_json::to_value(topology.app())?),
-        ("database", serde_json::to_value(topology.database())?),
-    ] {
+        ("app".to_owned(), serde_json::to_value(topology.app())?),
+    ];
+    for further in topology.apps() {
+        parts.push((
+            format!("apps.{}", further.name),
+            serde_json::to_value(further)?,
+        ));
+    }
+    parts.push((
+        "database".to_owned(),
+        serde_json::to_value(topology.database())?,
+    ));
+    for (name, settings) in parts {
         if settings.is_null() {
             continue;
         }
-        text.push_str(&format!("{}\n", paint(Tone::Quiet, name)));
+        text.push_str(&format!("{}\n", paint(Tone::Quiet, &name)));
         for (key, value) in settings.as_object().into_iter().flatten() {
             let value = value
                 .as_str()

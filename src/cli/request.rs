@@ -46,7 +46,7 @@ pub(super) enum Request {
     /// Bring the lab to the plan on standard input, step by step.
     Apply(ApplyOrder),
     /// Put a version of the application on each app server, one after the other.
-    Reload { version: String, python: PathBuf },
+    Reload(Vec<crate::lab::AppVersion>),
     /// Send requests at a fixed rate until interrupted.
     Load { rate: u32, requests: u32 },
 }

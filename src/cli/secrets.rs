@@ -114,9 +114,9 @@ fn tickets(topology: Option<&Topology>, secrets: &Secrets, ui: &mut Ui) -> Outco
 
 /// What only a person can give.
 fn tell_missing(topology: Option<&Topology>, secrets: &Secrets, ui: &mut Ui) {
-    let names = topology.map(|topology| topology.app().secrets.keys().map(String::as_str));
+    let names = topology.map(Topology::app_secrets).unwrap_or_default();
     let app = AppSecrets::of(secrets);
-    for name in app.missing(names.into_iter().flatten()) {
+    for name in app.missing(names.iter().map(String::as_str)) {
         ui.say(&format!(
             "{name} of `app.secrets` has no value yet: `gen-topology secrets set {name}` takes one"
         ));
@@ -126,9 +126,9 @@ fn tell_missing(topology: Option<&Topology>, secrets: &Secrets, ui: &mut Ui) {
 /// A value of the application's own, from standard input.
 fn set(file: Option<&Path>, secrets: &Secrets, name: &str, random: bool, ui: &mut Ui) -> Outcome {
     let (_, topology) = source::load(file, ui)?;
-    let known = &topology.app().secrets;
-    if !known.contains_key(name) {
-        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+    let known = topology.app_secrets();
+    if !known.iter().any(|known| known == name) {
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
         let hint = match did_you_mean(name, names.iter().copied()) {
             Some(meant) => format!("did you mean {meant}?"),
             None if names.is_empty() => {
@@ -177,12 +177,13 @@ fn list(secrets: &Secrets, topology: Option<&Topology>, format: Format, ui: &mut
         .map(|(kind, count)| (kind.file().to_owned(), *count, kind.purpose()))
         .collect();
     let app = AppSecrets::of(secrets);
-    for name in topology
-        .iter()
-        .flat_map(|topology| topology.app().secrets.keys())
-    {
+    for name in topology.iter().flat_map(|topology| topology.app_secrets()) {
         let purpose = "the application's own, a variable of that name";
-        all.push((format!("{APP}/{name}"), usize::from(app.has(name)), purpose));
+        all.push((
+            format!("{APP}/{name}"),
+            usize::from(app.has(&name)),
+            purpose,
+        ));
     }
     let state = |count: usize| match count {
         0 => "missing",

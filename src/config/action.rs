@@ -79,7 +79,7 @@ pub fn actions(old: &NodeFacts, new: &NodeFacts, changed: &[impl AsRef<str>]) ->
                 Action::RestartMongos,
             ),
             when(
-                has("gunicorn/") || has("gen-topology/app"),
+                has("gunicorn/") || has("gen-topology/app") || has("gen-topology/pythons/"),
                 Action::RestartApp,
             ),
         ],

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{APP_SOURCE, DRAIN_FILE, ReplicaSet, app_secret, longest_election, secret};
+use super::{DRAIN_FILE, ReplicaSet, app_secret, longest_election, place, secret};
 use crate::secrets::Kind;
-use crate::topology::{Database, SecretAs, Topology, Worker};
+use crate::topology::{Application, Database, SecretAs, Topology, Worker};
 
 use super::app_limits::AppLimits;
 
@@ -16,7 +16,7 @@ pub struct Gunicorn {
     /// `module:callable`.
     pub entry: String,
     /// Directory of the app's code.
-    pub source: &'static str,
+    pub source: String,
     /// Worker processes of one instance.
     pub workers: u16,
     /// gunicorn's `worker_class`.
@@ -54,8 +54,12 @@ pub struct DatabaseUri {
 }
 
 impl Gunicorn {
-    pub(super) fn of(topology: &Topology, sets: &[Arc<ReplicaSet>]) -> Self {
-        let app = topology.app();
+    pub(super) fn of(
+        topology: &Topology,
+        application: Application<'_>,
+        sets: &[Arc<ReplicaSet>],
+    ) -> Self {
+        let app = application.app;
         let mut own = vec![("DRAIN_FILE", DRAIN_FILE.to_owned())];
         if let Some(database) = topology.database() {
             let grace = longest_election(database.election_timeout).seconds() + 2.0;
@@ -87,7 +91,7 @@ impl Gunicorn {
         let values = secrets(SecretAs::Value);
         Self {
             entry: app.entry.to_string(),
-            source: APP_SOURCE,
+            source: place::source(application.name()),
             workers: app.workers,
             worker_class: match app.worker {
                 Worker::Threads => "gthread",

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{ACME_STATE, ACME_THUMBPRINT, CONNECT_MS, HAPROXY_SERVERS, HAPROXY_SOCKET};
-use crate::topology::{Millis, Node, Tier, Tls, Topology};
+use super::{ACME_STATE, ACME_THUMBPRINT, CONNECT_MS, HAPROXY_SERVERS, HAPROXY_SOCKET, place};
+use crate::topology::{Application, Millis, Node, Tier, Tls, Topology};
 
 use super::app_limits::AppLimits;
 
@@ -35,26 +35,117 @@ pub struct Haproxy {
     pub max_connections: u32,
     /// Subnets whose forwarding headers are believed.
     pub trusted_proxies: Vec<String>,
-    /// Path of the app's health check.
+    /// How long it waits for a connection to a server.
+    pub connect: Millis,
+    /// How long the old process of a reload may go on.
+    pub hard_stop: Millis,
+    /// How long haproxy waits for a client that sends or takes nothing.
+    pub client_timeout: Millis,
+    /// What `app` may take, and for how long.
+    pub limits: AppLimits,
+    /// Rules by which further applications get their requests; the first one that fits counts.
+    pub routes: Vec<Route>,
+    /// Every application, `app` first.
+    pub apps: Vec<HaproxyApp>,
+    /// The app nodes, as `app` has them.
+    pub servers: Arc<Vec<Server>>,
+}
+
+/// Requests that are a further application's.
+#[derive(Clone, Debug, Serialize)]
+pub struct Route {
+    /// The application.
+    pub app: String,
+    /// The only host, if it is one.
+    pub host: Option<String>,
+    /// What the host ends with, if it is one of many.
+    pub domain: Option<String>,
+    /// Beginning of the path, with `/` at its end.
+    pub path: Option<String>,
+}
+
+/// An application as haproxy spreads its requests.
+#[derive(Clone, Debug, Serialize)]
+pub struct HaproxyApp {
+    /// Its name; nothing for `app`.
+    pub name: Option<String>,
+    /// Its backend for what may be repeated; its servers are checked there.
+    pub backend: String,
+    /// Its backend for what may not.
+    pub unsafe_backend: String,
+    /// Its backend when no server is well.
+    pub any_backend: String,
+    /// Path of its health check.
     pub health_path: String,
     /// Host name that the check sends.
     pub health_host: String,
     /// How often a request that may be repeated is: there is no use in asking a server twice.
     pub retries: usize,
-    /// How long it waits for a connection to a server.
-    pub connect: Millis,
     /// Time between two health checks of a server: a thousand a second at most, and one a second at least.
     pub check_interval: Millis,
     /// Whether a visitor stays on one server.
     pub sticky: bool,
-    /// What the application may take, and for how long.
+    /// Name of the cookie by which visitors do.
+    pub cookie: String,
+    /// What it may take, and for how long.
     pub limits: AppLimits,
-    /// How long the old process of a reload may go on.
-    pub hard_stop: Millis,
-    /// How long haproxy waits for a client that sends or takes nothing.
-    pub client_timeout: Millis,
-    /// The app nodes.
+    /// The app nodes that run it.
     pub servers: Arc<Vec<Server>>,
+}
+
+impl HaproxyApp {
+    fn of(application: Application<'_>, servers: &Arc<Vec<Server>>) -> Self {
+        let (app, name) = (application.app, application.name());
+        let checked = u64::try_from(servers.len()).unwrap_or(u64::MAX);
+        Self {
+            name: name.map(str::to_owned),
+            backend: place::backend("app", name),
+            unsafe_backend: place::backend("app_unsafe", name),
+            any_backend: place::backend("app_any", name),
+            health_path: app.health_path.to_string(),
+            health_host: app.health_host.to_string(),
+            retries: servers.len().saturating_sub(1).clamp(1, 3),
+            check_interval: Millis::new(checked.clamp(200, 1000)),
+            sticky: app.sticky_sessions,
+            cookie: name.map_or_else(|| "SERVER".to_owned(), |name| format!("SERVER-{name}")),
+            limits: AppLimits::of(app),
+            servers: Arc::clone(servers),
+        }
+    }
+}
+
+/// The routes of further applications, the one that says most first: a host before none, one host
+/// before many, a longer path before a shorter one.
+fn routes(topology: &Topology) -> Vec<Route> {
+    let mut all = Vec::new();
+    for further in topology.apps() {
+        let hosts = further.hosts.iter().map(|host| Some(host.as_str()));
+        let hosts: Vec<Option<&str>> = hosts.collect();
+        let paths = further.paths.iter().map(|path| Some(path.to_string()));
+        let paths: Vec<Option<String>> = paths.collect();
+        for host in if hosts.is_empty() { vec![None] } else { hosts } {
+            let domain = host.and_then(|host| host.strip_prefix('*'));
+            for path in if paths.is_empty() {
+                vec![None]
+            } else {
+                paths.clone()
+            } {
+                all.push(Route {
+                    app: further.name.to_string(),
+                    host: host.filter(|_| domain.is_none()).map(str::to_owned),
+                    domain: domain.map(str::to_owned),
+                    path,
+                });
+            }
+        }
+    }
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    all.sort_by_key(|route| {
+        let rank = (route.host.is_none(), route.domain.is_none());
+        let lengths = [length(&route.domain), length(&route.path)];
+        (rank, lengths.map(std::cmp::Reverse))
+    });
+    all
 }
 
 /// HTTPS, as haproxy serves it.
@@ -115,11 +206,15 @@ pub struct Server {
 }
 
 impl Haproxy {
-    pub(super) fn of(topology: &Topology, node: &Node, servers: &Arc<Vec<Server>>) -> Self {
+    /// The haproxy of a load balancer. `servers` has those of each application, `app` first.
+    pub(super) fn of(topology: &Topology, node: &Node, servers: &[Arc<Vec<Server>>]) -> Self {
         let settings = topology.load_balancer();
-        let app = topology.app();
-        let limits = AppLimits::of(app);
-        let checked = u64::try_from(servers.len()).unwrap_or(u64::MAX);
+        let apps = topology.applications().zip(servers);
+        let apps: Vec<HaproxyApp> = apps
+            .map(|(application, servers)| HaproxyApp::of(application, servers))
+            .collect();
+        let longest = apps.iter().map(|app| app.limits.haproxy).max();
+        let longest = longest.unwrap_or(Millis::new(0));
         let half_minute = Millis::new(30_000);
         Self {
             socket: HAPROXY_SOCKET,
@@ -140,16 +235,13 @@ impl Haproxy {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
-            health_path: app.health_path.to_string(),
-            health_host: app.health_host.to_string(),
-            retries: servers.len().saturating_sub(1).clamp(1, 3),
             connect: Millis::new(CONNECT_MS),
-            check_interval: Millis::new(checked.clamp(200, 1000)),
-            sticky: app.sticky_sessions,
-            hard_stop: Millis::new(limits.haproxy.get() + 30_000).max(Millis::new(60_000)),
-            client_timeout: limits.haproxy.max(half_minute),
-            limits,
-            servers: Arc::clone(servers),
+            hard_stop: Millis::new(longest.get() + 30_000).max(Millis::new(60_000)),
+            client_timeout: longest.max(half_minute),
+            limits: AppLimits::of(topology.app()),
+            routes: routes(topology),
+            servers: Arc::clone(&servers[0]),
+            apps,
         }
     }
 }

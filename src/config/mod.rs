@@ -13,6 +13,7 @@ mod keepalived;
 mod mongod;
 mod mongos;
 mod nginx;
+pub mod place;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -23,18 +24,18 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::secrets::{self, Kind};
-use crate::topology::{Acme, Database, Millis, Node, Tier, Topology};
+use crate::topology::{Acme, Application, Database, Millis, Node, Tier, Topology};
 
 pub use action::{Action, actions, is_quiet};
 pub use app_limits::AppLimits;
 pub use firewall::{AddressSet, Door, Firewall};
 pub use gunicorn::Gunicorn;
-pub use haproxy::{Haproxy, HaproxyTls, Server};
+pub use haproxy::{Haproxy, HaproxyApp, HaproxyTls, Server};
 pub use keepalived::Keepalived;
 pub use mongod::Mongod;
 pub use mongos::Mongos;
-pub use nginx::Nginx;
-pub use supervisor::Supervisor;
+pub use nginx::{Nginx, NginxApp};
+pub use supervisor::{Supervised, Supervisor};
 
 pub use crate::topology::SetRole;
 
@@ -145,7 +146,7 @@ pub enum Role {
         /// Passes the virtual IP on.
         keepalived: Box<Keepalived>,
     },
-    /// nginx, gunicorn and supervisord; the same on each app node.
+    /// nginx, gunicorn and supervisord; the same on each app node with the same applications.
     App(Arc<AppServer>),
     /// mongod; the same on each member of a replica set.
     Database(Arc<Mongod>),
@@ -156,8 +157,10 @@ pub enum Role {
 pub struct AppServer {
     /// Takes requests from haproxy.
     pub nginx: Nginx,
-    /// Runs the application.
+    /// Runs `app`.
     pub gunicorn: Gunicorn,
+    /// Runs each of the further applications that the node has.
+    pub further: Vec<(String, Gunicorn)>,
     /// Keeps gunicorn and its socket up.
     pub supervisor: Supervisor,
     /// Leads to the databases of a sharded stack.
@@ -276,9 +279,51 @@ pub struct AppFacts {
     /// How databases are watched, where a set has more than one member.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub watch: Option<Watch>,
+    /// The further applications that the node runs.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub further: Vec<FurtherFacts>,
     /// The databases, `address:port`; those of the connections that end when one of them is gone.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub databases: Vec<String>,
+}
+
+/// An application of `apps` on an app node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct FurtherFacts {
+    /// Its name.
+    pub name: String,
+    /// Port of nginx.
+    pub port: u16,
+    /// Path that tells whether it can serve.
+    pub health_path: String,
+}
+
+/// How one of a node's applications is asked whether it can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppDoor<'f> {
+    /// Its name; `app` has none.
+    pub name: Option<&'f str>,
+    /// Port of nginx.
+    pub port: u16,
+    /// Path that tells.
+    pub health_path: &'f str,
+}
+
+impl AppFacts {
+    /// Each application of the node, `app` first.
+    pub fn doors(&self) -> impl Iterator<Item = AppDoor<'_>> {
+        let first = AppDoor {
+            name: None,
+            port: self.port,
+            health_path: &self.health_path,
+        };
+        let others = self.further.iter().map(|app| AppDoor {
+            name: Some(&app.name),
+            port: app.port,
+            health_path: &app.health_path,
+        });
+        std::iter::once(first).chain(others)
+    }
 }
 
 /// What `gen-topology node watch-database` needs to know.
@@ -396,8 +441,10 @@ pub fn resolve_with(topology: &Topology, host: &dyn Fn(&Node) -> String) -> Vec<
 }
 
 struct Shared {
-    servers: Arc<Vec<Server>>,
-    app: Arc<AppServer>,
+    /// Of each application, `app` first.
+    servers: Vec<Arc<Vec<Server>>>,
+    /// By the applications that they run.
+    apps: Vec<(Vec<Option<String>>, Arc<AppServer>)>,
     /// Databases of sets that are watched, `address:port`.
     watched: Vec<String>,
     firewalls: BTreeMap<Tier, Arc<Firewall>>,
@@ -422,22 +469,43 @@ impl Shared {
         let watched = watched.flat_map(|set| set.members.iter().map(|member| member.host.clone()));
         let watched = watched.collect();
         let config_servers = sets.iter().find(|set| set.role == Some(SetRole::Config));
-        let app = topology.app();
-        let servers = topology.tier(Tier::App).map(|node| Server {
-            name: node.name.to_string(),
-            address: node.address,
-            port: app.port,
+        let servers = topology.applications().map(|application| {
+            let nodes = topology.nodes().iter();
+            let nodes = nodes.filter(|node| application.runs_on(node));
+            let server = |node: &Node| Server {
+                name: node.name.to_string(),
+                address: node.address,
+                port: application.app.port,
+            };
+            Arc::new(nodes.map(server).collect())
         });
+        let mut apps: Vec<(Vec<Option<String>>, Arc<AppServer>)> = Vec::new();
+        for node in topology.tier(Tier::App) {
+            let own = names(topology, node);
+            if apps.iter().all(|(of, _)| *of != own) {
+                let own_apps: Vec<Application<'_>> = topology.applications_on(node).collect();
+                let mongos = settings.zip(config_servers);
+                let server = AppServer {
+                    nginx: Nginx::of(&own_apps),
+                    gunicorn: Gunicorn::of(topology, own_apps[0], &sets),
+                    further: own_apps[1..]
+                        .iter()
+                        .map(|app| {
+                            (
+                                place::configuration(app.name()),
+                                Gunicorn::of(topology, *app, &sets),
+                            )
+                        })
+                        .collect(),
+                    supervisor: Supervisor::of(&own_apps),
+                    mongos: mongos.map(|(settings, servers)| Mongos::of(settings, servers)),
+                };
+                apps.push((own, Arc::new(server)));
+            }
+        }
         Self {
-            servers: Arc::new(servers.collect()),
-            app: Arc::new(AppServer {
-                nginx: Nginx::of(topology),
-                gunicorn: Gunicorn::of(topology, &sets),
-                supervisor: Supervisor::of(topology),
-                mongos: settings
-                    .zip(config_servers)
-                    .map(|(settings, servers)| Mongos::of(settings, servers)),
-            }),
+            servers: servers.collect(),
+            apps,
             watched,
             firewalls: Tier::ALL
                 .map(|tier| (tier, Arc::new(Firewall::of(topology, tier))))
@@ -471,17 +539,27 @@ impl Shared {
                 }
             }
             Tier::App => {
+                let own = names(topology, node);
+                let (_, server) = self.apps.iter().find(|(of, _)| *of == own)?;
+                let further = topology.applications_on(node).filter_map(|application| {
+                    Some(FurtherFacts {
+                        name: application.name()?.to_owned(),
+                        port: application.app.port,
+                        health_path: application.app.health_path.to_string(),
+                    })
+                });
                 facts.app = Some(AppFacts {
                     port: topology.app().port,
                     health_path: topology.app().health_path.to_string(),
                     router_port: database
-                        .and_then(|database| self.app.mongos.as_ref().map(|_| database.port)),
+                        .and_then(|database| server.mongos.as_ref().map(|_| database.port)),
                     watch: database.filter(|_| !self.watched.is_empty()).map(Watch::of),
                     without_database: database.is_none(),
-                    secrets: topology.app().secrets.keys().cloned().collect(),
+                    secrets: topology.app_secrets(),
+                    further: further.collect(),
                     databases: self.watched.clone(),
                 });
-                Role::App(Arc::clone(&self.app))
+                Role::App(Arc::clone(server))
             }
             Tier::Database => {
                 let own = node.replica_set.as_ref();
@@ -499,6 +577,13 @@ impl Shared {
             firewall,
         })
     }
+}
+
+/// The applications of a node.
+fn names(topology: &Topology, node: &Node) -> Vec<Option<String>> {
+    let all = topology.applications_on(node);
+    all.map(|application| application.name().map(str::to_owned))
+        .collect()
 }
 
 /// The replica sets of a stack, each with what its members have to know.

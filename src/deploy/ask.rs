@@ -1,12 +1,13 @@
 //! Questions that the engine asks before, between and after steps. Each is an error
 //! with a reason as long as the answer is not what it should be.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 
-use crate::config::{APP_SOURCE, Member, NodeFacts};
+use crate::config::{AppFacts, Member, NodeFacts, place};
 use crate::health::haproxy::{self, ServerState};
 use crate::health::http::Entrance;
 use crate::health::mongo::Role;
@@ -98,12 +99,23 @@ impl<'a> Asker<'a> {
                 "{name}: /{path} is not what was planned"
             );
         }
-        let link = APP_SOURCE.strip_prefix("/etc/").unwrap_or(APP_SOURCE);
-        let version = planned.files.get(link);
-        ensure!(
-            version.is_none() || version == report.app.as_ref(),
-            "{name} has another version of the app than planned"
-        );
+        let further = planned.facts.app.iter().flat_map(|app| &app.further);
+        let names = std::iter::once(None).chain(further.map(|app| Some(app.name.as_str())));
+        for app in names {
+            let source = place::source(app);
+            let version = planned
+                .files
+                .get(source.strip_prefix("/etc/").unwrap_or(&source));
+            let runs = match app {
+                None => report.app.as_ref(),
+                Some(app) => report.apps.get(app),
+            };
+            ensure!(
+                version.is_none() || version == runs,
+                "{name} has another version of {} than planned",
+                app.unwrap_or("the app")
+            );
+        }
         Ok(())
     }
 
@@ -121,19 +133,37 @@ impl<'a> Asker<'a> {
         Ok(())
     }
 
+    /// haproxy's backends that may give an app server requests, and check it: of the applications
+    /// that it runs, or should run.
+    pub(super) fn backends(&self, app: &str) -> BTreeSet<String> {
+        let both = [self.old.node(app), self.new.node(app)];
+        let facts = both
+            .into_iter()
+            .flatten()
+            .filter_map(|node| node.facts.app.as_ref());
+        facts
+            .flat_map(AppFacts::doors)
+            .map(|door| place::backend("app", door.name))
+            .collect()
+    }
+
     /// Whether an app server can serve, asked without haproxy: its health path, and that its
     /// page is no error, unless `page_fails` already.
     pub(super) fn can_serve(&self, facts: &NodeFacts, page_fails: bool) -> anyhow::Result<()> {
         let app = facts.app.as_ref();
         let app = app.with_context(|| format!("{} is no app server", facts.name))?;
-        let health = self.host.get(facts.address, app.port, &app.health_path)?;
-        ensure!(
-            health.status == 200,
-            "{} answers {} to {}",
-            facts.name,
-            health.status,
-            app.health_path
-        );
+        for door in app.doors() {
+            let health = self.host.get(facts.address, door.port, door.health_path)?;
+            ensure!(
+                health.status == 200,
+                "{} answers {} to {}{}",
+                facts.name,
+                health.status,
+                door.health_path,
+                door.name
+                    .map_or_else(String::new, |name| format!(" of {name}"))
+            );
+        }
         ensure!(
             page_fails || !self.page_fails(facts),
             "{} answers its page with an error",
@@ -149,14 +179,14 @@ impl<'a> Asker<'a> {
         page.map_or(true, |page| page.status >= 500)
     }
 
-    /// The servers of one of haproxy's backends.
+    /// The servers of the backends that are `wanted`.
     pub(super) fn servers(
         &self,
         balancer: &str,
-        backend: &str,
+        wanted: impl Fn(&str) -> bool,
     ) -> anyhow::Result<Vec<ServerState>> {
         let statistics = self.host.haproxy(balancer, "show stat")?;
-        Ok(haproxy::parse(&statistics, backend))
+        Ok(haproxy::parse(&statistics, wanted))
     }
 
     /// Whether a load balancer uses an app server, if it knows it.
@@ -166,11 +196,21 @@ impl<'a> Asker<'a> {
 
     /// Whether a load balancer uses these app servers, as far as it knows them.
     pub(super) fn are_used(&self, balancer: &str, apps: &[&str]) -> anyhow::Result<()> {
-        let servers = self.servers(balancer, "app")?;
-        let meant = servers.iter().filter(|it| apps.contains(&it.name.as_str()));
+        let servers = self.servers(balancer, haproxy::is_checked)?;
+        // A load balancer may still know an application that the node runs no more.
+        let runs = |it: &ServerState| {
+            let node = self
+                .node(&it.name)
+                .ok()
+                .and_then(|node| node.facts.app.as_ref());
+            let mut doors = node.into_iter().flat_map(AppFacts::doors);
+            doors.any(|door| place::backend("app", door.name) == it.backend)
+        };
+        let meant = servers.iter();
+        let meant = meant.filter(|it| apps.contains(&it.name.as_str()) && runs(it));
         let down = meant.filter(|server| !server.is_up());
         let down: Vec<String> = down
-            .map(|server| format!("{} is {} for {balancer}", server.name, server.status))
+            .map(|server| format!("{} is {} for {balancer}", server.label(), server.status))
             .collect();
         ensure!(down.is_empty(), "{}", down.join("; "));
         Ok(())
@@ -178,23 +218,20 @@ impl<'a> Asker<'a> {
 
     /// Whether a load balancer uses every app server that it knows, but those that leave.
     pub(super) fn uses_all(&self, balancer: &str) -> anyhow::Result<()> {
-        let servers = self.servers(balancer, "app")?;
+        let servers = self.servers(balancer, haproxy::is_checked)?;
         ensure!(!servers.is_empty(), "{balancer} knows no app server");
         let stays = |server: &&ServerState| self.new.node(&server.name).is_some();
         match servers.iter().filter(stays).find(|server| !server.is_up()) {
-            Some(server) => bail!("{} is {} for {balancer}", server.name, server.status),
+            Some(server) => bail!("{} is {} for {balancer}", server.label(), server.status),
             None => Ok(()),
         }
     }
 
     /// Requests that an app server works on, by the account of one load balancer.
     pub(super) fn sessions(&self, balancer: &str, app: &str) -> anyhow::Result<u64> {
-        let statistics = self.host.haproxy(balancer, "show stat")?;
-        let backends = ["app", "app_unsafe", "app_any"];
-        let servers = backends
-            .iter()
-            .flat_map(|backend| haproxy::parse(&statistics, backend));
+        let servers = self.servers(balancer, haproxy::is_of_app)?;
         Ok(servers
+            .iter()
             .filter(|server| server.name == app)
             .map(|server| server.sessions)
             .sum())
@@ -206,8 +243,7 @@ impl<'a> Asker<'a> {
             .iter()
             .filter_map(|name| self.host.haproxy(name, "show stat").ok());
         let servers: Vec<ServerState> = statistics
-            .flat_map(|text| ["app", "app_unsafe", "app_any"].map(|of| haproxy::parse(&text, of)))
-            .flatten()
+            .flat_map(|text| haproxy::parse(&text, haproxy::is_of_app))
             .filter(|server| server.name == app)
             .collect();
         let sum = |of: fn(&ServerState) -> u64| servers.iter().map(of).sum();

@@ -170,14 +170,35 @@ fn whole_stack(old: &Fleet, new: &Fleet) -> Vec<String> {
     ];
     let changed = settings.into_iter().filter_map(|(name, tier, what)| {
         let (before, after) = (common(old, tier, what)?, common(new, tier, what)?);
-        (before != after).then(|| {
-            format!(
-                "{name} changes from {before} to {after}: nodes with the old and with the new one would not work \
-                 together, so this needs a stop of the whole stack"
-            )
-        })
+        (before != after).then_some((name, before, after))
     });
-    changed.collect()
+    let told = |name: &str, before: &str, after: &str| {
+        format!(
+            "{name} changes from {before} to {after}: nodes with the old and with the new one would not work \
+             together, so this needs a stop of the whole stack"
+        )
+    };
+    let ports = further_ports(new);
+    let moved = further_ports(old).into_iter().filter_map(|(name, before)| {
+        let after = *ports.get(name).filter(|after| **after != before)?;
+        Some((format!("`apps.{name}.port`"), before, after))
+    });
+    let moved =
+        moved.map(|(name, before, after)| told(&name, &before.to_string(), &after.to_string()));
+    changed
+        .map(|(name, before, after)| told(name, &before, &after))
+        .chain(moved)
+        .collect()
+}
+
+/// The port of each further application.
+fn further_ports(fleet: &Fleet) -> BTreeMap<&str, u16> {
+    let facts = fleet
+        .nodes()
+        .iter()
+        .filter_map(|node| node.facts.app.as_ref());
+    let further = facts.flat_map(|facts| &facts.further);
+    further.map(|app| (app.name.as_str(), app.port)).collect()
 }
 
 /// Nodes that are chosen would learn of a change that is not.

@@ -323,6 +323,11 @@ impl<'p> Planner<'p> {
         if is_there("gen-topology/app-secrets") {
             why.push("a secret of the app was set".to_owned());
         }
+        for path in files {
+            if let Some(app) = path.strip_prefix("gen-topology/apps/") {
+                why.push(format!("the code of {app} changed"));
+            }
+        }
         why.extend(self.reasons.of_tier(node.tier()));
         if why.is_empty() {
             let names = files

@@ -296,13 +296,15 @@ impl<'w> Worker<'w> {
 
     /// haproxy says nothing when it agrees. One that does not know the server has nothing to drain.
     fn set_state(&self, balancer: &str, app: &str, state: &str) -> anyhow::Result<()> {
-        let command = format!("set server app/{app} state {state}");
-        let answer = self.asker.host.haproxy(balancer, &command)?;
-        let answer = answer.trim();
-        ensure!(
-            answer.is_empty() || answer.starts_with("No such server"),
-            "{balancer}: `{command}`: {answer}"
-        );
+        for backend in self.asker.backends(app) {
+            let command = format!("set server {backend}/{app} state {state}");
+            let answer = self.asker.host.haproxy(balancer, &command)?;
+            let answer = answer.trim();
+            ensure!(
+                answer.is_empty() || answer.starts_with("No such "),
+                "{balancer}: `{command}`: {answer}"
+            );
+        }
         Ok(())
     }
 

@@ -100,12 +100,33 @@ impl<'s> Stack<'s> {
 /// # Errors
 /// If the format can't express the stack, with every reason.
 pub fn files(format: &dyn Format, stack: &Stack<'_>) -> Result<Files, Refusal> {
-    let parts = tls::obstacles(stack.topology);
+    let mut parts = tls::obstacles(stack.topology);
+    // Those of OpenStack boot NixOS, which runs several.
+    if !matches!(format.name(), "openstack" | "opentofu") {
+        parts.extend(several(stack.topology));
+    }
     match format.files(stack) {
         Ok(files) => refuse(parts).map(|()| files),
         Err(Refusal::Parts(more)) => Err(Refusal::Parts([more, parts].concat())),
         bug => bug,
     }
+}
+
+/// A container or a playbook has one application.
+fn several(topology: &Topology) -> Option<Part> {
+    let names: Vec<&str> = topology
+        .apps()
+        .iter()
+        .map(|app| app.name.as_str())
+        .collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        let why = format!(
+            "exports have one application, `app`, and this stack has {names}, too; export a topology without `apps`, or use \
+             the lab or NixOS machines, which run several"
+        );
+        Part::new("apps", why)
+    })
 }
 
 /// Why a format can't express a stack: every reason at once.

@@ -14,6 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// An app server as one haproxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerState {
+    /// The backend that it is in.
+    pub backend: String,
     /// Its name.
     pub name: String,
     /// haproxy's word: `UP`, `DOWN`, `NOLB`, `DRAIN`, `MAINT`, `UP 1/2` …
@@ -64,16 +66,44 @@ pub fn ask_in_confidence(socket: &Path, command: &str) -> anyhow::Result<String>
     })
 }
 
-/// The servers of a backend.
+/// The servers of each backend in which they are checked.
 ///
 /// # Errors
 /// If haproxy is not there or does not answer within three seconds.
-pub fn servers(socket: &Path, backend: &str) -> anyhow::Result<Vec<ServerState>> {
-    Ok(parse(&ask(socket, "show stat")?, backend))
+pub fn servers(socket: &Path) -> anyhow::Result<Vec<ServerState>> {
+    Ok(parse(&ask(socket, "show stat")?, is_checked))
 }
 
-/// Reads haproxy's statistics, the answer to `show stat`: CSV under a header line that begins with `# `.
-pub fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
+/// Whether servers are checked in a backend: `app`, and `app.NAME` of a further application.
+pub fn is_checked(backend: &str) -> bool {
+    backend == "app" || backend.starts_with("app.")
+}
+
+/// Whether a backend gives requests to app servers: those of one application are `app`, `app_unsafe` and `app_any`,
+/// with `.NAME` behind them for a further one.
+pub fn is_of_app(backend: &str) -> bool {
+    let kind = backend.split('.').next();
+    matches!(kind, Some("app" | "app_unsafe" | "app_any"))
+}
+
+impl ServerState {
+    /// The backend with the same server for what may not be repeated.
+    pub fn twin(&self) -> String {
+        self.backend.replacen("app", "app_unsafe", 1)
+    }
+
+    /// What people call it: the node, and in a further application's backend that, too.
+    pub fn label(&self) -> String {
+        match self.backend.split_once('.') {
+            Some((_, app)) => format!("{app} of {}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// Reads haproxy's statistics, the answer to `show stat`: CSV under a header line that begins with `# `. The
+/// servers of each backend that is `wanted`.
+pub fn parse(statistics: &str, wanted: impl Fn(&str) -> bool) -> Vec<ServerState> {
     let mut lines = statistics.lines();
     let header: Vec<&str> = lines
         .next()
@@ -104,9 +134,10 @@ pub fn parse(statistics: &str, backend: &str) -> Vec<ServerState> {
     let number = |row: &[&str], at| text(row, at).parse().unwrap_or(0_u64);
     lines
         .map(|line| line.split(',').collect::<Vec<_>>())
-        .filter(|row| row.get(of) == Some(&backend))
+        .filter(|row| row.get(of).is_some_and(|backend| wanted(backend)))
         .filter(|row| !matches!(row.get(name), Some(&"BACKEND" | &"FRONTEND") | None))
         .map(|row| ServerState {
+            backend: row[of].to_owned(),
             name: row[name].to_owned(),
             status: text(&row, status),
             // INI: not asked yet. Nothing: the server follows another one's health.
@@ -134,6 +165,7 @@ pub fn gone(all: &str, configuration: &str) -> String {
     let columns: Vec<&str> = header.trim_start_matches("# ").split(' ').collect();
     let at = |name: &str| columns.iter().position(|column| *column == name);
     let names = [
+        "be_name",
         "srv_name",
         "srv_addr",
         "srv_port",
@@ -146,6 +178,7 @@ pub fn gone(all: &str, configuration: &str) -> String {
         let row: Vec<&str> = line.split(' ').collect();
         let values = places.map(|place| place.and_then(|place| row.get(place)).copied());
         let [
+            Some(backend),
             Some(name),
             Some(address),
             Some(port),
@@ -158,7 +191,7 @@ pub fn gone(all: &str, configuration: &str) -> String {
         let server = format!("{address}:{port}");
         let is_configured = configured.contains(&(name, server.as_str()));
         // 0: down, 3: draining. By hand it would say so in the other number.
-        matches!(state, "0" | "3") && admin == "0" && is_configured
+        is_checked(backend) && matches!(state, "0" | "3") && admin == "0" && is_configured
     };
     let gone = lines.filter(is_gone);
     let all: Vec<&str> = [version, header].into_iter().chain(gone).collect();
@@ -180,7 +213,7 @@ mod tests {
         let csv = "# pxname,svname,scur,status,hrsp_2xx,hrsp_5xx,check_status,\nwww,FRONTEND,9,OPEN,,,,\n\
                    app,app-1,2,UP,40,1,L7OK,\napp,app-2,0,UP,0,0,INI,\napp,app-3,0,DOWN,0,0,L4CON,\n\
                    app,BACKEND,0,UP,40,1,,\n";
-        let servers = parse(csv, "app");
+        let servers = parse(csv, is_checked);
         let names: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
         assert_eq!(names, ["app-1", "app-2", "app-3"]);
         let [first, second, third] = servers.as_slice() else {
@@ -190,7 +223,15 @@ mod tests {
         assert!(first.is_up());
         assert!(!second.is_up(), "nobody has asked it yet");
         assert!(!third.is_up() && third.checked);
-        assert_eq!(parse("", "app"), []);
+        assert_eq!(parse("", is_checked), []);
+
+        let csv = "# pxname,svname,status\napp.shop,app-1,UP\napp_unsafe.shop,app-1,UP\napp,app-1,UP\nwww,app-1,UP\n";
+        let labels = |servers: Vec<ServerState>| -> Vec<String> {
+            servers.iter().map(ServerState::label).collect()
+        };
+        assert_eq!(labels(parse(csv, is_checked)), ["shop of app-1", "app-1"]);
+        assert_eq!(parse(csv, is_of_app).len(), 3);
+        assert_eq!(parse(csv, is_checked)[0].twin(), "app_unsafe.shop");
     }
 
     #[test]
@@ -198,7 +239,8 @@ mod tests {
         let all = "1\n# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_port\n\
                    3 app 1 up 10.0.0.1 2 0 80\n3 app 2 down 10.0.0.2 0 0 80\n3 app 3 moved 10.0.0.3 0 0 80\n\
                    3 app 4 port 10.0.0.4 0 0 80\n3 app 5 by-hand 10.0.0.5 0 1 80\n3 app 6 drains 10.0.0.6 3 0 80\n\
-                   3 app 7 removed 10.0.0.7 0 0 80\n\n";
+                   3 app 7 removed 10.0.0.7 0 0 80\n4 app_unsafe 2 down 10.0.0.2 0 0 80\n\
+                   5 app.shop 2 down 10.0.0.2 0 0 80\n\n";
         let configuration = "backend app\n server up 10.0.0.1:80\n server down 10.0.0.2:80 check\n\
                              server moved 10.0.1.3:80\n server port 10.0.0.4:81\n server by-hand 10.0.0.5:80\n\
                              server drains 10.0.0.6:80\n";
@@ -208,7 +250,7 @@ mod tests {
             .skip(2)
             .map(|line| line.split(' ').nth(3).unwrap_or(""))
             .collect();
-        assert_eq!(names, ["down", "drains"]);
+        assert_eq!(names, ["down", "drains", "down"]);
         assert!(
             kept.starts_with("1\n# be_id ") && kept.ends_with("80\n"),
             "{kept}"

@@ -16,6 +16,9 @@ pub struct Report {
     pub files: BTreeMap<String, Option<String>>,
     /// Where the app's code is, links followed; app servers only.
     pub app: Option<String>,
+    /// Where the code of each further application is that it runs, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub apps: BTreeMap<String, String>,
     /// Load balancers only.
     pub load_balancer: Option<Balancer>,
     /// Databases only; none while mongod does not answer.

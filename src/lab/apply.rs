@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use super::enter::node_command;
 use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::run::{Lab, write, write_files};
+use crate::config::place::Restarts;
 use crate::config::{Action, HAPROXY_SOCKET, PYTHON};
 use crate::exec;
 use crate::files;
@@ -95,12 +96,14 @@ impl Lab {
     }
 
     fn bring(&self, node: &NodePlan, how: &[Action]) -> anyhow::Result<()> {
+        let old = self.old_plan(&node.name);
+        let changed = old.map_or_else(Vec::new, |old| changed_files(&old, node));
         self.write_node(node)?;
         if how.contains(&Action::Boot) {
             self.stop(&node.name)?;
             return self.boot(&[node]);
         }
-        self.act_all(&node.name, how)
+        self.act_all(&node.name, how, &Restarts::of(&changed))
     }
 
     /// Starts a node again that was stopped.
@@ -246,7 +249,7 @@ pub(super) fn parsers(node: &NodePlan) -> Vec<(&'static str, Vec<String>)> {
         ],
         Tier::App => vec![
             ("nginx", words("nginx -t -q -c /etc/nginx/nginx.conf")),
-            ("python", vec![PYTHON.into(), "-c".into(), COMPILE.into()]),
+            ("python", compiling(node)),
         ],
         // The wheel's mongod is not on PATH, so its own command line tells where it is.
         Tier::Database => {
@@ -261,22 +264,33 @@ pub(super) fn parsers(node: &NodePlan) -> Vec<(&'static str, Vec<String>)> {
     all
 }
 
+/// The command that looks at the gunicorn file of each application.
+fn compiling(node: &NodePlan) -> Vec<String> {
+    let files = node
+        .etc
+        .keys()
+        .filter(|path| path.starts_with("gunicorn/") && path.ends_with(".conf.py"));
+    let files = files.map(|path| format!("/etc/{path}"));
+    let fixed = [PYTHON, "-c", COMPILE].map(str::to_owned);
+    fixed.into_iter().chain(files).collect()
+}
+
 /// gunicorn's configuration and the app's entry module have to be Python. They are
 /// not run: what a module does when it is loaded is the gate's matter.
 const COMPILE: &str = "
 import os, sys
-conf = '/etc/gunicorn/gunicorn.conf.py'
-text = open(conf).read()
-compile(text, conf, 'exec')
-settings = {}
-exec(text, settings)
-module = os.path.join(settings['chdir'], *settings['wsgi_app'].split(':')[0].split('.'))
-for path in (module + '.py', os.path.join(module, '__init__.py')):
-    if os.path.exists(path):
-        compile(open(path, 'rb').read(), path, 'exec')
-        break
-else:
-    sys.exit(module + '.py: the app has no such module')
+for conf in sys.argv[1:]:
+    text = open(conf).read()
+    compile(text, conf, 'exec')
+    settings = {}
+    exec(text, settings)
+    module = os.path.join(settings['chdir'], *settings['wsgi_app'].split(':')[0].split('.'))
+    for path in (module + '.py', os.path.join(module, '__init__.py')):
+        if os.path.exists(path):
+            compile(open(path, 'rb').read(), path, 'exec')
+            break
+    else:
+        sys.exit(module + '.py: the app has no such module')
 ";
 
 /// Runs the parsers of the node whose directory is given, in its own root.

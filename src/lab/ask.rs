@@ -30,17 +30,19 @@ impl Lab {
                 http::get(&client, node.address, self.plan.internal_port, "/alive")
                     .is_ok_and(|a| a.status == 200)
             }
-            Tier::App => http::get(
-                &client,
-                node.address,
-                self.plan.app_port,
-                &self.plan.health_path,
-            )
-            .is_ok_and(|a| a.status == 200),
+            Tier::App => self.doors(node).iter().all(|(port, path)| {
+                http::get(&client, node.address, *port, path).is_ok_and(|a| a.status == 200)
+            }),
             Tier::Database => self.hello(node).is_ok_and(|hello| {
                 matches!(hello.role, mongo::Role::Primary | mongo::Role::Secondary)
             }),
         }
+    }
+
+    /// Port and health path of each application of an app server.
+    fn doors(&self, node: &NodePlan) -> Vec<(u16, String)> {
+        let first = (self.plan.app_port, self.plan.health_path.clone());
+        std::iter::once(first).chain(node.further.clone()).collect()
     }
 
     /// Load balancers that have the virtual IP: one, unless something is wrong.
@@ -65,10 +67,7 @@ impl Lab {
         let pid = self
             .pid(name)
             .with_context(|| format!("{name} is not running"))?;
-        haproxy::servers(
-            Path::new(&format!("/proc/{pid}/root{HAPROXY_SOCKET}")),
-            "app",
-        )
+        haproxy::servers(Path::new(&format!("/proc/{pid}/root{HAPROXY_SOCKET}")))
     }
 
     /// Waits until a request through the virtual IP is answered by an app that has
@@ -197,7 +196,8 @@ impl Lab {
         let balancers = self.plan.tier(Tier::LoadBalancer).count();
         let in_use = |node: &NodePlan| {
             let by = seen.get(&node.name).map_or(&[][..], Vec::as_slice);
-            by.len() == balancers && by.iter().all(|status| status.starts_with("UP "))
+            by.len() == balancers * (1 + node.further.len())
+                && by.iter().all(|status| status.starts_with("UP "))
         };
         let missing: Vec<&str> = self
             .plan

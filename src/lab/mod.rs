@@ -35,6 +35,6 @@ pub mod state;
 pub mod supplies;
 pub mod versions;
 
-pub use plan::{LabPlan, NodePlan};
+pub use plan::{AppVersion, LabPlan, NodePlan};
 pub use run::{Event, Lab, Process};
 pub use state::{Place, RunningLab};

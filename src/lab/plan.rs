@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::ensure;
 use serde::{Deserialize, Serialize};
 
-use super::supplies::Supplies;
+use super::supplies::{AppCode, Supplies};
 use super::versions;
+use crate::config::place;
 use crate::health::http::Entrance;
 use crate::render::{self, Rendered};
 use crate::secrets::{self, Access, Kind};
@@ -89,7 +89,10 @@ pub struct NodePlan {
     /// The replica set that it is a member of; databases only.
     #[serde(default)]
     pub replica_set: Option<String>,
-    /// Names of the application's own secrets; app servers only.
+    /// Port and health path of each further application; app servers only.
+    #[serde(default)]
+    pub further: Vec<(u16, String)>,
+    /// Names of the applications' own secrets; app servers only.
     #[serde(default)]
     pub app_secrets: Vec<String>,
     /// Whether the stack has no database.
@@ -140,7 +143,9 @@ impl LabPlan {
             app_port: topology.app().port,
             health_path: topology.app().health_path.to_string(),
             database_port: topology.database().map(|database| database.port),
-            password_in_environment: topology.app().database_uri_env.is_some(),
+            password_in_environment: topology
+                .applications()
+                .any(|application| application.app.database_uri_env.is_some()),
             nodes,
         }
     }
@@ -153,11 +158,7 @@ impl LabPlan {
 
     /// Gives the load balancers other files: node → path below the node's directory → text.
     /// Their daemons run by themselves then, without what we put around them.
-    pub fn balance_by(
-        &mut self,
-        files: &BTreeMap<String, BTreeMap<&'static str, Arc<str>>>,
-        supplies: &Supplies,
-    ) {
+    pub fn balance_by(&mut self, files: &BTreeMap<String, render::Files>, supplies: &Supplies) {
         for node in &mut self.nodes {
             let Some(files) = files.get(&node.name) else {
                 continue;
@@ -173,19 +174,26 @@ impl LabPlan {
         }
     }
 
-    /// The same with another version of the application; none if it is that version.
+    /// The same with other versions of the applications; none if they are those versions.
     ///
     /// # Errors
-    /// If the application's packages are others: nodes have to boot to see them.
-    pub fn with_app(&self, version: &str, python: &Path) -> anyhow::Result<Option<Self>> {
+    /// If an application's packages are others: nodes have to boot to see them.
+    pub fn with_apps(&self, apps: &[AppVersion]) -> anyhow::Result<Option<Self>> {
         let mut plan = self.clone();
-        let link = format!("{}/{version}", versions::INSIDE);
         for node in plan.nodes.iter_mut().filter(|node| node.tier == Tier::App) {
-            ensure!(
-                node.binds.contains_key(python),
-                "the application's packages changed; `gen-topology lab apply` brings them to the app servers"
-            );
-            node.links.insert(APP_LINK.into(), link.clone());
+            for app in apps {
+                let link = app_link(app.name.as_deref());
+                // One that runs elsewhere.
+                if !node.links.contains_key(&link) {
+                    continue;
+                }
+                ensure!(
+                    node.binds.contains_key(&app.python),
+                    "the application's packages changed; `gen-topology lab apply` brings them to the app servers"
+                );
+                let version = format!("{}/{}", versions::INSIDE, app.version);
+                node.links.insert(link, version);
+            }
         }
         Ok((plan != *self).then_some(plan))
     }
@@ -222,6 +230,21 @@ impl LabPlan {
 }
 
 impl NodePlan {
+    /// The applications that it runs, by name; `app` first, as none.
+    pub fn apps(&self) -> Vec<Option<String>> {
+        if self.tier != Tier::App {
+            return Vec::new();
+        }
+        let start = app_link(Some(""));
+        let further = self
+            .links
+            .keys()
+            .filter_map(|link| link.strip_prefix(&start));
+        std::iter::once(None)
+            .chain(further.map(|name| Some(name.to_owned())))
+            .collect()
+    }
+
     /// What it has to know of the database's secrets.
     pub fn secrets(&self) -> &'static [Kind] {
         Kind::of(self.tier, self.access())
@@ -304,15 +327,8 @@ fn node_plan(
         }
         Tier::App => {
             app_files(topology, supplies, &mut etc);
-            binds.insert(
-                supplies.python.clone(),
-                PathBuf::from("/etc/gen-topology/python"),
-            );
             binds.insert(supplies.app_versions.clone(), versions::INSIDE.into());
-            links.insert(
-                APP_LINK.into(),
-                format!("{}/{}", versions::INSIDE, supplies.app_version),
-            );
+            app_code(topology, node, supplies, &mut binds, &mut links);
         }
         Tier::Database => {
             binds.extend(supplies.database_binds.clone());
@@ -326,8 +342,13 @@ fn node_plan(
         name: node.name.to_string(),
         tier: node.tier,
         replica_set: replica_set(topology, node),
+        further: topology
+            .applications_on(node)
+            .skip(1)
+            .map(|it| (it.app.port, it.app.health_path.to_string()))
+            .collect(),
         app_secrets: if node.tier == Tier::App {
-            topology.app().secrets.keys().cloned().collect()
+            topology.app_secrets()
         } else {
             Vec::new()
         },
@@ -407,8 +428,60 @@ fn replica_set(topology: &Topology, node: &Node) -> Option<String> {
 
 /// Where nodes see the directory of our program.
 const PROGRAMS: &str = "/opt/gen-topology/bin";
-/// The link to the app's version, below `/etc`; rendered files call it [`crate::config::APP_SOURCE`].
-pub const APP_LINK: &str = "gen-topology/app";
+/// Where nodes see the Python environments of further applications that `app` does not have.
+const PYTHONS: &str = "/opt/gen-topology/pythons";
+
+/// The link to an application's version, below `/etc`.
+fn app_link(app: Option<&str>) -> String {
+    below_etc(place::source(app))
+}
+
+fn below_etc(path: String) -> String {
+    path.strip_prefix("/etc/")
+        .map(str::to_owned)
+        .unwrap_or(path)
+}
+
+/// A version of an application, as a running lab is told of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppVersion {
+    /// Its name; `app` has none.
+    pub name: Option<String>,
+    /// Name of the version.
+    pub version: String,
+    /// Python environment with its packages.
+    pub python: PathBuf,
+}
+
+/// The code of a node's applications, each with its Python. Applications with the same packages
+/// have the same environment, which can be bound once only: the further ones have links to it.
+fn app_code(
+    topology: &Topology,
+    node: &Node,
+    supplies: &Supplies,
+    binds: &mut BTreeMap<PathBuf, PathBuf>,
+    links: &mut BTreeMap<String, String>,
+) {
+    for application in topology.applications_on(node) {
+        let name = application.name();
+        let of = |code: &&AppCode| code.name.as_deref() == name;
+        let Some(code) = supplies.apps.iter().find(of) else {
+            continue;
+        };
+        let version = format!("{}/{}", versions::INSIDE, code.version);
+        links.insert(app_link(name), version);
+        let environment = place::environment(name);
+        if name.is_none() {
+            binds.insert(code.python.clone(), environment.into());
+            continue;
+        }
+        let own = code.python.file_name().unwrap_or_default();
+        let inside = binds
+            .entry(code.python.clone())
+            .or_insert_with(|| Path::new(PYTHONS).join(own));
+        links.insert(below_etc(environment), inside.display().to_string());
+    }
+}
 
 /// The lab's own nginx.conf; on NixOS it is NixOS's. Nodes have one user, root, so
 /// workers can't become another.

@@ -15,7 +15,8 @@ use serde::Serialize;
 use super::enter::{is_alive, node_command};
 use super::plan::{LabPlan, NodePlan, SECRETS, changed_files, needs_reboot};
 use super::{Place, net, versions};
-use crate::config::{APP_PROGRAM, APP_SOCKET, Action, NodeFacts, PROGRAM, actions};
+use crate::config::place::{self, Restarts};
+use crate::config::{APP_PROGRAM, Action, NodeFacts, PROGRAM, actions};
 use crate::exec;
 use crate::secrets::{AppSecrets, Secrets};
 use crate::topology::Tier;
@@ -578,18 +579,24 @@ impl Lab {
             actions.push(Action::ConfigureSet);
         }
         actions.dedup();
-        self.act_all(&node.name, &actions)
+        self.act_all(&node.name, &actions, &Restarts::of(changed))
     }
 
-    /// Does what a running node needs, in this order. No instance of the app is started twice.
-    pub(super) fn act_all(&self, name: &str, actions: &[Action]) -> anyhow::Result<()> {
+    /// Does what a running node needs, in this order. No instance of an app is started twice, and
+    /// none but those that the change is about.
+    pub(super) fn act_all(
+        &self,
+        name: &str,
+        actions: &[Action],
+        restarts: &Restarts,
+    ) -> anyhow::Result<()> {
         let mut updated = Vec::new();
         actions.iter().try_for_each(|action| match action {
             Action::UpdateSupervisor => {
                 updated = self.update_supervisor(name)?;
                 Ok(())
             }
-            Action::RestartApp => self.restart_others(name, &updated),
+            Action::RestartApp => self.restart_others(name, restarts, &updated),
             _ => self.act(name, *action),
         })
     }
@@ -635,13 +642,18 @@ impl Lab {
 
     /// One instance after the other, so that nginx always has one to ask.
     pub(super) fn restart_app(&self, name: &str) -> anyhow::Result<()> {
-        self.restart_others(name, &[])
+        self.restart_others(name, &Restarts::default(), &[])
     }
 
-    /// The same, without those that were just started.
-    fn restart_others(&self, name: &str, started: &[String]) -> anyhow::Result<()> {
+    /// The same for those that are meant, without those that were just started.
+    fn restart_others(
+        &self,
+        name: &str,
+        restarts: &Restarts,
+        started: &[String],
+    ) -> anyhow::Result<()> {
         for instance in self.instances(name)? {
-            if !started.contains(&instance) {
+            if restarts.has(&instance) && !started.contains(&instance) {
                 self.supervise(name, &["restart", &instance])?;
                 self.wait_for_instance(name, &instance);
             }
@@ -686,10 +698,10 @@ impl Lab {
 
     /// Waits until it listens, which it does once it has loaded the app; supervisord only knows that it runs.
     fn wait_for_instance(&self, name: &str, instance: &str) {
-        let Some((pid, number)) = self.pid(name).zip(instance.strip_prefix(APP_PROGRAM)) else {
+        let Some(pid) = self.pid(name) else {
             return;
         };
-        let socket = format!("/proc/{pid}/root{APP_SOCKET}{number}.sock");
+        let socket = format!("/proc/{pid}/root{}", place::socket(instance));
         wait::until(LOADED, || UnixStream::connect(&socket).is_ok());
     }
 

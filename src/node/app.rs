@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::listen;
-use crate::config::{DRAIN_FILE, NodeFacts, PYTHON};
+use crate::config::{DRAIN_FILE, NodeFacts, place};
 use crate::health::http;
 
 /// haproxy asks once a second (`inter 1s`, spread by 5 %), and one 404 is enough
@@ -24,30 +24,39 @@ const DRAIN: Duration = Duration::from_millis(1600);
 pub fn check(facts: &NodeFacts) -> anyhow::Result<()> {
     let app = facts.app.as_ref().context("this node is no app server")?;
     let client = http::client(Duration::from_secs(3));
-    let answer = http::get(&client, Ipv4Addr::LOCALHOST, app.port, &app.health_path)?;
-    anyhow::ensure!(answer.status == 200, "the app answers {}", answer.status);
+    for door in app.doors() {
+        let answer = http::get(&client, Ipv4Addr::LOCALHOST, door.port, door.health_path)?;
+        let name = door.name.unwrap_or("the app");
+        anyhow::ensure!(answer.status == 200, "{name} answers {}", answer.status);
+    }
     Ok(())
 }
 
 /// Puts the application's environment around a command.
 const IN_APP: &str = include_str!("in_app.py");
 
-/// The command line that runs `command` with the application's variables, directory and Python.
+/// The command line that runs `command` with the variables, directory and Python of an application; none: of `app`.
 /// A name that ends in `.py` is run by that Python.
-pub fn in_app<'c>(command: impl IntoIterator<Item = &'c str>) -> Vec<&'c str> {
-    [PYTHON, "-c", IN_APP].into_iter().chain(command).collect()
+pub fn in_app<'c>(app: Option<&str>, command: impl IntoIterator<Item = &'c str>) -> Vec<String> {
+    let settings = format!("/etc/{}", place::configuration(app));
+    let fixed = [place::python(app), "-c".into(), IN_APP.into(), settings];
+    let command = command.into_iter().map(str::to_owned);
+    fixed.into_iter().chain(command).collect()
 }
 
-/// The command line that loads the application as gunicorn would, and says what is wrong with it.
-pub fn loads() -> Vec<&'static str> {
-    in_app([
-        PYTHON,
+/// The command line that loads an application as gunicorn would, and says what is wrong with it.
+pub fn loads(app: Option<&str>) -> Vec<String> {
+    let python = place::python(app);
+    let settings = format!("/etc/{}", place::configuration(app));
+    let command = [
+        &python,
         "-m",
         "gunicorn",
         "--check-config",
         "--config",
-        "/etc/gunicorn/gunicorn.conf.py",
-    ])
+        &settings,
+    ];
+    in_app(app, command)
 }
 
 /// Waits to be told to end, then makes the health check answer 404 for long enough.

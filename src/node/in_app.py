@@ -4,11 +4,11 @@ import os
 import runpy
 import sys
 
-settings = runpy.run_path("/etc/gunicorn/gunicorn.conf.py")
+settings = runpy.run_path(sys.argv[1])
 os.environ.update(line.split("=", 1) for line in settings["raw_env"])
 os.environ["PATH"] = os.path.dirname(sys.executable) + os.pathsep + os.environ.get("PATH", os.defpath)
 os.chdir(settings["chdir"])
-command = sys.argv[1:]
+command = sys.argv[2:]
 if command[0].endswith(".py"):
     command.insert(0, sys.executable)
 try:

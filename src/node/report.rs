@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{APP_SOURCE, HAPROXY_STATE, NodeFacts};
+use crate::config::{APP_SOURCE, HAPROXY_STATE, NodeFacts, place};
 use crate::health::report::{Balancer, Member, Report};
 use crate::health::{mongo, vrrp};
 use crate::secrets::{Kind, Secrets};
@@ -32,6 +32,7 @@ pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
             .then(|| fs::canonicalize(APP_SOURCE).ok())
             .flatten()
             .map(|target| target.display().to_string()),
+        apps: apps(&facts),
         load_balancer: of_tier(Tier::LoadBalancer).then(|| Balancer {
             has_virtual_ip: vrrp::is_local(facts.virtual_ip),
             takes_part: fs::read_to_string(HAPROXY_STATE).is_ok_and(|state| state.trim() == "0"),
@@ -42,6 +43,16 @@ pub fn report(facts_file: &Path) -> anyhow::Result<Report> {
         // Not the text: NixOS writes what is not there as null.
         facts: serde_json::to_value(&facts)?,
     })
+}
+
+/// Where the code of each further application is.
+fn apps(facts: &NodeFacts) -> BTreeMap<String, String> {
+    let further = facts.app.iter().flat_map(|app| &app.further);
+    let found = further.filter_map(|app| {
+        let target = fs::canonicalize(place::source(Some(&app.name))).ok()?;
+        Some((app.name.clone(), target.display().to_string()))
+    });
+    found.collect()
 }
 
 fn sums(facts: &NodeFacts) -> BTreeMap<String, Option<String>> {

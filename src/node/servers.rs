@@ -4,7 +4,7 @@
 //! A new haproxy takes every server for well until its own first checks, and would send requests to
 //! those that the old one knew to be gone. So it reads what the old one knew from [`HAPROXY_SERVERS`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +14,14 @@ use anyhow::Context as _;
 
 use crate::config::{HAPROXY_SERVERS, HAPROXY_SOCKET, RELEASE_AFTER, RELEASE_PAUSE};
 use crate::files;
-use crate::health::haproxy;
+use crate::health::haproxy::{self, ServerState};
 
 /// Time between two looks for servers that are down where asking takes long.
 const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether haproxy has asked each app server at least once.
 pub(super) fn are_checked() -> bool {
-    let servers = haproxy::servers(Path::new(HAPROXY_SOCKET), "app");
+    let servers = haproxy::servers(Path::new(HAPROXY_SOCKET));
     servers.is_ok_and(|servers| servers.iter().all(|server| server.checked))
 }
 
@@ -42,7 +42,7 @@ pub(super) fn remember(configuration: Option<&Path>) -> anyhow::Result<()> {
     let configuration = configuration.context("haproxy was started without `-f FILE`")?;
     let text = fs::read_to_string(configuration)
         .with_context(|| format!("reading {}", configuration.display()))?;
-    let all = haproxy::ask(Path::new(HAPROXY_SOCKET), "show servers state app")?;
+    let all = haproxy::ask(Path::new(HAPROXY_SOCKET), "show servers state")?;
     write(&haproxy::gone(&all, &text))
 }
 
@@ -62,31 +62,31 @@ fn write(content: &str) -> anyhow::Result<()> {
 /// they have given up by themselves and gone elsewhere.
 pub(super) fn release(over: &AtomicBool, say: &(dyn Fn(&str) + Sync)) {
     let socket = Path::new(HAPROXY_SOCKET);
-    let mut down: BTreeMap<String, Option<Instant>> = BTreeMap::new();
+    let mut down: BTreeMap<(String, String), Option<Instant>> = BTreeMap::new();
     while !over.load(Ordering::SeqCst) {
         let begun = Instant::now();
-        let servers = haproxy::servers(socket, "app").unwrap_or_default();
+        let servers = haproxy::servers(socket).unwrap_or_default();
         let asked = begun.elapsed();
-        let now: Vec<&str> = servers
-            .iter()
-            .filter(|s| s.status.starts_with("DOWN"))
-            .map(|s| s.name.as_str())
-            .collect();
-        // With nobody else to ask, an answer that comes late is the best there is.
-        let elsewhere = servers.iter().any(|server| server.status.starts_with("UP"));
-        down.retain(|name, _| now.contains(&name.as_str()));
-        for name in now {
+        let is_down = |server: &&ServerState| server.status.starts_with("DOWN");
+        let key = |server: &ServerState| (server.backend.clone(), server.name.clone());
+        let now: BTreeSet<_> = servers.iter().filter(is_down).map(key).collect();
+        down.retain(|server, _| now.contains(server));
+        for server in servers.iter().filter(is_down) {
             let since = down
-                .entry(name.to_owned())
+                .entry(key(server))
                 .or_insert_with(|| Some(Instant::now()));
+            // With nobody else to ask, an answer that comes late is the best there is.
+            let elsewhere = servers
+                .iter()
+                .any(|other| other.backend == server.backend && other.status.starts_with("UP"));
             if elsewhere && since.is_some_and(|since| since.elapsed() > RELEASE_AFTER) {
                 // None: done for this time.
                 *since = None;
-                for backend in ["app", "app_unsafe"] {
-                    if let Err(error) = haproxy::ask(
-                        socket,
-                        &format!("shutdown sessions server {backend}/{name}"),
-                    ) {
+                for backend in [server.backend.clone(), server.twin()] {
+                    let place = format!("{backend}/{}", server.name);
+                    if let Err(error) =
+                        haproxy::ask(socket, &format!("shutdown sessions server {place}"))
+                    {
                         say(&format!("{error:#}"));
                     }
                 }

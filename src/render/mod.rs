@@ -9,6 +9,7 @@ pub mod escape;
 pub mod nix;
 pub mod recipes;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -21,14 +22,17 @@ use crate::config::{
     AppServer, Firewall, Haproxy, Keepalived, Mongod, NodeConfig, NodeFacts, Role,
 };
 
+/// Path below a node's directory → text. Files that several nodes have in common share their text.
+pub type Files = BTreeMap<Cow<'static, str>, Arc<str>>;
+
 /// The files of one node: path below `hosts/<node>/` → text. What is below `etc/`
 /// is found at the same path below `/etc` on the node. Paths are relative and use `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
     /// The node's name.
     pub node: String,
-    /// Its files. Files that several nodes have in common share their text.
-    pub files: BTreeMap<&'static str, Arc<str>>,
+    /// Its files.
+    pub files: Files,
 }
 
 /// The node's NixOS module.
@@ -107,7 +111,7 @@ pub fn render(nodes: &[NodeConfig]) -> anyhow::Result<Vec<Rendered>> {
 struct Renderer {
     tera: Tera,
     /// Files of a shared configuration, by its address.
-    shared: HashMap<usize, BTreeMap<&'static str, Arc<str>>>,
+    shared: HashMap<usize, Files>,
     /// Digests of shared texts, by their address. `shared` keeps those texts, and so the addresses.
     digests: HashMap<usize, String>,
 }
@@ -153,23 +157,19 @@ impl Renderer {
         let facts = NodeFacts {
             files: files
                 .iter()
-                .map(|(path, text)| ((*path).to_owned(), self.digest(text)))
+                .map(|(path, text)| (path.to_string(), self.digest(text)))
                 .collect(),
             ..node.facts.clone()
         };
-        files.insert(FACTS, to_json(&facts)?.into());
-        files.insert(HOST, nix::host(&facts)?.into());
+        files.insert(FACTS.into(), to_json(&facts)?.into());
+        files.insert(HOST.into(), nix::host(&facts)?.into());
         Ok(Rendered {
             node: node.facts.name.clone(),
             files,
         })
     }
 
-    fn load_balancer(
-        &self,
-        haproxy: &Haproxy,
-        keepalived: &Keepalived,
-    ) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {
+    fn load_balancer(&self, haproxy: &Haproxy, keepalived: &Keepalived) -> anyhow::Result<Files> {
         let mut files = BTreeMap::from([
             self.file(HAPROXY, haproxy)?,
             self.file(DRAIN_MAP, haproxy)?,
@@ -193,7 +193,7 @@ impl Renderer {
             .clone()
     }
 
-    fn app(&mut self, server: &Arc<AppServer>) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {
+    fn app(&mut self, server: &Arc<AppServer>) -> anyhow::Result<Files> {
         let key = Arc::as_ptr(server) as usize;
         if let Some(files) = self.shared.get(&key) {
             return Ok(files.clone());
@@ -203,32 +203,36 @@ impl Renderer {
             self.file(GUNICORN, &server.gunicorn)?,
             self.file(SUPERVISOR, &server.supervisor)?,
         ]);
+        for (path, gunicorn) in &server.further {
+            let (_, text) = self.file(GUNICORN, gunicorn)?;
+            files.insert(format!("etc/{path}").into(), text);
+        }
         if let Some(mongos) = &server.mongos {
-            files.insert(MONGOS, to_yaml(mongos)?);
+            files.insert(MONGOS.into(), to_yaml(mongos)?);
         }
         self.shared.insert(key, files.clone());
         Ok(files)
     }
 
-    fn firewall(&mut self, firewall: &Arc<Firewall>) -> anyhow::Result<(&'static str, Arc<str>)> {
+    fn firewall(
+        &mut self,
+        firewall: &Arc<Firewall>,
+    ) -> anyhow::Result<(Cow<'static, str>, Arc<str>)> {
         let key = Arc::as_ptr(firewall) as usize;
         if let Some(text) = self.shared.get(&key).and_then(|files| files.get(FIREWALL)) {
-            return Ok((FIREWALL, Arc::clone(text)));
+            return Ok((FIREWALL.into(), Arc::clone(text)));
         }
         let file = self.file(FIREWALL, firewall.as_ref())?;
         self.shared.insert(key, BTreeMap::from([file.clone()]));
         Ok(file)
     }
 
-    fn database(
-        &mut self,
-        mongod: &Arc<Mongod>,
-    ) -> anyhow::Result<BTreeMap<&'static str, Arc<str>>> {
+    fn database(&mut self, mongod: &Arc<Mongod>) -> anyhow::Result<Files> {
         let key = Arc::as_ptr(mongod) as usize;
         if let Some(files) = self.shared.get(&key) {
             return Ok(files.clone());
         }
-        let files = BTreeMap::from([(MONGOD, to_yaml(mongod.as_ref())?)]);
+        let files = BTreeMap::from([(MONGOD.into(), to_yaml(mongod.as_ref())?)]);
         self.shared.insert(key, files.clone());
         Ok(files)
     }
@@ -237,7 +241,7 @@ impl Renderer {
         &self,
         name: &'static str,
         values: &impl Serialize,
-    ) -> anyhow::Result<(&'static str, Arc<str>)> {
+    ) -> anyhow::Result<(Cow<'static, str>, Arc<str>)> {
         let mut context =
             tera::Context::from_serialize(values).map_err(|error| anyhow!("{name}: {error}"))?;
         context.insert("mark", &format!("# {MARK}"));
@@ -245,7 +249,7 @@ impl Renderer {
             .tera
             .render(name, &context)
             .map_err(|error| anyhow!("{name}: {error}"))?;
-        Ok((name, text.into()))
+        Ok((name.into(), text.into()))
     }
 }
 

@@ -2,11 +2,10 @@
 //! that are copied most, for `faults compare`. Nothing here is deployed.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{HAPROXY, KEEPALIVED, Renderer};
+use super::{Files, HAPROXY, KEEPALIVED, Renderer};
 use crate::config::{Haproxy, Keepalived, NodeConfig, Role};
 
 /// What a recipe has of its own.
@@ -75,10 +74,7 @@ struct KeepalivedOf<'k> {
 ///
 /// # Errors
 /// Only when a template and its struct disagree, which is a bug of this program.
-pub fn files(
-    recipe: Recipe,
-    nodes: &[NodeConfig],
-) -> anyhow::Result<BTreeMap<String, BTreeMap<&'static str, Arc<str>>>> {
+pub fn files(recipe: Recipe, nodes: &[NodeConfig]) -> anyhow::Result<BTreeMap<String, Files>> {
     let renderer = Renderer::new()?;
     let balancers: Vec<(&str, &Haproxy, &Keepalived)> = nodes
         .iter()
@@ -106,7 +102,7 @@ pub fn files(
         priority = priority.saturating_sub(step).max(1);
         let (_, haproxy) = renderer.file("recipes/haproxy.cfg", haproxy)?;
         let (_, keepalived) = renderer.file("recipes/keepalived.conf", &keepalived)?;
-        let files = BTreeMap::from([(HAPROXY, haproxy), (KEEPALIVED, keepalived)]);
+        let files = Files::from([(HAPROXY.into(), haproxy), (KEEPALIVED.into(), keepalived)]);
         all.insert(name.to_owned(), files);
     }
     Ok(all)

@@ -158,7 +158,10 @@ fn used_apps(
         .collect();
     let seen = in_parallel(&balancers, site.at_once(), |node| {
         let statistics = site.haproxy(&node.name, "show stat").ok()?;
-        Some((node.name.clone(), haproxy::parse(&statistics, "app")))
+        Some((
+            node.name.clone(),
+            haproxy::parse(&statistics, haproxy::is_checked),
+        ))
     });
     seen.into_iter().flatten().collect()
 }
@@ -241,10 +244,19 @@ impl NodeStatus {
     fn is_used(&mut self, used: &[(String, Vec<ServerState>)]) {
         let mut words: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (balancer, servers) in used {
-            let server = servers.iter().find(|server| server.name == self.name);
-            let word = server.map_or_else(|| "unknown".to_owned(), |server| server.status.clone());
-            words.entry(word).or_default().push(balancer);
-            if !server.is_some_and(ServerState::is_up) {
+            let own = servers.iter().filter(|server| server.name == self.name);
+            let own: Vec<&ServerState> = own.collect();
+            let word = |server: &&ServerState| match server.backend.split_once('.') {
+                Some((_, app)) => format!("{app} {}", server.status),
+                None => server.status.clone(),
+            };
+            for word in own.iter().map(word) {
+                words.entry(word).or_default().push(balancer);
+            }
+            if own.is_empty() {
+                words.entry("unknown".into()).or_default().push(balancer);
+            }
+            if own.is_empty() || !own.iter().all(|server| server.is_up()) {
                 self.is_not_ready();
             }
         }

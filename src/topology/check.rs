@@ -2,9 +2,9 @@
 //! that are not empty, a replica set with a quorum. Every check runs, whatever
 //! the others found.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::checker::Check;
 use super::diagnostic::{Diagnostic, Place, step};
@@ -12,8 +12,8 @@ use super::document::quoted;
 use super::raw::RawTopology;
 use super::values::{Millis, Name};
 use super::{
-    App, Code, Database, LoadBalancer, Network, Node, Sharding, Slo, Tier, Topology, check_sets,
-    check_tls, replica_sets,
+    Code, Database, FurtherApp, LoadBalancer, Network, Node, Sharding, Slo, Tier, Topology,
+    applications, check_sets, check_tls, replica_sets,
 };
 
 /// Different VRRP priorities that a load balancer may have.
@@ -38,7 +38,8 @@ pub(super) fn meaning(
     check.tls();
     check.database();
     check.sharding();
-    check.app(base, exists);
+    check.apps(base, exists);
+    check.routes();
     if problems.iter().any(Diagnostic::is_error) {
         return None;
     }
@@ -275,12 +276,16 @@ impl Check<'_> {
         let Some(sharding) = &raw.database.sharding else {
             return;
         };
-        if raw.app.port == raw.database.port {
+        for (at, app) in self.applications() {
+            if app.port != raw.database.port {
+                continue;
+            }
             let message = format!(
                 "port {} of each app node is the databases' router's",
-                raw.app.port
+                app.port
             );
-            let problem = self.add(Code::PortClash, Place::value("/app/port"), message);
+            let place = Place::value(format!("{at}/port"));
+            let problem = self.add(Code::PortClash, place, message);
             let port = Place::value("/database/port");
             problem.related.push((port, "used here".into()));
         }
@@ -318,6 +323,13 @@ fn build(raw: RawTopology) -> Option<Topology> {
             })
         })
         .collect();
+    let nodes = nodes?;
+    let apps: Option<Vec<FurtherApp>> = raw
+        .apps
+        .into_iter()
+        .map(|(name, app)| applications::build_further(&name, app, &nodes))
+        .collect();
+    let apps = apps?;
     let last_octet = raw.network.virtual_ip.octets()[3];
     Some(Topology {
         name: raw.name,
@@ -339,33 +351,8 @@ fn build(raw: RawTopology) -> Option<Topology> {
             trusted_proxies: raw.load_balancer.trusted_proxies,
             tls: check_tls::build(raw.load_balancer.tls),
         },
-        app: App {
-            source: PathBuf::from(raw.app.source),
-            entry: raw.app.entry,
-            requirements: PathBuf::from(raw.app.requirements),
-            env: raw.app.env.into_iter().collect::<BTreeMap<_, _>>(),
-            secrets: raw
-                .app
-                .secrets
-                .into_iter()
-                .map(|(name, secret)| (name, secret.gives))
-                .collect(),
-            database_uri_env: raw.app.database_uri_env,
-            health_path: raw.app.health_path,
-            health_host: raw.app.health_host,
-            worker: raw.app.worker,
-            longest_request: raw.app.longest_request,
-            largest_body: raw.app.largest_body,
-            idle_timeout: raw.app.idle_timeout,
-            static_directory: raw.app.static_directory,
-            static_url: raw.app.static_url,
-            compression: raw.app.compression,
-            sticky_sessions: raw.app.sticky_sessions,
-            port: raw.app.port,
-            instances: raw.app.instances,
-            workers: raw.app.workers,
-            threads: raw.app.threads,
-        },
+        app: applications::build(raw.app),
+        apps,
         database: has_database.then(|| Database {
             replica_set: raw.database.replica_set,
             name: raw.database.name,
@@ -387,6 +374,6 @@ fn build(raw: RawTopology) -> Option<Topology> {
             longest_gap: raw.slo.longest_gap,
             longest_write_gap: raw.slo.longest_write_gap,
         },
-        nodes: nodes?,
+        nodes,
     })
 }

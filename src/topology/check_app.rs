@@ -6,6 +6,7 @@ use super::Code;
 use super::checker::Check;
 use super::diagnostic::{Place, step};
 use super::document::quoted;
+use super::raw::RawApp;
 use super::values::Millis;
 
 /// Environment variables that the rendered gunicorn configuration sets; without a database only
@@ -31,39 +32,66 @@ const DANGEROUS_VARIABLES: [&str; 8] = [
     "WEB_CONCURRENCY",
 ];
 
+/// An application, and where it stands in the file.
+struct Spot<'r> {
+    at: String,
+    app: &'r RawApp,
+}
+
+impl Spot<'_> {
+    fn pointer(&self, below: &str) -> String {
+        format!("{}/{below}", self.at)
+    }
+
+    fn value(&self, below: &str) -> Place {
+        Place::value(self.pointer(below))
+    }
+
+    fn key_at(&self, below: &str) -> Place {
+        Place::key(self.pointer(below))
+    }
+
+    /// How people write where it stands.
+    fn key(&self) -> String {
+        self.at.trim_start_matches('/').replace('/', ".")
+    }
+}
+
 impl Check<'_> {
-    pub(super) fn app(&mut self, base: &Path, exists: &dyn Fn(&Path) -> bool) {
-        let raw = self.raw;
-        let source = base.join(&raw.app.source);
-        let requirements = source.join(&raw.app.requirements);
-        if raw.app.source.is_empty() || !exists(&source) {
-            let message = format!("there is no directory {}", quoted(&raw.app.source));
-            self.add(Code::MissingSource, Place::value("/app/source"), message)
+    /// Every application by itself.
+    pub(super) fn apps(&mut self, base: &Path, exists: &dyn Fn(&Path) -> bool) {
+        for (at, app) in self.applications() {
+            self.app(&Spot { at, app }, base, exists);
+        }
+    }
+
+    fn app(&mut self, spot: &Spot<'_>, base: &Path, exists: &dyn Fn(&Path) -> bool) {
+        let app = spot.app;
+        let source = base.join(&app.source);
+        let requirements = source.join(&app.requirements);
+        if app.source.is_empty() || !exists(&source) {
+            let message = format!("there is no directory {}", quoted(&app.source));
+            self.add(Code::MissingSource, spot.value("source"), message)
                 .hint = Some("paths are relative to the topology file".into());
-        } else if !is_inside(&raw.app.requirements) || !exists(&requirements) {
+        } else if !is_inside(&app.requirements) || !exists(&requirements) {
             let message = format!(
                 "there is no {} in {}",
-                quoted(&raw.app.requirements),
-                quoted(&raw.app.source)
+                quoted(&app.requirements),
+                quoted(&app.source)
             );
-            self.add(
-                Code::MissingSource,
-                Place::value("/app/requirements"),
-                message,
-            )
-            .hint = Some(
+            self.add(Code::MissingSource, spot.value("requirements"), message)
+                .hint = Some(
                 "lock the app's packages, with gunicorn, by `pip-compile --generate-hashes`".into(),
             );
         }
-        self.served(&source, exists);
-        self.environment();
-        self.secrets();
+        self.served(spot, &source, exists);
+        self.environment(spot);
+        self.secrets(spot);
     }
 
     /// Limits and static files.
-    fn served(&mut self, source: &Path, exists: &dyn Fn(&Path) -> bool) {
-        let raw = self.raw;
-        let app = &raw.app;
+    fn served(&mut self, spot: &Spot<'_>, source: &Path, exists: &dyn Fn(&Path) -> bool) {
+        let app = spot.app;
         for (key, value, least, most) in [
             ("longest_request", app.longest_request, 1_000, 3_600_000),
             ("idle_timeout", app.idle_timeout, 1_000, 86_400_000),
@@ -71,26 +99,22 @@ impl Check<'_> {
             if !(least..=most).contains(&value.get()) {
                 let (least, most) = (Millis::new(least), Millis::new(most));
                 let message = format!("`{key}` goes from {least} to {most}, this is {value}");
-                self.add(
-                    Code::OutOfRange,
-                    Place::value(format!("/app/{key}")),
-                    message,
-                );
+                self.add(Code::OutOfRange, spot.value(key), message);
             }
         }
         if app.largest_body.get() == 0 {
             // nginx takes 0 for "no limit".
             let message = "`largest_body` must be at least 1KiB";
-            self.add(Code::OutOfRange, Place::value("/app/largest_body"), message);
+            self.add(Code::OutOfRange, spot.value("largest_body"), message);
         }
         let url = app.static_url.to_string();
         if !url.ends_with('/') || url == "/" {
             let message = format!("`static_url` is a path that ends with `/`, this is {url:?}");
-            self.add(Code::BadValue, Place::value("/app/static_url"), message)
+            self.add(Code::BadValue, spot.value("static_url"), message)
                 .hint = Some("such as \"/static/\"; `/` itself is the application's".into());
         } else if app.static_directory.is_some() && app.health_path.to_string().starts_with(&url) {
             let message = format!("{} is below {url}, which nginx serves", app.health_path);
-            self.add(Code::BadValue, Place::value("/app/health_path"), message)
+            self.add(Code::BadValue, spot.value("health_path"), message)
                 .hint =
                 Some("a file says nothing about the application: choose a path of its own".into());
         }
@@ -101,23 +125,19 @@ impl Check<'_> {
                 "there is no directory {} in the application",
                 quoted(directory)
             );
-            self.add(
-                Code::MissingSource,
-                Place::value("/app/static_directory"),
-                message,
-            );
+            self.add(Code::MissingSource, spot.value("static_directory"), message);
         }
     }
 
-    fn environment(&mut self) {
-        let raw = self.raw;
-        for (name, value) in &raw.app.env {
-            let place = || Place::key(format!("/app/env/{}", step(name)));
+    fn environment(&mut self, spot: &Spot<'_>) {
+        let app = spot.app;
+        for (name, value) in &app.env {
+            let place = || spot.key_at(&format!("env/{}", step(name)));
             if !self.is_free(name, place()) {
                 continue;
             }
             if value.contains('\0') {
-                let place = Place::value(format!("/app/env/{}", step(name)));
+                let place = spot.value(&format!("env/{}", step(name)));
                 self.add(
                     Code::BadValue,
                     place,
@@ -126,7 +146,8 @@ impl Check<'_> {
             } else if is_secret(name) && !value.is_empty() {
                 let message = format!("{name} looks like a secret, and `env` is readable by all");
                 self.add(Code::SecretInEnvironment, place(), message).hint = Some(format!(
-                    "name it in `app.secrets` instead, and give its value by `gen-topology secrets set {name}`"
+                    "name it in `{}.secrets` instead, and give its value by `gen-topology secrets set {name}`",
+                    spot.key()
                 ));
             }
         }
@@ -156,28 +177,28 @@ impl Check<'_> {
     }
 
     /// Variables whose values are in files.
-    fn secrets(&mut self) {
-        let raw = self.raw;
-        for name in raw.app.secrets.keys() {
-            let place = || Place::key(format!("/app/secrets/{}", step(name)));
-            if self.is_free(name, place()) && raw.app.env.contains_key(name) {
-                self.twice(name, place(), format!("/app/env/{}", step(name)));
+    fn secrets(&mut self, spot: &Spot<'_>) {
+        let app = spot.app;
+        for name in app.secrets.keys() {
+            let place = || spot.key_at(&format!("secrets/{}", step(name)));
+            if self.is_free(name, place()) && app.env.contains_key(name) {
+                self.twice(name, place(), spot.pointer(&format!("env/{}", step(name))));
             }
         }
-        let Some(name) = &raw.app.database_uri_env else {
+        let Some(name) = &app.database_uri_env else {
             return;
         };
-        let place = || Place::value("/app/database_uri_env");
-        if !raw.has_database() {
+        let place = || spot.value("database_uri_env");
+        if !self.raw.has_database() {
             let message = "the stack has no database whose address a variable could hold";
             self.add(Code::BadValue, place(), message);
         } else if self.is_free(name, place()) {
             for (of, is_there) in [
-                ("env", raw.app.env.contains_key(name)),
-                ("secrets", raw.app.secrets.contains_key(name)),
+                ("env", app.env.contains_key(name)),
+                ("secrets", app.secrets.contains_key(name)),
             ] {
                 if is_there {
-                    self.twice(name, place(), format!("/app/{of}/{}", step(name)));
+                    self.twice(name, place(), spot.pointer(&format!("{of}/{}", step(name))));
                 }
             }
         }

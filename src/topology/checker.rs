@@ -1,7 +1,7 @@
 //! The file in hand while it is checked, and the problems found so far.
 
-use super::diagnostic::{Diagnostic, Place};
-use super::raw::{RawNode, RawTopology};
+use super::diagnostic::{Diagnostic, Place, step};
+use super::raw::{RawApp, RawNode, RawTopology};
 use super::{Code, Tier};
 
 /// A raw topology, and where its problems go.
@@ -21,6 +21,15 @@ impl<'c> Check<'c> {
         self.problems
             .last_mut()
             .unwrap_or_else(|| unreachable!("just pushed"))
+    }
+
+    /// Every application, with where it stands in the file: `app` first.
+    pub(super) fn applications(&self) -> Vec<(String, &'c RawApp)> {
+        let others = self.raw.apps.iter();
+        let others = others.map(|(name, app)| (format!("/apps/{}", step(name)), app));
+        std::iter::once(("/app".to_owned(), &self.raw.app))
+            .chain(others)
+            .collect()
     }
 
     pub(super) fn tier(&self, tier: Tier) -> impl Iterator<Item = (&'c String, &'c RawNode)> {

@@ -59,7 +59,7 @@ codes! {
     DuplicateKey "duplicate-key" Error
         "A key stands twice in one object. JSON readers disagree on which one counts, so neither is taken."
     DuplicateName "duplicate-name" Error
-        "Two nodes have the same name. A node's name is its host name and its directory under hosts/, so it must be its own."
+        "Two nodes have the same name. A node's name is its host name and its directory under hosts/, so it must be its own. So must the name of an application in `apps`: programs, sockets and backends are called by it."
     UnknownKey "unknown-key" Error
         "The key means nothing here. Most of the time it is a typing error, and a setting that is silently ignored is worse than none. Keys that begin with `x-` are yours and are never looked at."
     MissingKey "missing-key" Error
@@ -113,7 +113,15 @@ codes! {
     EvenVoters "even-voters" Error
         "An even number of voting members survives no more failures than one fewer, and has one more that can fail: 4 members survive 1, like 3. Two are worse than one: the loss of either stops writes. Use an odd number, or give one node `\"voting\": false` so that it only keeps a copy."
     MisplacedKey "misplaced-key" Error
-        "The key belongs to nodes of another tier: `voting` and `replica_set` are for databases, the only nodes that elect one of themselves."
+        "The key belongs to nodes of another tier: `voting` and `replica_set` are for databases, the only nodes that elect one of themselves. `hosts`, `paths` and `nodes` belong to applications in `apps`: `app` runs on every app node and answers what no other application claims."
+    NoRoute "no-route" Error
+        "An application in `apps` claims neither a host nor a path, so no request would ever reach it. Give it `hosts`, `paths` or both; what none claims is `app`'s."
+    RouteClash "route-clash" Error
+        "Two applications, or one twice, claim the same path of the same host. A longer path and a host of one's own come first, so `/api/` and `/api/v2/` may be of two applications; the very same route can't."
+    UnknownNode "unknown-node" Error
+        "`nodes` of an application names something that is no app node of this topology."
+    HostNotServed "host-not-served" Warning
+        "An application claims a host that is not among `load_balancer.tls.names`. Its visitors come by HTTPS and get a certificate of another name."
     PortClash "port-clash" Error
         "Two listeners of one node would need the same port."
     CertificateSource "certificate-source" Error

@@ -186,6 +186,7 @@ pub(super) fn duplicate_keys(root: &Value<'_>) -> Vec<Diagnostic> {
                 let pointer_of = format!("{pointer}/{}", step(name));
                 let (code, what) = match pointer {
                     "/nodes" => (Code::DuplicateName, "node"),
+                    "/apps" => (Code::DuplicateName, "application"),
                     _ => (Code::DuplicateKey, "key"),
                 };
                 found.push(

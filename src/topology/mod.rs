@@ -6,8 +6,10 @@
 //! layout. Nothing here touches a file, a process or a clock.
 
 mod allocate;
+mod applications;
 mod check;
 mod check_app;
+mod check_routes;
 mod check_sets;
 mod check_tls;
 mod checker;
@@ -33,6 +35,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use allocate::block;
+pub use applications::{Application, FurtherApp};
 pub use code::Code;
 pub(crate) use code::codes;
 pub use diagnostic::{Diagnostic, Place, did_you_mean};
@@ -392,6 +395,11 @@ pub struct Topology {
     network: Network,
     load_balancer: LoadBalancer,
     app: App,
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        serialize_with = "applications::by_name"
+    )]
+    apps: Vec<FurtherApp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     database: Option<Database>,
     slo: Slo,
@@ -476,7 +484,7 @@ impl Topology {
         &self.load_balancer
     }
 
-    /// The application.
+    /// The application that answers what no other one claims.
     pub fn app(&self) -> &App {
         &self.app
     }

@@ -36,8 +36,11 @@ pub(super) struct RawTopology {
     /// Settings of the load balancers: haproxy and Keepalived.
     #[serde(default)]
     pub load_balancer: RawLoadBalancer,
-    /// The application that is served.
+    /// The application that is served, wherever none of `apps` claims a request.
     pub app: RawApp,
+    /// Further applications, by name. Each claims hosts, paths or both, and has a port of its own on the app nodes.
+    #[serde(default)]
+    pub apps: IndexMap<String, RawApp>,
     /// Settings of the databases: a `MongoDB` replica set, or a sharded cluster of several. A stack without this key and without database nodes has no database.
     #[serde(default)]
     pub database: RawDatabase,
@@ -149,6 +152,15 @@ impl Default for RawLoadBalancer {
 pub(super) struct RawApp {
     /// Directory of the application's code, relative to this file.
     pub source: String,
+    /// In `apps` only: host names whose requests are this application's, such as `api.example.org` or `*.example.org`. Default: every host.
+    #[serde(default)]
+    pub hosts: Vec<ServedName>,
+    /// In `apps` only: beginnings of paths whose requests are this application's, each with `/` at its end. Default: every path of its hosts.
+    #[serde(default)]
+    pub paths: Vec<UrlPath>,
+    /// In `apps` only: app nodes that run it. Default: all of them.
+    #[serde(default)]
+    pub nodes: Vec<String>,
     /// Where the WSGI or ASGI callable is: `module:callable`, or `module:factory()`.
     #[serde(default = "entry")]
     pub entry: Entry,
@@ -408,6 +420,9 @@ pub(super) fn schema() -> serde_json::Value {
     if let Some(tier) = schema.pointer_mut("/properties/nodes") {
         tier["propertyNames"] = serde_json::json!({ "format": "host-name" });
         tier["minProperties"] = 1.into();
+    }
+    if let Some(apps) = schema.pointer_mut("/properties/apps") {
+        apps["propertyNames"] = serde_json::json!({ "format": "host-name" });
     }
     schema
 }

@@ -97,7 +97,15 @@ impl Walk {
                         Diagnostic::new(
                             Code::BadName,
                             key(),
-                            format!("{} can't be a node's name", quoted(name)),
+                            format!(
+                                "{} can't be {} name",
+                                quoted(name),
+                                if pointer == "/apps" {
+                                    "an application's"
+                                } else {
+                                    "a node's"
+                                }
+                            ),
                         )
                         .hint(message),
                     );

@@ -287,7 +287,7 @@ fn healthcheck(tier: Tier) -> Healthcheck {
 /// Seconds that supervisord waits for gunicorn.
 fn gunicorn_stop(node: &NodeConfig) -> u64 {
     match &node.role {
-        Role::App(server) => server.supervisor.limits.stop,
+        Role::App(server) => server.supervisor.stop,
         Role::LoadBalancer { .. } | Role::Database(_) => 0,
     }
 }

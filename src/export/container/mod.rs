@@ -70,7 +70,7 @@ pub(super) fn files(node: &NodeConfig, rendered: &Rendered) -> BTreeMap<String, 
         .files
         .iter()
         .filter(|(path, _)| **path != render::HOST)
-        .map(|(path, text)| ((*path).to_owned(), text.to_string()))
+        .map(|(path, text)| (path.to_string(), text.to_string()))
         .collect();
     files.insert("start".into(), script(START));
     let mut own = |path: &str, text: String| files.insert(path.to_owned(), text);
