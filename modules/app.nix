@@ -27,12 +27,47 @@ let
   ) names;
   names = top.facts.app.secrets or [ ];
 
+  # Further applications of this server, by name.
+  further = map (app: app.name) (top.facts.app.further or [ ]);
+  # An assertion tells which are missing.
+  known = lib.filter (name: top.apps ? ${name}) further;
+  pythonOf =
+    name:
+    if top.apps.${name}.python != null then
+      top.apps.${name}.python
+    else
+      pkgs.python3.withPackages top.apps.${name}.packages;
+  furtherConfig = name: top.files + "/gunicorn/apps/${name}.conf.py";
+
+  # One line for each application: how its programs begin, and what they run.
+  versions = pkgs.writeShellApplication {
+    name = "gen-topology-app-versions";
+    runtimeInputs = [ pkgs.coreutils ];
+    text = ''
+      tell() {
+        printf '%s %s\n' "$1" "$(readlink --canonicalize "''${@:2}" | sha256sum)"
+      }
+      tell gunicorn /etc/gen-topology/app /etc/gen-topology/python /etc/gunicorn/gunicorn.conf.py
+    ''
+    + lib.concatMapStrings (name: ''
+      tell gunicorn-${name} /etc/gen-topology/apps/${name} /etc/gen-topology/pythons/${name} /etc/gunicorn/apps/${name}.conf.py
+    '') further;
+  };
+  # What ran when the instances were last started, of each application.
+  ran = "/run/supervisor/versions";
+
+  remember = pkgs.writeShellApplication {
+    name = "gen-topology-remember-app-versions";
+    text = "${lib.getExe versions} > ${ran}";
+  };
+
   passwords = lib.optional (!(top.facts.app.without_database or false)) password ++ own;
 
   # supervisord takes over a changed supervisord.conf and leaves what has not changed alone. Of the app's
   # instances one after the other, and each once: those whose program changed or that are new, then those
   # that need the app's new code, packages or configuration. The next one waits until this one listens;
-  # nginx takes the others meanwhile.
+  # nginx takes the others meanwhile. Of several applications only those with something new are restarted; where none has,
+  # somebody asked for it, for a secret perhaps, and all are.
   reload = pkgs.writeShellApplication {
     name = "gen-topology-reload-app";
     runtimeInputs = [
@@ -51,6 +86,8 @@ let
         done
         echo "$1 does not listen after 10 s; the next one is restarted all the same" >&2
       }
+      now=$(${lib.getExe versions})
+      news=$(grep --invert-match --line-regexp --fixed-strings --file=${ran} <<< "$now" || true)
       # What `reread` says of a program: available, changed or disappeared.
       said=$(control reread)
       others=$(awk -F: '!/^gunicorn-/ && /: (available|changed|disappeared)/ { print $1 }' <<< "$said")
@@ -68,11 +105,15 @@ let
       done
       # Not `|| exit`: status ends with 3 when some instance does not run, which is no reason to stop.
       for instance in $({ control status || true; } | awk '/^gunicorn-/ { print $1 }'); do
+        if [[ -n $news ]] && ! grep --quiet "^''${instance%-*} " <<< "$news"; then
+          continue
+        fi
         if ! grep --quiet --line-regexp "$instance" <<< "$instances"; then
           control restart "$instance"
           await "$instance"
         fi
       done
+      printf '%s\n' "$now" > ${ran}
     '';
   };
 in
@@ -134,13 +175,52 @@ in
     };
   };
 
+  options.services.gen-topology.apps = lib.mkOption {
+    default = { };
+    description = "The further applications that this server runs, by name; the topology file has them in `apps`.";
+    type = lib.types.attrsOf (
+      lib.types.submodule {
+        options = {
+          source = lib.mkOption {
+            type = lib.types.path;
+            example = lib.literalExpression "./shop";
+            description = "Directory of the application's code, which holds the module that gunicorn loads.";
+          };
+          packages = lib.mkOption {
+            type = lib.types.functionTo (lib.types.listOf lib.types.package);
+            default = cfg.packages;
+            defaultText = lib.literalExpression "config.services.gen-topology.app.packages";
+            description = "Packages of Python that the application needs, gunicorn among them.";
+          };
+          python = lib.mkOption {
+            type = lib.types.nullOr lib.types.package;
+            default = null;
+            description = "Python with the application's packages, for those who lock them otherwise than nixpkgs does; null has `packages`.";
+          };
+        };
+      }
+    );
+  };
+
   config = lib.mkIf (top.enable && cfg.enable) {
+    assertions = map (name: {
+      assertion = top.apps ? ${name};
+      message = "services.gen-topology.apps.${name}.source is missing: ${top.facts.name} runs the application ${name}, as the topology file says.";
+    }) further;
+
     environment.etc = {
       "gen-topology/app".source = cfg.source;
       "gen-topology/python".source = cfg.python;
       "gunicorn/gunicorn.conf.py".source = cfg.gunicornConfig;
       "supervisor/supervisord.conf".source = cfg.supervisorConfig;
     }
+    // builtins.listToAttrs (
+      lib.concatMap (name: [
+        (lib.nameValuePair "gen-topology/apps/${name}" { inherit (top.apps.${name}) source; })
+        (lib.nameValuePair "gen-topology/pythons/${name}" { source = pythonOf name; })
+        (lib.nameValuePair "gunicorn/apps/${name}.conf.py" { source = furtherConfig name; })
+      ]) known
+    )
     // lib.optionalAttrs (names != [ ]) {
       # What `gen-topology deploy` looks for before it touches a machine.
       "gen-topology/secrets-of-app".source = builtins.toFile "secrets-of-app" (
@@ -171,7 +251,12 @@ in
         cfg.python
         cfg.gunicornConfig
         cfg.supervisorConfig
-      ];
+      ]
+      ++ lib.concatMap (name: [
+        top.apps.${name}.source
+        (pythonOf name)
+        (furtherConfig name)
+      ]) known;
       stopIfChanged = false;
       unitConfig = import ./unit.nix;
 
@@ -184,7 +269,11 @@ in
             "--configuration=${supervisorConfig}"
             "--pidfile=/run/supervisor/supervisord.pid"
           ];
-          ExecStartPre = [ (import ./room.nix { inherit lib pkgs; }) ] ++ passwords;
+          ExecStartPre = [
+            (import ./room.nix { inherit lib pkgs; })
+            (lib.getExe remember)
+          ]
+          ++ passwords;
           ExecReload = passwords ++ [ (lib.getExe reload) ];
           # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
           # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn

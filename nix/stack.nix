@@ -45,31 +45,36 @@ let
 
   # Without what tools leave behind, and never with a developer's secrets. The lab leaves out the same, but for
   # the tests and what only git ignores.
-  app = builtins.path {
-    name = "app";
-    path = dirOf topology + "/${source}";
-    filter =
-      path: _:
-      !(
-        dirOf path == toString (dirOf topology)
-        && lib.elem (baseNameOf path) [
-          "topology.json"
-          "topology.schema.json"
-        ]
-      )
-      && !lib.elem (baseNameOf path) [
-        ".env"
-        ".gen-topology"
-        ".git"
-        ".mypy_cache"
-        ".pytest_cache"
-        ".ruff_cache"
-        ".venv"
-        "__pycache__"
-        "node_modules"
-        "tests"
-      ];
-  };
+  codeOf =
+    source:
+    builtins.path {
+      name = "app";
+      path = dirOf topology + "/${source}";
+      filter =
+        path: _:
+        !(
+          dirOf path == toString (dirOf topology)
+          && lib.elem (baseNameOf path) [
+            "topology.json"
+            "topology.schema.json"
+          ]
+        )
+        && !lib.elem (baseNameOf path) [
+          ".env"
+          ".gen-topology"
+          ".git"
+          ".mypy_cache"
+          ".pytest_cache"
+          ".ruff_cache"
+          ".venv"
+          "__pycache__"
+          "node_modules"
+          "tests"
+        ];
+    };
+  app = codeOf source;
+  # Further applications, by name.
+  apps = lib.mapAttrs (_: further: codeOf further.source) (wanted.apps or { });
 
   rendered = lib.filterAttrs (
     name: kind: kind == "directory" && builtins.pathExists (hosts + "/${name}/node.json")
@@ -129,6 +134,11 @@ let
         builtins.seq node {
           imports = [ (hosts + "/${name}") ] ++ modules ++ nodeModules.${name} or [ ];
           services.gen-topology.app.source = lib.mkIf (node.tier == "app") (lib.mkDefault app);
+          services.gen-topology.apps = builtins.listToAttrs (
+            map (further: lib.nameValuePair further.name { source = lib.mkDefault apps.${further.name}; }) (
+              node.app.further or [ ]
+            )
+          );
         }
       )
   ) facts;
@@ -181,6 +191,12 @@ in
         mkdir -p project/here/${lib.escapeShellArg source}
         cp ${topology} project/here/topology.json
         cp -r ${app}/. project/here/${lib.escapeShellArg source}
+        ${lib.concatStrings (
+          lib.mapAttrsToList (name: code: ''
+            mkdir -p project/here/${lib.escapeShellArg wanted.apps.${name}.source}
+            cp -r ${code}/. project/here/${lib.escapeShellArg wanted.apps.${name}.source}
+          '') apps
+        )}
         gen-topology --file project/here/topology.json generate --check --output ${hosts}
         touch "$out"
       '';

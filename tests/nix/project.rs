@@ -87,6 +87,31 @@ fn app_servers_take_the_secrets_of_the_application() {
     );
 }
 
+/// Each application has its code, its Python and its gunicorn file on the app servers that run it, and
+/// supervisord's start notes what of each runs.
+#[test]
+fn app_servers_run_what_was_chosen_for_them() {
+    let mut topology: Value = serde_json::from_str(TOPOLOGY).expect("JSON");
+    topology["apps"] = serde_json::json!({
+        "api": { "source": "./app", "port": 8001, "paths": ["/api/"], "nodes": ["app-2"] },
+    });
+    let Some(output) = evaluate_project(&project(&topology.to_string())) else {
+        return;
+    };
+    let seen = json(&output);
+    let own = [
+        "gen-topology/apps/api",
+        "gen-topology/pythons/api",
+        "gunicorn/apps/api.conf.py",
+    ];
+    for file in own {
+        let has = |node: &str| seen["hosts"][node]["etc"].get(file).is_some();
+        assert!(has("app-2") && !has("app-1") && !has("db-1"), "{file}");
+    }
+    let unit = seen["hosts"]["app-2"]["units"]["supervisord"].to_string();
+    assert!(unit.contains("remember-app-versions"), "{unit}");
+}
+
 /// Without databases nothing on an app server waits for a password.
 #[test]
 fn a_stack_without_database_takes_no_secrets() {
