@@ -56,10 +56,10 @@ def inside(root: Path, repository: Path, nixpkgs: Path, command: list[str]) -> l
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
 
 
-def ask(command: list[str], *, text: str | None = None) -> str:
-    """What it prints."""
+def ask(command: list[str], *, text: str | None = None, shown: list[str] | None = None) -> str:
+    """What it prints; `shown` is what a failure calls it."""
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = "\n".join(done.stderr.splitlines()[-25:])
-        raise Failed(f"`{shlex.join(command[-6:])}` failed ({done.returncode}):\n{last}")
+        raise Failed(f"`{shlex.join(shown or command)}` failed ({done.returncode}):\n{last}")
     return done.stdout

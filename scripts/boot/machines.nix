@@ -35,13 +35,15 @@ let
     stub-ld.enable = false;
     ldso = "/debian/lib64/ld-linux-x86-64.so.2";
   };
+
+  containers = lib.mapAttrs (
+    _: test: (test.extendNixOS { module = provided; }).containers
+  ) tests.machinesOf;
 in
 {
   inherit (tests) scripts;
   nodes = lib.mapAttrs (_: test: lib.attrNames test.containers) tests.machinesOf;
-  machines = lib.mapAttrs (
-    _: test:
-    lib.mapAttrs (_: container: container.system.build.nspawn)
-      (test.extendNixOS { module = provided; }).containers
-  ) tests.machinesOf;
+  machines = lib.mapAttrs (_: lib.mapAttrs (_: container: container.system.build.nspawn)) containers;
+  # What a deploy brings.
+  systems = lib.mapAttrs (_: lib.mapAttrs (_: container: container.system.build.toplevel)) containers;
 }

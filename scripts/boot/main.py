@@ -16,10 +16,14 @@ import graph
 import known
 import root
 import run
+import untouched
 from provide import Provider, Unknown
 
 # What scripts/test counts as not run.
 NOT_RUN = 77
+
+# Machines that one process of Nix evaluates.
+AT_ONCE = 5
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,7 +41,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, default=REPOSITORY / "target/boot-hosts", help="where the root and its Nix store are kept [default: target/boot-hosts]")
     parser.add_argument("--suite", default="forky", help="suite of Debian [default: forky]")
     parser.add_argument("--program", type=Path, default=REPOSITORY / "target/debug/gen-topology", help="gen-topology, built")
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def refuse(asked: argparse.Namespace) -> list[str]:
@@ -65,10 +69,13 @@ class Session:
         self.cache = asked.cache.resolve()
         self.root = self.cache / "root"
         self.program = asked.program.resolve()
+        recipes = root.forget_what_is_out_of_date(self.root, say)
+        of = known.fingerprint(REPOSITORY, self.nixpkgs, recipes, self.program)
+        self.known = known.Known(self.cache, self.root, of)
 
     def ask(self, *command: str, text: str | None = None) -> str:
         """What a command in the root prints."""
-        return enter.ask(enter.inside(self.root, REPOSITORY, self.nixpkgs, list(command)), text=text)
+        return enter.ask(enter.inside(self.root, REPOSITORY, self.nixpkgs, list(command)), text=text, shown=list(command))
 
     def evaluate(self, attribute: str) -> object:
         """A value of machines.nix."""
@@ -78,21 +85,32 @@ class Session:
         """machines.nix and its arguments."""
         return ["/repository/scripts/boot/machines.nix", "--argstr", "nixpkgs", "/nixpkgs", "--argstr", "repository", "/repository"]
 
-    def instantiate(self, stack: str, names: list[str]) -> dict[str, str]:
-        """The derivation of each machine's start script. A process for each: it takes a gigabyte or more."""
-        derivations = {}
-        for name in names:
+    def instantiate(self, kind: str, stack: str, names: list[str]) -> dict[str, str]:
+        """The derivation of each machine's start script (`machines`) or of its system (`systems`). Some at a time:
+        they share what they know of each other, and each takes a gigabyte or more."""
+        derivations: dict[str, str] = {}
+        for batch in (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE)):
             began = time.monotonic()
-            printed = self.ask("nix-instantiate", *self.machines(), "-A", f"machines.{stack}.{name}")
-            derivations[name] = printed.split()[-1]
-            say(f"{stack} {name}: evaluated in {time.monotonic() - began:.0f} s")
+            attributes = [word for name in batch for word in ("-A", f"{kind}.{stack}.{name}")]
+            printed = self.ask("nix-instantiate", *self.machines(), *attributes).split()
+            derivations.update(zip(batch, printed))
+            say(f"{stack} {', '.join(batch)}: evaluated in {time.monotonic() - began:.0f} s")
         return derivations
 
-    def build(self, derivations: dict[str, str], mongod: Path) -> dict[str, str]:
-        """The start scripts, with everything that they need."""
+    def made(self, kind: str, stack: str, names: list[str]) -> dict[str, str]:
+        """The start scripts or systems of a stack, built; from an earlier run, where nothing has changed."""
+        key = stack if kind == "machines" else f"{kind} of {stack}"
+        paths = self.known.machines(key)
+        if paths is None:
+            paths = self.build(self.instantiate(kind, stack, names))
+            self.known.remember(key, paths)
+        return paths
+
+    def build(self, derivations: dict[str, str]) -> dict[str, str]:
+        """What the derivations make, with everything that it needs."""
         wanted = list(derivations.values())
         outputs, built, described = graph.split(self.ask("nix", "derivation", "show", "-r", *wanted), wanted)
-        provider = Provider(self.root, self.nixpkgs, described, self.program, mongod)
+        provider = Provider(self.root, self.nixpkgs, described, {"gen-topology": self.program, **root.built(self.cache, self.nixpkgs)})
         unknown = sorted({output.package for output in outputs if not provider.known(output)})
         if unknown:
             raise Unknown(f"no Debian package is known for {', '.join(unknown)}; add them in scripts/boot/packages.py")
@@ -116,13 +134,19 @@ def main() -> int:
         for one in why:
             say(one)
         return NOT_RUN
-    session = Session(asked)
+    before = untouched.picture()
+    code = tests(asked)
+    changed = untouched.difference(before, untouched.picture())
+    for one in changed:
+        say(f"this machine is not as it was: {one}")
+    return code or (1 if changed else 0)
+
+
+def tests(asked: argparse.Namespace) -> int:
+    """Runs them; the exit code."""
     try:
-        root.make(session.cache, asked.suite, say)
-        recipes = root.forget_what_is_out_of_date(session.root, say)
-        of = known.fingerprint(REPOSITORY, session.nixpkgs, recipes, session.program)
-        machines = known.Known(session.cache, session.root, of)
-        mongod = root.mongod(session.cache)
+        root.make(asked.cache.resolve(), asked.suite, say)
+        session = Session(asked)
         scripts = session.evaluate("scripts")
         chosen = asked.tests or sorted(scripts)
         strange = [name for name in chosen if name not in scripts]
@@ -131,13 +155,11 @@ def main() -> int:
             return 2
         failed = []
         for stack in sorted({scripts[name]["stack"] for name in chosen}):
-            paths = machines.machines(stack)
-            if paths is None:
-                paths = session.build(session.instantiate(stack, session.evaluate(f"nodes.{stack}")), mongod)
-                machines.remember(stack, paths)
+            paths = session.made("machines", stack, session.evaluate(f"nodes.{stack}"))
             for name in (name for name in chosen if scripts[name]["stack"] == stack):
+                systems = {called: session.made("systems", of["stack"], of["nodes"]) for called, of in scripts[name]["systems"].items()}
                 began = time.monotonic()
-                passed = run.test(session, name, scripts[name]["text"], paths)
+                passed = run.test(session, name, scripts[name]["text"], paths, systems)
                 say(f"{name}: {'passed' if passed else 'FAILED'} in {time.monotonic() - began:.0f} s")
                 if not passed:
                     failed.append(name)

@@ -48,7 +48,7 @@ PROGRAMS: dict[str, list[str]] = {
     "nftables": ["nftables"],
     "nginx": ["nginx-light", "nginx"],
     "nix": ["nix-bin"],
-    "openssh": ["openssh-client", "openssh-server"],
+    "openssh": ["openssh-client", "openssh-common", "openssh-server"],
     "openssl": ["openssl"],
     "patch": ["patch"],
     "perl": ["perl", "perl-base"],

@@ -20,11 +20,11 @@ class Unknown(Exception):
 class Provider:
     """What the packages are made from."""
 
-    def __init__(self, root: Path, nixpkgs: Path, derivations: graph.Derivations, program: Path, mongod: Path) -> None:
+    def __init__(self, root: Path, nixpkgs: Path, derivations: graph.Derivations, built: dict[str, Path]) -> None:
         self.root = root
         self.nixpkgs = nixpkgs
-        self.program = program
-        self.mongod = mongod
+        # Programs that are not Debian's, by name.
+        self.built = built
         self._texts = [
             str(graph.environment(derivation).get("buildCommand", ""))
             for derivation in derivations.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,36 @@ def settings(root: Path) -> None:
         (kept / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(root / "etc" / name, kept / name)
     shutil.copytree(root / "etc/nginx", kept / "nginx", ignore=shutil.ignore_patterns("modules-enabled", "sites-enabled"))
+
+
+def built(cache: Path, nixpkgs: Path) -> dict[str, Path]:
+    """Programs that are not Debian's."""
+    return {"mongod": mongod(cache), "switch-to-configuration": switcher(cache, nixpkgs)}
+
+
+def switcher(cache: Path, nixpkgs: Path) -> Path:
+    """What activates a system: nixpkgs' own program, built by this machine's cargo with D-Bus in it."""
+    source = nixpkgs / "pkgs/by-name/sw/switch-to-configuration-ng"
+    sources = sorted(path for path in source.rglob("*") if path.is_file())
+    of = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
+    made = cache / "switch" / of[:16]
+    program = made / "target/debug/switch-to-configuration"
+    if program.exists():
+        return program
+    shutil.rmtree(cache / "switch", ignore_errors=True)
+    shutil.copytree(source, made)
+    manifest = made / "Cargo.toml"
+    # D-Bus's library is compiled in, for the program and for what generates code for it.
+    text = re.sub(r'^dbus = "(.*)"$', r'dbus = { version = "\1", features = ["vendored"] }', manifest.read_text(), flags=re.MULTILINE)
+    manifest.write_text(text.replace("[build-dependencies]\n", '[build-dependencies]\ndbus = { version = "*", features = ["vendored"] }\n'))
+    interfaces = made / "interfaces"
+    interfaces.mkdir()
+    for called, name in (("systemd", "systemd1"), ("systemd-logind", "login1")):
+        asked = ["chroot", str(cache / "root"), f"/usr/lib/systemd/{called}", f"--bus-introspect=/org/freedesktop/{name}"]
+        (interfaces / f"org.freedesktop.{name}.Manager.xml").write_text(enter.ask(asked))
+    enter.ask(["env", f"SYSTEMD_DBUS_INTERFACE_DIR={interfaces}", "cargo", "build", "--quiet",
+               "--manifest-path", str(manifest), "--target-dir", str(made / "target")])
+    return program
 
 
 def mongod(cache: Path) -> Path:

@@ -44,18 +44,20 @@ main()'
 NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "--cgroup"]
 
 
-def test(session: Session, name: str, script: str, paths: dict[str, str]) -> bool:
+def test(session: Session, name: str, script: str, paths: dict[str, str], systems: dict[str, dict[str, str]]) -> bool:
     """Whether it passes. Its log is kept, with each machine's journal in it."""
     work = session.cache / "tests" / name
     shutil.rmtree(work, ignore_errors=True)
     (work / "out").mkdir(parents=True)
-    (work / "script.py").write_text(script)
+    if systems:
+        register(session, work, paths, systems)
+    (work / "script.py").write_text((f"SYSTEMS = {systems!r}\n" if systems else "") + script)
     containers = {
         machine: {"name": machine, "start_script": f"{path}/bin/run-{machine}-nspawn"}
         for machine, path in paths.items()
     }
     (work / "driver.json").write_text(json.dumps({
-        "vms": {}, "containers": containers, "vlans": [1], "global_timeout": 300,
+        "vms": {}, "containers": containers, "vlans": [1], "global_timeout": 1800 if systems else 300,
         "enable_ssh_backdoor": False, "test_script": "/results/script.py",
     }))
     names = {"root": session.root, "nixpkgs": session.nixpkgs, "work": work}
@@ -67,6 +69,15 @@ def test(session: Session, name: str, script: str, paths: dict[str, str]) -> boo
     finally:
         forget_groups()
     return done.returncode == 0
+
+
+def register(session: Session, work: Path, paths: dict[str, str], systems: dict[str, dict[str, str]]) -> None:
+    """What Nix knows on each machine (`registered/NAME`): its own system, and on the client all others, too."""
+    (work / "registered").mkdir()
+    for machine, path in paths.items():
+        others = [system for of in systems.values() for system in of.values()] if machine == "client" else []
+        listed = session.ask("nix-store", "--query", "--requisites", path, *others).split()
+        (work / "registered" / machine).write_text(session.ask("nix-store", "--dump-db", *listed))
 
 
 def forget_groups() -> None:

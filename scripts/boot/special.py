@@ -169,16 +169,14 @@ def supervisor(_: Provider, __: Output, out: Path) -> None:
         script(out / "bin" / name, f'exec {VENV}/bin/python3 -m supervisor.{name} "$@"')
 
 
-def gen_topology(provider: Provider, _: Output, out: Path) -> None:
-    """The project's own build."""
-    (out / "bin").mkdir(parents=True)
-    shutil.copy(provider.program, out / "bin/gen-topology")
+def built(name: str) -> typing.Callable[[Provider, Output, Path], None]:
+    """One program that is not Debian's: gen-topology, the mongod of the lab, nixpkgs' own."""
 
+    def fill(provider: Provider, _: Output, out: Path) -> None:
+        (out / "bin").mkdir(parents=True)
+        shutil.copy(provider.built[name], out / "bin" / name)
 
-def mongodb(provider: Provider, _: Output, out: Path) -> None:
-    """The mongod that the lab uses."""
-    (out / "bin").mkdir(parents=True)
-    shutil.copy(provider.mongod, out / "bin/mongod")
+    return fill
 
 
 def nsncd(_: Provider, __: Output, out: Path) -> None:
@@ -328,7 +326,7 @@ SPECIAL = {
     "util-linux": util_linux,
     "dbus-broker": dbus_broker,
     "gcc-wrapper": lambda provider, _, out: programs(provider, ["gcc", "binutils", "binutils-x86-64-linux-gnu"], out),
-    "gen-topology": gen_topology,
+    "gen-topology": built("gen-topology"),
     "gixy": nothing_said,
     "glibc": glibc,
     "glibc-locales": locales,
@@ -339,7 +337,7 @@ SPECIAL = {
     "mailcap": mailcap,
     "make-binary-wrapper-hook": wrappers,
     "make-initrd-ng": nothing_said,
-    "mongodb-ce": mongodb,
+    "mongodb-ce": built("mongod"),
     "nginx": nginx,
     "nginx-config-formatter": formatter,
     "nix": nix,
@@ -349,6 +347,7 @@ SPECIAL = {
     "run-nspawn": run_nspawn,
     "stdenv-linux": stdenv,
     "supervisor": supervisor,
+    "switch-to-configuration": built("switch-to-configuration"),
     "systemd": systemd,
     "tzdata": zones,
 }
