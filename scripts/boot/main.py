@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -134,6 +135,9 @@ def main() -> int:
         for one in why:
             say(one)
         return NOT_RUN
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Also where a shell has started us with the first one ignored. What runs is killed on the way out.
+        signal.signal(number, signal.default_int_handler)
     before = untouched.picture()
     code = tests(asked)
     changed = untouched.difference(before, untouched.picture())

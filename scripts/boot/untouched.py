@@ -45,6 +45,7 @@ def picture() -> dict[str, str]:
 def difference(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """What is not as it was, in words. What others on the machine do meanwhile is told, too."""
     said = [f"{name} is new" for name in after if name not in before]
-    said += [f"{name} is gone" for name in before if name not in after]
+    # A group that an earlier run could not take away is welcome to go.
+    said += [f"{name} is gone" for name in before if name not in after and MARK not in name]
     said += [f"{name} was {before[name]!r} and is {after[name]!r}" for name in before if after.get(name, before[name]) != before[name]]
     return sorted(said)
