@@ -138,7 +138,22 @@ in
       ];
       # One step instead of stop, activate, start: the node is away for less long.
       stopIfChanged = false;
-      unitConfig = import ./unit.nix;
+      unitConfig =
+        let
+          always = import ./unit.nix;
+        in
+        if tls == null then
+          always
+        else
+          # Without a file that it needs nothing is tried: systemd says once which one is missing, and
+          # haproxy.path starts the unit when it has come.
+          always
+          // {
+            ConditionPathExists = [
+              always.ConditionPathExists
+            ]
+            ++ map (file: "${top.secrets.certificates}/${file}") brought;
+          };
 
       serviceConfig = import ./hardening.nix lib (
         {
@@ -215,6 +230,12 @@ in
         }
         // acmeState
       );
+    };
+
+    systemd.paths.haproxy = lib.mkIf (tls != null) {
+      description = "Certificates that haproxy waits for";
+      wantedBy = [ "multi-user.target" ];
+      pathConfig.PathChanged = map (file: "${top.secrets.certificates}/${file}") brought;
     };
 
     # A renewed certificate is loaded as soon as it is in its place; connections go on.

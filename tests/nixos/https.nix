@@ -43,6 +43,9 @@ _: {
         for node in [lb_1, lb_2]:
             node.wait_until_succeeds("systemctl is-active multi-user.target", timeout=120)
             node.fail("systemctl is-active haproxy")
+            # Not tried over and over, and it says which file it waits for.
+            assert node.succeed("systemctl show --property NRestarts --value haproxy").strip() == "0"
+            node.succeed(f"journalctl --unit haproxy | grep 'unmet condition check ConditionPathExists={CERTIFICATES}/'")
             node.succeed(f"mkdir -p -m 700 {CERTIFICATES}")
             put(node, "ticket-keys", keys)
         first = certify()
