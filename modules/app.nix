@@ -63,6 +63,15 @@ let
 
   passwords = lib.optional (!(top.facts.app.without_database or false)) password ++ own;
 
+  # What supervisord may take to end: it waits for each of its programs in turn.
+  toEnd = lib.foldl' (
+    seconds: line:
+    let
+      wait = builtins.match "stopwaitsecs=([0-9]+)" line;
+    in
+    if wait == null then seconds else seconds + lib.toInt (lib.head wait)
+  ) 5 (lib.splitString "\n" (builtins.readFile cfg.supervisorConfig));
+
   # supervisord takes over a changed supervisord.conf and leaves what has not changed alone. Of the app's
   # instances one after the other, and each once: those whose program changed or that are new, then those
   # that need the app's new code, packages or configuration. The next one waits until this one listens;
@@ -275,11 +284,11 @@ in
           ]
           ++ passwords;
           ExecReload = passwords ++ [ (lib.getExe reload) ];
-          # TERM to supervisord only, which drains the node (stopwaitsecs=10) and then ends
-          # gunicorn gracefully (stopwaitsecs=25); KILL to what is left, so that no gunicorn
-          # outlives a supervisord that was killed.
+          # TERM to supervisord only, which drains the node and then ends one instance of gunicorn after
+          # the other, gracefully; KILL to what is left, so that no gunicorn outlives a supervisord
+          # that was killed.
           KillMode = "mixed";
-          TimeoutStopSec = 45;
+          TimeoutStopSec = toEnd;
           # Of a reload, too: each instance may take its time to end its requests.
           TimeoutStartSec = "15min";
           Restart = "always";
