@@ -374,6 +374,9 @@ fn services_are_ordered_supervised_and_confined() {
     }
     let mongod = unit("node-3", "mongod");
     assert!(mongod["serviceConfig"]["TimeoutStopSec"].as_u64() >= Some(60));
+    // It ends its programs in turn: two instances of gunicorn, 40 s each, and what drains the node, 10 s.
+    let supervisord = unit("node-2", "supervisord");
+    assert_eq!(supervisord["serviceConfig"]["TimeoutStopSec"], 95);
     assert!(
         unit("node-3", "reconcile-database")["after"]
             .to_string()
@@ -416,6 +419,10 @@ fn hosts_of_the_vm_tests_are_fresh() {
     let work = TestEnvironment::new();
     for (topology, hosts) in [
         ("examples/ha.json", "tests/nixos/hosts/ha"),
+        (
+            "tests/nixos/topologies/changed.json",
+            "tests/nixos/hosts/changed",
+        ),
         (
             "tests/nixos/topologies/https.json",
             "tests/nixos/hosts/https",

@@ -8,40 +8,38 @@
 let
   inherit (pkgs.stdenv.hostPlatform) system;
 
-  stacks =
-    lib.mapAttrs
-      (
-        _: files:
-        mkStack (
-          files
-          // {
-            inherit system;
-            modules = [ ./node.nix ];
-          }
-        )
-      )
+  stackOf =
+    files:
+    mkStack (
       {
-        # What this repository ships: 2 load balancers, 2 app servers, 1 database.
-        shipped = {
-          topology = ../../topology.json;
-          hosts = ../../hosts;
-        };
-        # 2 load balancers, 2 app servers, 3 databases.
-        ha = {
-          topology = ../../examples/ha.json;
-          hosts = ./hosts/ha;
-        };
-        # 2 load balancers with HTTPS, 1 app server, no database.
-        https = {
-          topology = ./topologies/https.json;
-          hosts = ./hosts/https;
-        };
-        # 3 load balancers.
-        three = {
-          topology = ./topologies/three.json;
-          hosts = ./hosts/three;
-        };
-      };
+        inherit system;
+        modules = [ ./node.nix ];
+      }
+      // files
+    );
+
+  stacks = lib.mapAttrs (_: stackOf) {
+    # What this repository ships: 2 load balancers, 2 app servers, 1 database.
+    shipped = {
+      topology = ../../topology.json;
+      hosts = ../../hosts;
+    };
+    # 2 load balancers, 2 app servers, 3 databases.
+    ha = {
+      topology = ../../examples/ha.json;
+      hosts = ./hosts/ha;
+    };
+    # 2 load balancers with HTTPS, 1 app server, no database.
+    https = {
+      topology = ./topologies/https.json;
+      hosts = ./hosts/https;
+    };
+    # 3 load balancers.
+    three = {
+      topology = ./topologies/three.json;
+      hosts = ./hosts/three;
+    };
+  };
 
   # What tests say about a stack, in Python. Type checkers and linters see it with each script.
   prelude =
@@ -118,6 +116,17 @@ let
     networking.useHostResolvConf = false;
   };
 
+  # Machines that are deployed to, and the systems that they get.
+  deploy = import ./deploy {
+    inherit
+      client
+      lib
+      machine
+      pkgs
+      stackOf
+      ;
+  };
+
   # A test is a function of its stack to a module of the test driver, less the machines: its script is
   # the same with either kind.
   testOf =
@@ -173,22 +182,42 @@ in
   containers = each "container" inContainers;
 
   # For scripts/boot-hosts, which runs all tests of a stack on the same machines: which test runs on
-  # which stack, and its script.
-  scripts = lib.mapAttrs (name: stackName: {
-    stack = stackName;
-    text =
-      let
-        stack = stacks.${stackName};
-      in
-      prelude stack + "\n" + (import (./. + "/${name}.nix") { inherit lib stack; }).script;
-  }) tests;
-  machinesOf = lib.mapAttrs (
-    _: stack:
-    pkgs.testers.runNixOSTest {
-      name = "machines";
-      imports = [ (inContainers stack) ];
-      node.specialArgs = stack.specialArgs;
-      testScript = "";
-    }
-  ) stacks;
+  # which stack, its script, and the other systems that it brings to the machines.
+  scripts =
+    lib.mapAttrs (name: stackName: {
+      stack = stackName;
+      systems = { };
+      text =
+        let
+          stack = stacks.${stackName};
+        in
+        prelude stack + "\n" + (import (./. + "/${name}.nix") { inherit lib stack; }).script;
+    }) tests
+    // {
+      deploy = {
+        stack = "deploy";
+        inherit (deploy) systems;
+        text = prelude stacks.shipped + "\n" + builtins.readFile ./deploy.py;
+      };
+    };
+  machinesOf =
+    lib.mapAttrs (
+      _: stack:
+      pkgs.testers.runNixOSTest {
+        name = "machines";
+        imports = [ (inContainers stack) ];
+        node.specialArgs = stack.specialArgs;
+        testScript = "";
+      }
+    ) stacks
+    // lib.mapAttrs (
+      _: machines:
+      pkgs.testers.runNixOSTest {
+        name = "machines";
+        containers = lib.mapAttrs container machines;
+        requiredFeatures.kvm = false;
+        node.specialArgs = stacks.shipped.specialArgs;
+        testScript = "";
+      }
+    ) deploy.machines;
 }

@@ -1,0 +1,16 @@
+# Somebody who deploys: the program, ssh, Nix, and a project.
+{ pkgs, ... }:
+{
+  environment = {
+    systemPackages = [
+      (pkgs.callPackage ../../../package.nix { })
+      pkgs.openssh
+      pkgs.nix
+    ];
+    etc = {
+      "project/topology.json".source = ../../../topology.json;
+      "project/changed.json".source = ../topologies/changed.json;
+      "project/app".source = ../../../app;
+    };
+  };
+}
