@@ -297,7 +297,7 @@ fn the_first_systems_arrive(machines: &Machines) {
     // A dry run tells and touches nothing.
     machines.expect(&["deploy", "--closures", &systems, "--dry-run"], 0);
     let said = machines.expect(&["deploy", "--closures", &systems], 64);
-    assert!(said.contains("say `--yes`"), "{said}");
+    assert!(said.contains("pass --yes"), "{said}");
     assert_eq!(current(machines), ["none"; 5]);
 
     let said = machines.expect(&["deploy", "--closures", &systems, "--yes"], 0);
