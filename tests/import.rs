@@ -66,7 +66,13 @@ fn an_inventory_becomes_a_topology() {
     let again = work
         .run(&[&arguments[..], &["-o", "topology.json"]].concat())
         .exits(1);
-    assert!(again.stderr.contains("File exists"), "{}", again.text());
+    assert!(
+        again
+            .stderr
+            .contains("topology.json exists, and import replaces nothing"),
+        "{}",
+        again.text()
+    );
     // Without a file it is data.
     let output = work.run(&arguments).exits(0);
     assert_eq!(output.stdout, work.read("topology.json"));

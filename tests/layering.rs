@@ -42,7 +42,15 @@ const DOORS: [(&str, &[&str]); 26] = [
     ),
     (
         "faults",
-        &["config", "health", "render", "topology", "lab", "native"],
+        &[
+            "certificate",
+            "config",
+            "health",
+            "render",
+            "topology",
+            "lab",
+            "native",
+        ],
     ),
     (
         "node",

@@ -34,6 +34,12 @@ fn the_default_counts_again() {
     work.run(&["set", "app.workers", "3"]).exits(0);
     work.run(&["set", "app.workers", "--default"]).exits(0);
     assert_eq!(work.read("topology.json"), TOPOLOGY);
+    // What was made for the value goes with it.
+    work.run(&["set", "load_balancer.drain_time", "2s"])
+        .exits(0);
+    work.run(&["set", "load_balancer.drain_time", "--default"])
+        .exits(0);
+    assert_eq!(work.read("topology.json"), TOPOLOGY);
     let output = work
         .run(&["set", "database.cache_size", "--default"])
         .exits(0);

@@ -152,6 +152,21 @@ impl Site {
     }
 }
 
+impl Site {
+    /// What openssl says of two sessions, one of TLS 1.2 and one of 1.3, that are kept or gone on with.
+    fn sessions(&self, what: &str) -> Vec<String> {
+        let visit = |version: &str| {
+            let script = format!(
+                "(echo; sleep 1) | openssl s_client -connect 10.20.0.10:443 -servername one.example \
+                 -{version} -{what} /run/session-{version} 2>/dev/null | grep -E '^(New|Reused), '"
+            );
+            let command = ["lab", "exec", "node-2", "--", "sh", "-c", &script];
+            self.bench.expect(&command, 0)
+        };
+        ["tls1_2", "tls1_3"].map(visit).to_vec()
+    }
+}
+
 #[test]
 fn https_is_served_renewed_and_moved_without_a_loss() {
     let Some(site) = Site::new() else { return };
@@ -175,7 +190,14 @@ fn https_is_served_renewed_and_moved_without_a_loss() {
     assert!(!said.contains("two.pem"), "it has not changed: {said}");
     assert_eq!(site.serial("one"), renewed.trim_start_matches('0'));
     // The virtual IP leaves and comes back, both times on purpose.
+    let begun = site.sessions("sess_out");
+    assert!(begun.iter().all(|said| said.contains("New, ")), "{begun:?}");
     bench.expect(&["lab", "stop", "node-1"], 0);
+    let went_on = site.sessions("sess_in");
+    assert!(
+        went_on.iter().all(|said| said.contains("Reused, ")),
+        "node-5 does not go on with the sessions that node-1 began: {went_on:?}"
+    );
     bench.expect(&["lab", "start", "node-1"], 0);
     let mut moved = 0;
     for visitor in load {
@@ -206,6 +228,58 @@ fn https_is_served_renewed_and_moved_without_a_loss() {
     );
     let status = bench.expect(&["lab", "status"], 0);
     assert!(status.contains("certificate valid for 89 days"), "{status}");
+    tells_collectors(&site);
+    bad_certificates_cost_nothing(&site);
+}
+
+/// When each certificate expires, as a collector of figures reads it.
+fn tells_collectors(site: &Site) {
+    let figures = "/run/gen-topology/certificates.prom";
+    let said = site
+        .bench
+        .expect(&["lab", "exec", "node-1", "--", "cat", figures], 0);
+    for file in ["one.pem", "two.pem"] {
+        let name = format!("gen_topology_certificate_expiry_timestamp_seconds{{file=\"{file}\"}} ");
+        let value = said.lines().find_map(|line| line.strip_prefix(&name));
+        let at: i64 = value.and_then(|value| value.parse().ok()).expect("a time");
+        let days = (at - now()) / 86_400;
+        assert_eq!(days, 89, "{said}");
+    }
+    assert!(
+        said.contains("\ngen_topology_certificate_renewal_failed 0\n"),
+        "{said}"
+    );
+}
+
+/// Faults with HTTPS: a bad certificate is refused, and the visitors' load, which is HTTPS, loses nothing.
+fn bad_certificates_cost_nothing(site: &Site) {
+    let before = site.serial("one");
+    let names = [
+        "certificate-wrong-key",
+        "certificate-expired",
+        "renewal-fails",
+    ];
+    let run = [
+        "faults", "run", "--rate", "50", "--retry", "--format", "json",
+    ];
+    let output = site.bench.command(&[&run[..], &names].concat()).output();
+    let output = output.expect("a run");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let run: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let trials = run["trials"].as_array().expect("trials");
+    assert!(trials.len() >= 2, "{said}");
+    for trial in trials {
+        let requests = &trial["measured"]["requests"];
+        assert_eq!(requests["failed"], json!({}), "{trial}");
+        assert!(requests["sent"].as_u64() > Some(100), "{trial}");
+    }
+    assert!(
+        said.contains("no certificate is asked for by ACME"),
+        "{said}"
+    );
+    assert_eq!(site.serial("one"), before);
+    assert_eq!(site.serial("two").len(), before.len());
 }
 
 fn serves(site: &Site) {

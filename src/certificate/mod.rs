@@ -140,6 +140,11 @@ impl Bundle {
         (self.until - now).div_euclid(DAY)
     }
 
+    /// When it expires, in seconds since 1970.
+    pub fn expires_at(&self) -> i64 {
+        self.until
+    }
+
     /// When it is time for another one, in seconds since 1970: with a third of its life left, as Let's
     /// Encrypt asks, or at once if it is nobody's but its own, or a name is missing.
     pub fn due_at(&self, names: &[String]) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::ui::{Tone, Ui, paint};
@@ -156,8 +156,14 @@ fn read(
 /// Never in the place of something else.
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
-    let created = std::fs::File::create_new(file);
+    let mut created = match std::fs::File::create_new(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => bail!(
+            "{} exists, and import replaces nothing; name another file with -o, or remove it",
+            file.display()
+        ),
+        created => created.with_context(|| format!("making {}", file.display()))?,
+    };
     created
-        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .write_all(text.as_bytes())
         .with_context(|| format!("writing {}", file.display()))
 }

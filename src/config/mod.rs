@@ -343,7 +343,7 @@ impl Watch {
         Self {
             port: database.watch_port,
             interval_ms: database.watch_interval.get(),
-            catch_up_ms: database.watch_interval.get() * 2,
+            catch_up_ms: database.watch_interval.get(),
         }
     }
 }

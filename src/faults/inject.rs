@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use rustix::process::Signal;
 
-use super::catalogue::{Action, Fault, Program, Target};
+use super::certificates;
+use super::fault::{Action, BadCertificate, Fault, Program, Target};
 use super::impostor::{self, Impostor, Mischief};
 use super::timing;
 use crate::exec;
@@ -229,6 +230,22 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         }
         Action::FillDisk => each(nodes, |node| fill(lab, node))?,
         Action::Misconfigure => each(nodes, |node| misconfigure(lab, node))?,
+        Action::Certificate(bad) => each(nodes, |node| {
+            certificates::spoil(lab, node, bad)?;
+            // haproxy itself would take one that has expired.
+            match bad {
+                BadCertificate::WrongKey => reload(lab, node),
+                BadCertificate::Expired => Ok(()),
+            }
+        })?,
+        Action::NoAuthority => each(nodes, |node| {
+            load_rules(
+                lab,
+                node,
+                &without_port(certificates::port_of_authority(lab)?),
+            )?;
+            certificates::ask_in_vain(lab, node)
+        })?,
     }
     Ok(broken)
 }
@@ -306,6 +323,9 @@ fn mend(lab: &Lab, node: &NodePlan) -> anyhow::Result<()> {
         if tables.contains(TABLE) {
             lab.run_in(name, &["nft", "delete", "table", "inet", TABLE])?;
         }
+    }
+    if lab.repair_certificates(name)? {
+        reload(lab, name)?;
     }
     impostor::give_back(&lab.path_in(name, SOCKETS)?)?;
     if node.tier == Tier::Database {
@@ -409,6 +429,14 @@ fn lose(lab: &Lab, node: &str, percent: u8) -> anyhow::Result<()> {
         lab,
         node,
         &format!("table inet {TABLE} {{\n{heard}{said}}}\n"),
+    )
+}
+
+/// Keeps a node from connecting to anybody at this port.
+fn without_port(port: u16) -> String {
+    format!(
+        "table inet {TABLE} {{ chain output {{ type filter hook output priority -300;\n\
+         tcp dport {port} reject with tcp reset\n}}\n}}\n"
     )
 }
 

@@ -7,7 +7,7 @@
 //! catalogue ─▶ inject (the lab) ─▶ load, ledger, watch ──────┘
 //! ```
 //!
-//! [`catalogue`] lists every fault; [`timing`] reads from the rendered files what decides how long
+//! [`catalogue`] lists every [`fault`]; [`timing`] reads from the rendered files what decides how long
 //! an outage lasts, and [`predict`] makes [`bound`]s of it: pure. [`inject`] breaks a lab and
 //! makes it whole, with an [`impostor`] where the application itself has to misbehave.
 //! [`trial`] does so under [`load`], with a [`ledger`] of what was acknowledged, while [`watch`]
@@ -16,6 +16,8 @@
 
 pub mod bound;
 pub mod catalogue;
+mod certificates;
+pub mod fault;
 pub mod impostor;
 pub mod inject;
 pub mod ledger;

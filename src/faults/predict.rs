@@ -201,10 +201,9 @@ fn longest_election(timing: &Timing) -> [(&'static str, f64); 2] {
 const SYNC_AGAIN: (&str, f64) = ("sync source's retry", 1000.0);
 
 /// While connections to the new primary are made and proved, reads wait, too.
-const RECONNECT: (&str, f64) = ("driver's reconnect", 500.0);
+const RECONNECT: (&str, f64) = ("driver's reconnect", 250.0);
 
-/// A look of the databases' watchers: how often the mongod is asked, or adverts are counted, whether it can
-/// really not be reached, and the vote.
+/// The election itself.
 const VOTE: (&str, f64) = ("vote", 50.0);
 
 pub(super) fn election(timing: &Timing) -> Bound {
@@ -224,12 +223,11 @@ pub(super) fn election(timing: &Timing) -> Bound {
 }
 
 pub(super) fn step_down(timing: &Timing) -> Bound {
-    Bound::losing(Loss::None).gap(&[RECONNECT]).write_gap(&[
-        ("hand-over", 300.0),
-        SYNC_AGAIN,
-        between_writes(timing),
-        MARGIN,
-    ])
+    let pause = Bound::losing(Loss::None).gap(&[RECONNECT]);
+    let hand_over = ("hand-over", 300.0);
+    // With watchers the other secondary copies from the successor already.
+    let then = timing.watch.map_or(SYNC_AGAIN, |_| RECONNECT);
+    pause.write_gap(&[hand_over, then, between_writes(timing), MARGIN])
 }
 
 /// Nothing answers at the primary's address.
@@ -241,14 +239,14 @@ pub(super) fn silent_primary(timing: &Timing) -> Bound {
     watched_silence(timing, &[silence, look])
 }
 
-/// The primary's kernel answers for a mongod that does not. Its own watcher says so, and whoever
-/// hears it asks, too: databases and then app nodes.
+/// The primary's kernel answers for a mongod that does not. Its own watcher asks every half interval, and says so when
+/// three adverts have left without an answer; whoever hears it asks, too: databases and app nodes, at the same time.
 pub(super) fn hanging_primary(timing: &Timing) -> Bound {
     let Some(watch) = timing.watch else {
         return unwatched_silence(timing);
     };
-    let adverts = ("5 × watch interval", 5.0 * watch);
-    watched_silence(timing, &[adverts, ("2 looks", 2.0 * 3.0 * watch)])
+    let adverts = ("3¾ × watch interval", 3.75 * watch);
+    watched_silence(timing, &[adverts, ("look", watch)])
 }
 
 /// Three missed adverts; then whether a connection is accepted.

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::bound::{Bound, Loss};
-use super::catalogue::{Action, CATALOGUE, Fault};
+use super::catalogue::CATALOGUE;
+use super::fault::{Action, Fault};
 use super::timing::Timing;
 
 /// The second fault comes at most so much later than the first, in milliseconds.

@@ -7,12 +7,21 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{self, NodeFacts, ReplicaSet};
+use crate::config::{self, ACME_THUMBPRINT, NodeFacts, ReplicaSet};
 use crate::native::{haproxy, keepalived, mongod};
 use crate::topology::Tier;
 
 /// What is never noticed takes an hour, in milliseconds: until a person comes.
 const NEVER: f64 = 3_600_000.0;
+
+/// Where certificates come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Somebody brings them.
+    Files,
+    /// Load balancers ask an authority by ACME.
+    Acme,
+}
 
 /// What a prediction is computed from. All times in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +74,8 @@ pub struct Timing {
     pub has_database: bool,
     /// Whether the data are spread over several replica sets.
     pub sharded: bool,
+    /// Where the certificates come from, if visitors come by HTTPS.
+    pub certificates: Option<Origin>,
     /// Requests a second of the load.
     pub rate: u32,
 }
@@ -138,6 +149,7 @@ impl Timing {
                 set.members.iter().filter(|member| member.voting).count()
             }),
             has_database: set.is_some(),
+            certificates: haproxy.certificates,
             rate,
         })
     }
@@ -193,6 +205,7 @@ struct Haproxy {
     fall: f64,
     check: f64,
     connect: f64,
+    certificates: Option<Origin>,
 }
 
 impl Haproxy {
@@ -201,6 +214,18 @@ impl Haproxy {
         let backend = config
             .proxy("backend", "app")
             .context("haproxy.cfg has no backend `app`")?;
+        let visitors = config
+            .proxy("frontend", "www")
+            .context("haproxy.cfg has no frontend `www`")?;
+        let is_https = visitors
+            .binds()
+            .iter()
+            .any(|bind| bind.options.contains(&"ssl"));
+        let origin = if text.contains(ACME_THUMBPRINT) {
+            Origin::Acme
+        } else {
+            Origin::Files
+        };
         let servers = backend.servers();
         let server = servers
             .first()
@@ -214,6 +239,7 @@ impl Haproxy {
             // Without a time of its own a check may take until the next one.
             check: timeout("check").unwrap_or(inter),
             connect: timeout("connect").context("haproxy.cfg has no `timeout connect`")?,
+            certificates: is_https.then_some(origin),
         })
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::bound::{Bound, Limit, Loss};
-use super::catalogue::{Action, Fault, Target};
+use super::fault::{Action, Fault, Target};
 use super::inject;
 use super::ledger::{self, Ledger, Witness};
 use super::load::{self, Load, Sample, Shape, Summary, milliseconds, summary};

@@ -106,11 +106,11 @@ impl Lab {
     /// Why a load balancer has no new certificate, if it should have one.
     pub(super) fn certificate_problem(&self, node: &str) -> Option<String> {
         self.plan.tls.as_ref()?.acme.as_ref()?;
-        self.served(node).problem()
+        self.served_certificates(node).problem()
     }
 
     /// Where a load balancer's haproxy reads its certificates.
-    fn served(&self, node: &str) -> Store {
+    pub fn served_certificates(&self, node: &str) -> Store {
         let own = self.place.node(node);
         let tls = self.plan.tls.as_ref();
         match tls.and_then(|tls| tls.acme.as_ref()) {
@@ -121,8 +121,28 @@ impl Lab {
 
     /// The days until the first certificate of a load balancer expires.
     pub(super) fn certificate_days(&self, node: &str) -> Option<i64> {
-        self.served(node)
+        self.served_certificates(node)
             .days_left(&self.plan.tls.as_ref()?.certificates, now().ok()?)
+    }
+
+    /// Gives a load balancer its certificates again if it has others; whether it had. Those that come by ACME
+    /// are its own business.
+    ///
+    /// # Errors
+    /// If they can't be read or written.
+    pub fn repair_certificates(&self, name: &str) -> anyhow::Result<bool> {
+        let node = self.planned(name)?;
+        let tls = self.plan.tls.as_ref().filter(|tls| tls.acme.is_none());
+        let Some(tls) = tls.filter(|_| node.tier == Tier::LoadBalancer) else {
+            return Ok(false);
+        };
+        let (own, served) = (self.certificates(), self.served_certificates(name));
+        let is_own = |file: &String| own.read(file).ok() == served.read(file).ok();
+        if tls.certificates.iter().all(is_own) {
+            return Ok(false);
+        }
+        let place = self.place.node(name).join(super::plan::SECRETS);
+        self.give_certificates(node, &place).map(|()| true)
     }
 
     /// Loads changed certificates, and new keys of tickets, on all load balancers; connections go on.

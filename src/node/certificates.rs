@@ -2,12 +2,15 @@
 //! one that runs, by its runtime socket. Connections that are open go on with the old ones.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
 use crate::certificate::store::{Store, now};
 use crate::certificate::{Bundle, acme, authority};
 use crate::config::{ACME_STATE, ACME_THUMBPRINT, HAPROXY_SOCKET, NodeFacts, TlsFacts};
+use crate::files;
 use crate::health::haproxy;
 use crate::secrets::{CERTIFICATES, DIRECTORY, TICKET_KEYS};
 use crate::topology::ACME_FILE;
@@ -16,6 +19,12 @@ use crate::topology::ACME_FILE;
 const PLACEHOLDER_DAYS: i64 = 3650;
 /// A clock may be a little late.
 const MARGIN: i64 = 3600;
+/// How long the certificates are valid, for a collector of figures.
+const FIGURES: &str = "/run/gen-topology/certificates.prom";
+/// Time between two writings of it; whoever waits for a renewal sees it that soon.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+/// How late the end is noticed.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Loads the certificates that `from` has, or those that are in their place already. With `only_files`
 /// haproxy is not told: it is about to start. Returns what was done.
@@ -120,6 +129,44 @@ pub fn days_left(facts: &NodeFacts) -> Option<i64> {
     let tls = facts.load_balancer.as_ref()?.tls.as_ref()?;
     let now = now().ok()?;
     served(tls).days_left(&tls.certificates, now)
+}
+
+/// Writes how long this node's certificates are valid, until it is `over`: a file in the text format of
+/// Prometheus, for a collector that reads such files.
+pub(super) fn tell(facts: &NodeFacts, over: &AtomicBool) {
+    let tls = facts.load_balancer.as_ref().and_then(|it| it.tls.as_ref());
+    let Some(tls) = tls else { return };
+    let mut told: Option<Instant> = None;
+    while !over.load(Ordering::SeqCst) {
+        if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
+            told = Some(Instant::now());
+            // A figure that can't be written is no reason not to serve.
+            let _ = files::replace(Path::new(FIGURES), figures(tls, &served(tls)).as_bytes());
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// The figures: when each certificate expires, and whether the last try to get another one failed.
+fn figures(tls: &TlsFacts, store: &Store) -> String {
+    let expiry = "gen_topology_certificate_expiry_timestamp_seconds";
+    let failed = "gen_topology_certificate_renewal_failed";
+    let mut text = format!(
+        "# HELP {expiry} When a certificate expires, in seconds since 1970.\n# TYPE {expiry} gauge\n"
+    );
+    for file in &tls.certificates {
+        let bundle = store
+            .read(file)
+            .ok()
+            .and_then(|pem| Bundle::read(&pem).ok());
+        if let Some(bundle) = bundle {
+            text += &format!("{expiry}{{file=\"{file}\"}} {}\n", bundle.expires_at());
+        }
+    }
+    let value = u8::from(store.problem().is_some());
+    text + &format!(
+        "# HELP {failed} Whether the last try to get another certificate failed.\n# TYPE {failed} gauge\n{failed} {value}\n"
+    )
 }
 
 /// Gives the running haproxy a certificate, unless it has it. The days that it is still valid for.

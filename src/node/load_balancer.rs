@@ -52,7 +52,7 @@ const LAST_REQUESTS: Duration = Duration::from_secs(8);
 
 /// A keepalived that was killed leaves the virtual IP behind. Waiting this long
 /// before it is started again lets a peer own the address first, so that nothing
-/// is missing when the new one cleans up: 3 adverts and a skew at the default 100 ms.
+/// is missing when the new one cleans up: more than 3 adverts and a skew at the default 50 ms.
 const AFTER_A_CRASH: Duration = Duration::from_millis(500);
 
 /// Runs haproxy until it ends, and returns its exit code.
@@ -94,6 +94,7 @@ pub fn run_haproxy(
         if settings.tls.is_some() {
             let haproxy = Pid::from_child(&child);
             let leaving = Arc::clone(&over);
+            scope.spawn(|| certificates::tell(facts, &over));
             scope.spawn(move || {
                 send_off(facts.virtual_ip, haproxy, &leaving, &before_reload, say);
             });

@@ -135,7 +135,7 @@ impl Default for RawLoadBalancer {
         Self {
             port: 80,
             internal_port: 8404,
-            advert_interval: Millis::new(100),
+            advert_interval: Millis::new(50),
             preempt: true,
             preempt_delay: Millis::new(2000),
             drain_time: Millis::new(1000),

@@ -3,13 +3,16 @@
 
 use std::iter::Peekable;
 
-use jsonc_parser::cst::{CstInputValue, CstObject, ObjectPropName};
+use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode, ObjectPropName};
 use serde_json::Value;
 
 use super::edit::{Edit, EditError, read};
 use super::raw::schema;
 use super::values::Name;
 use super::{Tier, did_you_mean, document};
+
+/// Objects that every topology has.
+const REQUIRED: [&str; 2] = ["network", "app"];
 
 /// Sets what stands at `path`, such as `load_balancer.drain_time` or
 /// `nodes.node-2.address`, to `value`. Where the schema wants a text, `value` is the
@@ -36,7 +39,10 @@ pub fn set(text: &str, path: &str, value: Option<&str>) -> Result<Edit, EditErro
         }
         match (is_there, value) {
             (None, None) => return Ok(edited(text.to_owned())),
-            (Some(property), None) => property.remove(),
+            (Some(property), None) => {
+                property.remove();
+                remove_empty(&root, &walked);
+            }
             (Some(property), Some(value)) => property.set_value(input(parsed(value, known, path)?)),
             (None, Some(value)) => {
                 let value = parsed(value, known, path)?;
@@ -81,6 +87,31 @@ pub fn rename(text: &str, old: &str, new: &str) -> Result<Edit, EditError> {
         renamed,
         ..Edit::default()
     })
+}
+
+/// Removes the objects that a value stood in, as far as nothing else stands in them. A node and
+/// what a file has to have stay.
+fn remove_empty(root: &CstRootNode, walked: &[&str]) {
+    for depth in (1..walked.len()).rev() {
+        let path = &walked[..depth];
+        if path[0] == "nodes" || REQUIRED.contains(&path[0]) {
+            return;
+        }
+        let Some((key, above)) = path.split_last() else {
+            return;
+        };
+        let around = above.iter().try_fold(root.object_value(), |object, key| {
+            Some(object?.object_value(key))
+        });
+        let Some(Some(around)) = around else { return };
+        let is_empty = around
+            .object_value(key)
+            .is_some_and(|object| object.properties().is_empty());
+        let Some(property) = around.get(key).filter(|_| is_empty) else {
+            return;
+        };
+        property.remove();
+    }
 }
 
 fn edited(text: String) -> Edit {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::{NotRun, Run, Verdict, costs};
-use crate::faults::catalogue::Fault;
+use crate::faults::fault::Fault;
 use crate::faults::trial::Trial;
 
 /// The run as `JUnit` XML. A trial that broke its bound has failed, with a sentence for each

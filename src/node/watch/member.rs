@@ -18,9 +18,10 @@ use crate::health::mongo;
 use crate::secrets::Secrets;
 
 /// Adverts that may be sent while mongod owes an answer.
-pub(super) const HANGS: u32 = 3;
-/// Time between two looks at what the own mongod copies from.
-const FOLLOW: Duration = Duration::from_secs(1);
+pub(super) const HANGS: u32 = 2;
+/// Time between two looks at what the own mongod copies from: after a member has come back, the others follow the next
+/// in line within a few of them.
+const FOLLOW: Duration = Duration::from_millis(250);
 /// For how long those who listen are told of a member that is gone: a datagram may be lost, and a
 /// connection made meanwhile.
 const TELL: Duration = Duration::from_secs(3);
@@ -185,7 +186,7 @@ impl Watcher<'_> {
         }
     }
 
-    /// Tells those who listen that a member is gone.
+    /// Tells those who listen that a member is gone, or seems to be: they look themselves.
     fn spread(&self, host: &str, desk: &mut Desk) {
         let gone = Datagram::Gone(host.to_owned());
         for listener in desk.listeners.keys() {
@@ -195,6 +196,8 @@ impl Watcher<'_> {
 
     /// Looks whether a suspect can be reached. If not, its connections end here and elsewhere.
     fn try_out(&self, host: &str, desk: &mut Desk) {
+        // Those who listen look at the same time, and not only after this member has.
+        self.spread(host, desk);
         let answers = mongo::answers(host, interval(self.watch));
         self.view().tried(host, answers, Instant::now());
         if answers {
@@ -203,7 +206,6 @@ impl Watcher<'_> {
             return;
         }
         desk.metrics.gone += 1;
-        self.spread(host, desk);
         (self.say)(&format!("{host} is gone"));
         match place(host).and_then(sockets::end) {
             Ok(ended) => desk.metrics.sockets_ended += u64::try_from(ended).unwrap_or_default(),
@@ -231,7 +233,8 @@ impl Watcher<'_> {
         while !self.over.load(Ordering::SeqCst) {
             std::thread::sleep(FOLLOW);
             let wanted = self.view().source(Instant::now());
-            let words = match self.own.follow(wanted.as_deref()) {
+            let followed = self.own.follow(wanted.as_deref());
+            let words = match self.own.be_ready().and(followed) {
                 Ok(true) => format!("copying from {}", wanted.unwrap_or_default()),
                 Ok(false) => continue,
                 // It starts, or has no users yet; the next look tells more.

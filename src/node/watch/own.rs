@@ -24,8 +24,14 @@ pub(super) struct Own<'o> {
     host: &'o str,
     secrets: Secrets,
     known: Mutex<Known>,
-    admin: Mutex<Option<mongo::Member>>,
+    /// To see and say what it copies from.
+    follower: Session,
+    /// To have it stand for election; ready before it is needed, and not in use for anything else.
+    candidate: Session,
 }
+
+/// A connection of the administration's that is kept: to prove a password takes longer than an election.
+type Session = Mutex<Option<mongo::Member>>;
 
 struct Known {
     advert: Advert,
@@ -53,7 +59,8 @@ impl<'o> Own<'o> {
                 asking: false,
                 elected: None,
             }),
-            admin: Mutex::new(None),
+            follower: Mutex::new(None),
+            candidate: Mutex::new(None),
         }
     }
 
@@ -125,7 +132,7 @@ impl<'o> Own<'o> {
     /// # Errors
     /// If it can't be asked, or refuses.
     pub(super) fn follow(&self, wanted: Option<&str>) -> anyhow::Result<bool> {
-        self.as_admin(|admin| {
+        self.as_admin(&self.follower, |admin| {
             let source = admin.sync_source()?;
             lock(&self.known).advert.source.clone_from(&source);
             match wanted {
@@ -143,18 +150,27 @@ impl<'o> Own<'o> {
     /// # Errors
     /// If it is not elected.
     pub(super) fn stand(&self) -> anyhow::Result<()> {
-        self.as_admin(mongo::Member::step_up)?;
+        self.as_admin(&self.candidate, mongo::Member::step_up)?;
         lock(&self.known).elected = Some(Instant::now());
         Ok(())
     }
 
-    /// Does something over a connection of the administration's that is kept: to prove a password
-    /// takes longer than an election.
+    /// Has the connection ready over which mongod would be asked to stand for election.
+    ///
+    /// # Errors
+    /// If there is none, for example because mongod starts.
+    pub(super) fn be_ready(&self) -> anyhow::Result<()> {
+        self.as_admin(&self.candidate, mongo::Member::hello)
+            .map(drop)
+    }
+
+    /// Does something over a connection that is kept, unless it fails.
     fn as_admin<T>(
         &self,
+        session: &Session,
         act: impl FnOnce(&mongo::Member) -> mongodb::error::Result<T>,
     ) -> anyhow::Result<T> {
-        let kept = lock(&self.admin).take();
+        let kept = lock(session).take();
         let admin = match kept {
             Some(admin) => admin,
             None => self
@@ -163,7 +179,7 @@ impl<'o> Own<'o> {
                 .context("mongod does not know the administration user yet")?,
         };
         let done = act(&admin).map_err(|error| anyhow!(mongo::words(&error)))?;
-        *lock(&self.admin) = Some(admin);
+        *lock(session) = Some(admin);
         Ok(done)
     }
 }

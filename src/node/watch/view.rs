@@ -15,7 +15,7 @@ pub(super) const MISSED: u32 = 3;
 /// How much longer each next one in line waits before it stands for election. An election takes some 10 ms.
 const STAGGER: Duration = Duration::from_millis(200);
 /// After the first election of its own that failed; twice as long after each other.
-const BACK_OFF: Duration = Duration::from_secs(1);
+const BACK_OFF: Duration = Duration::from_millis(400);
 /// It waits no longer than that.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(30);
 /// Who is further behind the most recent copy is no candidate.

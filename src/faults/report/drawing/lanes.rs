@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Drawing, Rectangle, SPACE, Scale, Words, moment, tenth, width};
-use crate::faults::catalogue::{Action, Fault};
+use crate::faults::fault::{Action, Fault};
 use crate::faults::trial::Trial;
 use crate::faults::watch::Subject;
 

@@ -11,7 +11,7 @@ use self::numbers::{Cell, Cost, both, costs_of, counted, grouped, seconds, time}
 use super::drawing::{self, Drawing, Names};
 use super::{Row, Run, Spread, Verdict, costs, worst};
 use crate::faults::bound::{Limit, Loss};
-use crate::faults::catalogue::Fault;
+use crate::faults::fault::Fault;
 use crate::faults::trial::Trial;
 use crate::topology::Tier;
 
