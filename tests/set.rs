@@ -119,6 +119,20 @@ fn a_node_is_renamed_in_its_place() {
 }
 
 #[test]
+fn applications_follow_a_node_that_is_renamed() {
+    let chosen = TOPOLOGY.replace(
+        "\"nodes\": {",
+        "\"apps\": { \"shop\": { \"source\": \"./app\", \"port\": 8081, \"paths\": [\"/shop/\"], \"nodes\": [\"app-2\", \"app-1\"] } },\n  \"nodes\": {",
+    );
+    let work = TestEnvironment::with(chosen.clone());
+    work.run(&["rename", "app-1", "web-1"]).exits(0);
+    assert_eq!(
+        work.read("topology.json"),
+        chosen.replace("\"app-1\"", "\"web-1\"")
+    );
+}
+
+#[test]
 fn an_edit_ends_with_the_plan() {
     let work = TestEnvironment::with(TOPOLOGY);
     work.run(&["generate"]).exits(0);

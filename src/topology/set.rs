@@ -3,7 +3,7 @@
 
 use std::iter::Peekable;
 
-use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode, ObjectPropName};
+use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode, CstStringLit, ObjectPropName};
 use serde_json::Value;
 
 use super::edit::{Edit, EditError, read};
@@ -56,7 +56,7 @@ pub fn set(text: &str, path: &str, value: Option<&str>) -> Result<Edit, EditErro
     Ok(edited(root.to_string()))
 }
 
-/// Gives a node another name; it keeps its place and everything else.
+/// Gives a node another name; it keeps its place and everything else, and applications that run on it follow.
 pub fn rename(text: &str, old: &str, new: &str) -> Result<Edit, EditError> {
     let (raw, root) = read(text)?;
     let Some(node) = raw.nodes.get(old) else {
@@ -81,12 +81,32 @@ pub fn rename(text: &str, old: &str, new: &str) -> Result<Edit, EditError> {
         Some(ObjectPropName::String(name)) => name.set_raw_value(format!("\"{new}\"")),
         _ => return Err(EditError::Unreadable),
     }
+    let quoted = format!("\"{new}\"");
+    for place in places(&root, old) {
+        place.set_raw_value(quoted.clone());
+    }
     let renamed: Vec<(String, String, Tier)> = vec![(old.into(), new.into(), node.tier)];
     Ok(Edit {
         text: root.to_string(),
         renamed,
         ..Edit::default()
     })
+}
+
+/// Where the `nodes` of an application name a node.
+fn places(root: &CstRootNode, node: &str) -> Vec<CstStringLit> {
+    let apps = root
+        .object_value()
+        .and_then(|root| root.object_value("apps"));
+    let apps = apps.map(|apps| apps.properties()).unwrap_or_default();
+    let nodes = apps
+        .iter()
+        .filter_map(|app| app.object_value()?.array_value("nodes"));
+    nodes
+        .flat_map(|nodes| nodes.elements())
+        .filter_map(|element| element.as_string_lit())
+        .filter(|name| name.decoded_value().is_ok_and(|name| name == node))
+        .collect()
 }
 
 /// Removes the objects that a value stood in, as far as nothing else stands in them. A node and
