@@ -240,13 +240,13 @@ pub(super) fn silent_primary(timing: &Timing) -> Bound {
 }
 
 /// The primary's kernel answers for a mongod that does not. Its own watcher asks every half interval, and says so when
-/// three adverts have left without an answer; whoever hears it asks, too: databases and app nodes, at the same time.
+/// four adverts have left without an answer; whoever hears it asks, too: databases and app nodes, at the same time.
 pub(super) fn hanging_primary(timing: &Timing) -> Bound {
     let Some(watch) = timing.watch else {
         return unwatched_silence(timing);
     };
-    let adverts = ("3¾ × watch interval", 3.75 * watch);
-    watched_silence(timing, &[adverts, ("look", watch)])
+    let adverts = ("4¾ × watch interval", 4.75 * watch);
+    watched_silence(timing, &[adverts, ("look at who accepts", 2.0 * watch)])
 }
 
 /// Three missed adverts; then whether a connection is accepted.

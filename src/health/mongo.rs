@@ -338,13 +338,13 @@ pub fn observe(
     Ok(())
 }
 
-/// Whether the member at `host` accepts a connection within `patience`, and then answers within that.
+/// Whether the member at `host` accepts a connection within `patience`, and then answers within twice that.
 pub fn answers(host: &str, patience: Duration) -> bool {
     let accepts = parse(host).is_ok_and(|place| http::accepts(*place.ip(), place.port(), patience));
     let (asked, mut heard) = (std::cell::Cell::new(false), false);
     let over = || asked.get();
     let asking = accepts
-        && observe(host, patience, Duration::ZERO, &over, &mut |role| {
+        && observe(host, patience * 2, Duration::ZERO, &over, &mut |role| {
             asked.set(true);
             heard = role.is_some();
         })

@@ -17,8 +17,9 @@ use crate::config::{NodeFacts, ReplicaSet, Watch};
 use crate::health::mongo;
 use crate::secrets::Secrets;
 
-/// Adverts that may be sent while mongod owes an answer.
-pub(super) const HANGS: u32 = 2;
+/// Adverts that may be sent while mongod owes an answer. With two, and half as long a look, a machine with seven threads
+/// for each processor took a primary that was only late for one that hangs.
+pub(super) const HANGS: u32 = 3;
 /// Time between two looks at what the own mongod copies from: after a member has come back, the others follow the next
 /// in line within a few of them.
 const FOLLOW: Duration = Duration::from_millis(250);
