@@ -14,9 +14,12 @@ use crate::health::mongo::Role;
 use crate::health::report::Report;
 use crate::site::{Fleet, Host, NodeState};
 use crate::topology::Tier;
+use crate::wait;
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
+/// How long a virtual IP may take to be where it is seen: a move takes some 10 ms, and so does each question.
+const MOVES: Duration = Duration::from_secs(1);
 /// How far a secondary may be behind the primary, in milliseconds.
 const LAG: i64 = 10_000;
 /// Path of the demo app that reads committed data from the primary.
@@ -250,8 +253,19 @@ impl<'a> Asker<'a> {
         (sum(|server| server.answers), sum(|server| server.errors))
     }
 
-    /// The one load balancer that has the virtual IP.
+    /// The one load balancer that has the virtual IP. They are asked one after the other, and it may move meanwhile.
     pub(super) fn owner(&self, balancers: &[String]) -> anyhow::Result<String> {
+        let mut seen = self.seen_owner(balancers);
+        wait::until(MOVES, || {
+            if seen.is_err() {
+                seen = self.seen_owner(balancers);
+            }
+            seen.is_ok()
+        });
+        seen
+    }
+
+    fn seen_owner(&self, balancers: &[String]) -> anyhow::Result<String> {
         let has = |name: &&String| {
             let report = self
                 .report(name)
