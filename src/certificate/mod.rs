@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::error::X509Error;
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use crate::topology::{Code, ServedName};
+use crate::topology::{Code, ServedName, covers};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -183,10 +183,7 @@ impl Bundle {
 
     /// Whether it is for a name; a wildcard stands for one label.
     pub fn is_for(&self, name: &str) -> bool {
-        self.names.iter().any(|own| {
-            let wild = own.strip_prefix("*.").zip(name.split_once('.'));
-            own == name || wild.is_some_and(|(rest, (_, parent))| rest == parent)
-        })
+        self.names.iter().any(|own| covers(own, name))
     }
 
     fn incomplete(&self) -> Option<Flaw> {

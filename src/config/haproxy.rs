@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::{ACME_STATE, ACME_THUMBPRINT, CONNECT_MS, HAPROXY_SERVERS, HAPROXY_SOCKET, place};
-use crate::topology::{Application, Millis, Node, Tier, Tls, Topology};
+use crate::topology::{Application, Millis, Node, ServedName, Tier, Tls, Topology};
 
 use super::app_limits::AppLimits;
 
@@ -119,24 +119,15 @@ impl HaproxyApp {
 fn routes(topology: &Topology) -> Vec<Route> {
     let mut all = Vec::new();
     for further in topology.apps() {
-        let hosts = further.hosts.iter().map(|host| Some(host.as_str()));
-        let hosts: Vec<Option<&str>> = hosts.collect();
-        let paths = further.paths.iter().map(|path| Some(path.to_string()));
-        let paths: Vec<Option<String>> = paths.collect();
-        for host in if hosts.is_empty() { vec![None] } else { hosts } {
+        let paths = or_any(further.paths.iter().map(ToString::to_string));
+        for host in or_any(further.hosts.iter().map(ServedName::as_str)) {
             let domain = host.and_then(|host| host.strip_prefix('*'));
-            for path in if paths.is_empty() {
-                vec![None]
-            } else {
-                paths.clone()
-            } {
-                all.push(Route {
-                    app: further.name.to_string(),
-                    host: host.filter(|_| domain.is_none()).map(str::to_owned),
-                    domain: domain.map(str::to_owned),
-                    path,
-                });
-            }
+            all.extend(paths.iter().map(|path| Route {
+                app: further.name.to_string(),
+                host: host.filter(|_| domain.is_none()).map(str::to_owned),
+                domain: domain.map(str::to_owned),
+                path: path.clone(),
+            }));
         }
     }
     let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -146,6 +137,12 @@ fn routes(topology: &Topology) -> Vec<Route> {
         (rank, lengths.map(std::cmp::Reverse))
     });
     all
+}
+
+/// What is given, or none for any where nothing is.
+fn or_any<T>(given: impl Iterator<Item = T>) -> Vec<Option<T>> {
+    let given: Vec<Option<T>> = given.map(Some).collect();
+    if given.is_empty() { vec![None] } else { given }
 }
 
 /// HTTPS, as haproxy serves it.

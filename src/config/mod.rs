@@ -45,9 +45,7 @@ pub const FIREWALL_TABLE: &str = "gen_topology_firewall";
 pub const FIREWALL_PASSING: &str = "passing_";
 /// The rendered firewall, below `/etc`.
 pub const FIREWALL_FILE: &str = "gen-topology/firewall.nft";
-/// Beginning of the Unix sockets between nginx and gunicorn; the instance's number and `.sock` follow.
-pub const APP_SOCKET: &str = "/run/gen-topology/gunicorn-";
-/// How supervisord's programs begin that are the app's instances; the number follows, as in [`APP_SOCKET`].
+/// How supervisord's programs begin that are the app's instances; the number follows, as in the names of their sockets.
 pub const APP_PROGRAM: &str = "gunicorn-";
 /// While this file exists the app answers its health check with 404, which drains the node.
 pub const DRAIN_FILE: &str = "/run/gen-topology/drain";

@@ -36,6 +36,16 @@ pub fn configuration(app: Option<&str>) -> String {
     app.map_or_else(|| CONFIGURATION.to_owned(), named)
 }
 
+/// The same as it is on a node.
+pub fn settings(app: Option<&str>) -> String {
+    format!("/etc/{}", configuration(app))
+}
+
+/// A path of a node as it is below `/etc`, where all of these are.
+pub fn below_etc(path: &str) -> &str {
+    path.strip_prefix("/etc/").unwrap_or(path)
+}
+
 /// The program of supervisord that is one of its instances.
 pub fn program(app: Option<&str>, number: u16) -> String {
     let name = app.map(|name| format!("{name}-")).unwrap_or_default();
@@ -71,8 +81,7 @@ impl Restarts {
     pub fn of(changed: &[impl AsRef<str>]) -> Self {
         let mut restarts = Self::default();
         for path in changed.iter().map(AsRef::as_ref) {
-            let below =
-                |start: &str| path.strip_prefix(start.strip_prefix("/etc/").unwrap_or(start));
+            let below = |start: &str| path.strip_prefix(below_etc(start));
             let named = below(SOURCES)
                 .or_else(|| below(PYTHONS))
                 .or_else(|| below(CONFIGURATIONS)?.strip_suffix(".conf.py"));
@@ -111,7 +120,7 @@ mod tests {
         assert_eq!(owner("drain"), None);
         assert_eq!(
             socket(&program(None, 1)),
-            format!("{}1.sock", super::super::APP_SOCKET)
+            "/run/gen-topology/gunicorn-1.sock"
         );
     }
 

@@ -42,7 +42,7 @@ impl Supervisor {
                 Supervised {
                     socket: place::socket(&program),
                     name: program,
-                    configuration: format!("/etc/{}", place::configuration(name)),
+                    configuration: place::settings(name),
                     python: place::python(name),
                     stop,
                 }

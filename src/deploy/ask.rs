@@ -102,21 +102,18 @@ impl<'a> Asker<'a> {
                 "{name}: /{path} is not what was planned"
             );
         }
-        let further = planned.facts.app.iter().flat_map(|app| &app.further);
-        let names = std::iter::once(None).chain(further.map(|app| Some(app.name.as_str())));
-        for app in names {
-            let source = place::source(app);
+        for door in planned.facts.app.iter().flat_map(AppFacts::doors) {
             let version = planned
                 .files
-                .get(source.strip_prefix("/etc/").unwrap_or(&source));
-            let runs = match app {
+                .get(place::below_etc(&place::source(door.name)));
+            let runs = match door.name {
                 None => report.app.as_ref(),
                 Some(app) => report.apps.get(app),
             };
             ensure!(
                 version.is_none() || version == runs,
                 "{name} has another version of {} than planned",
-                app.unwrap_or("the app")
+                door.name.unwrap_or("the app")
             );
         }
         Ok(())

@@ -92,10 +92,15 @@ impl ServerState {
         self.backend.replacen("app", "app_unsafe", 1)
     }
 
+    /// The further application that it is a server of; none: `app`.
+    pub fn app(&self) -> Option<&str> {
+        self.backend.split_once('.').map(|(_, app)| app)
+    }
+
     /// What people call it: the node, and in a further application's backend that, too.
     pub fn label(&self) -> String {
-        match self.backend.split_once('.') {
-            Some((_, app)) => format!("{app} of {}", self.name),
+        match self.app() {
+            Some(app) => format!("{app} of {}", self.name),
             None => self.name.clone(),
         }
     }

@@ -433,13 +433,7 @@ const PYTHONS: &str = "/opt/gen-topology/pythons";
 
 /// The link to an application's version, below `/etc`.
 fn app_link(app: Option<&str>) -> String {
-    below_etc(place::source(app))
-}
-
-fn below_etc(path: String) -> String {
-    path.strip_prefix("/etc/")
-        .map(str::to_owned)
-        .unwrap_or(path)
+    place::below_etc(&place::source(app)).to_owned()
 }
 
 /// A version of an application, as a running lab is told of it.
@@ -479,7 +473,10 @@ fn app_code(
         let inside = binds
             .entry(code.python.clone())
             .or_insert_with(|| Path::new(PYTHONS).join(own));
-        links.insert(below_etc(environment), inside.display().to_string());
+        links.insert(
+            place::below_etc(&environment).to_owned(),
+            inside.display().to_string(),
+        );
     }
 }
 

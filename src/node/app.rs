@@ -38,8 +38,12 @@ const IN_APP: &str = include_str!("in_app.py");
 /// The command line that runs `command` with the variables, directory and Python of an application; none: of `app`.
 /// A name that ends in `.py` is run by that Python.
 pub fn in_app<'c>(app: Option<&str>, command: impl IntoIterator<Item = &'c str>) -> Vec<String> {
-    let settings = format!("/etc/{}", place::configuration(app));
-    let fixed = [place::python(app), "-c".into(), IN_APP.into(), settings];
+    let fixed = [
+        place::python(app),
+        "-c".into(),
+        IN_APP.into(),
+        place::settings(app),
+    ];
     let command = command.into_iter().map(str::to_owned);
     fixed.into_iter().chain(command).collect()
 }
@@ -47,7 +51,7 @@ pub fn in_app<'c>(app: Option<&str>, command: impl IntoIterator<Item = &'c str>)
 /// The command line that loads an application as gunicorn would, and says what is wrong with it.
 pub fn loads(app: Option<&str>) -> Vec<String> {
     let python = place::python(app);
-    let settings = format!("/etc/{}", place::configuration(app));
+    let settings = place::settings(app);
     let command = [
         &python,
         "-m",

@@ -10,10 +10,11 @@ use anyhow::{Context as _, ensure};
 use crate::certificate::store::{Store, now};
 use crate::certificate::{Bundle, acme, authority};
 use crate::config::{ACME_STATE, ACME_THUMBPRINT, HAPROXY_SOCKET, NodeFacts, TlsFacts};
-use crate::files;
 use crate::health::haproxy;
 use crate::secrets::{CERTIFICATES, DIRECTORY, TICKET_KEYS};
 use crate::topology::ACME_FILE;
+
+use super::figures;
 
 /// Days for which the first, self-signed certificate is valid. Nobody trusts it anyway.
 const PLACEHOLDER_DAYS: i64 = 3650;
@@ -131,8 +132,7 @@ pub fn days_left(facts: &NodeFacts) -> Option<i64> {
     served(tls).days_left(&tls.certificates, now)
 }
 
-/// Writes how long this node's certificates are valid, until it is `over`: a file in the text format of
-/// Prometheus, for a collector that reads such files.
+/// Writes how long this node's certificates are valid, until it is `over`.
 pub(super) fn tell(facts: &NodeFacts, over: &AtomicBool) {
     let tls = facts.load_balancer.as_ref().and_then(|it| it.tls.as_ref());
     let Some(tls) = tls else { return };
@@ -140,20 +140,18 @@ pub(super) fn tell(facts: &NodeFacts, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
         if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
             told = Some(Instant::now());
-            // A figure that can't be written is no reason not to serve.
-            let _ = files::replace(Path::new(FIGURES), figures(tls, &served(tls)).as_bytes());
+            figures::write(FIGURES, &validity(tls, &served(tls)));
         }
         std::thread::sleep(PAUSE);
     }
 }
 
 /// The figures: when each certificate expires, and whether the last try to get another one failed.
-fn figures(tls: &TlsFacts, store: &Store) -> String {
+fn validity(tls: &TlsFacts, store: &Store) -> String {
     let expiry = "gen_topology_certificate_expiry_timestamp_seconds";
     let failed = "gen_topology_certificate_renewal_failed";
-    let mut text = format!(
-        "# HELP {expiry} When a certificate expires, in seconds since 1970.\n# TYPE {expiry} gauge\n"
-    );
+    let help = "When a certificate expires, in seconds since 1970.";
+    let mut text = figures::heading(expiry, "gauge", help);
     for file in &tls.certificates {
         let bundle = store
             .read(file)
@@ -164,9 +162,8 @@ fn figures(tls: &TlsFacts, store: &Store) -> String {
         }
     }
     let value = u8::from(store.problem().is_some());
-    text + &format!(
-        "# HELP {failed} Whether the last try to get another certificate failed.\n# TYPE {failed} gauge\n{failed} {value}\n"
-    )
+    let help = "Whether the last try to get another certificate failed.";
+    text + &figures::heading(failed, "gauge", help) + &format!("{failed} {value}\n")
 }
 
 /// Gives the running haproxy a certificate, unless it has it. The days that it is still valid for.

@@ -5,6 +5,7 @@ pub mod app;
 pub mod backup;
 pub mod certificates;
 pub mod database;
+mod figures;
 pub mod firewall;
 mod handover;
 mod lifeline;

@@ -246,8 +246,8 @@ impl NodeStatus {
         for (balancer, servers) in used {
             let own = servers.iter().filter(|server| server.name == self.name);
             let own: Vec<&ServerState> = own.collect();
-            let word = |server: &&ServerState| match server.backend.split_once('.') {
-                Some((_, app)) => format!("{app} {}", server.status),
+            let word = |server: &&ServerState| match server.app() {
+                Some(app) => format!("{app} {}", server.status),
                 None => server.status.clone(),
             };
             for word in own.iter().map(word) {

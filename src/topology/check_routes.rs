@@ -6,6 +6,7 @@ use super::checker::Check;
 use super::diagnostic::{Place, step};
 use super::document::quoted;
 use super::raw::RawApp;
+use super::values::covers;
 use super::{Code, Tier};
 
 impl Check<'_> {
@@ -104,16 +105,11 @@ impl Check<'_> {
         let Some(tls) = &self.raw.load_balancer.tls else {
             return;
         };
-        let is_in = |host: &str, name: &str| {
-            let below = name.strip_prefix("*.");
-            let parent = host.split_once('.').map(|(_, parent)| parent);
-            host == name || (below.is_some() && below == parent)
-        };
         for (index, host) in app.hosts.iter().enumerate() {
             if !tls
                 .names
                 .iter()
-                .any(|name| is_in(host.as_str(), name.as_str()))
+                .any(|name| covers(name.as_str(), host.as_str()))
             {
                 let message = format!("{host} is not among the names that HTTPS is served for");
                 let place = Place::value(format!("{at}/hosts/{index}"));

@@ -47,7 +47,7 @@ pub use severity::Severity;
 pub use shards::{ShardSizes, scale_shards};
 pub use values::{
     Bytes, CertificateFile, DailyWindow, DatabaseName, DirectoryUrl, Entry, HostHeader, Interface,
-    Millis, Name, ServedName, Sources, UrlPath,
+    Millis, Name, ServedName, Sources, UrlPath, covers,
 };
 
 /// The text of a topology file and where it came from.

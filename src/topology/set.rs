@@ -3,7 +3,9 @@
 
 use std::iter::Peekable;
 
-use jsonc_parser::cst::{CstInputValue, CstObject, CstRootNode, CstStringLit, ObjectPropName};
+use jsonc_parser::cst::{
+    CstInputValue, CstObject, CstObjectProp, CstRootNode, CstStringLit, ObjectPropName,
+};
 use serde_json::Value;
 
 use super::edit::{Edit, EditError, read};
@@ -11,8 +13,8 @@ use super::raw::schema;
 use super::values::Name;
 use super::{Tier, did_you_mean, document};
 
-/// Objects that every topology has.
-const REQUIRED: [&str; 2] = ["network", "app"];
+/// What stays where nothing stands in it: nodes, and what every topology has.
+const KEPT: [&str; 3] = ["nodes", "network", "app"];
 
 /// Sets what stands at `path`, such as `load_balancer.drain_time` or
 /// `nodes.node-2.address`, to `value`. Where the schema wants a text, `value` is the
@@ -109,25 +111,23 @@ fn places(root: &CstRootNode, node: &str) -> Vec<CstStringLit> {
         .collect()
 }
 
-/// Removes the objects that a value stood in, as far as nothing else stands in them. A node and
-/// what a file has to have stay.
+/// Removes the objects that a value stood in, as far as nothing else stands in them.
 fn remove_empty(root: &CstRootNode, walked: &[&str]) {
-    for depth in (1..walked.len()).rev() {
-        let path = &walked[..depth];
-        if path[0] == "nodes" || REQUIRED.contains(&path[0]) {
-            return;
-        }
-        let Some((key, above)) = path.split_last() else {
-            return;
-        };
-        let around = above.iter().try_fold(root.object_value(), |object, key| {
-            Some(object?.object_value(key))
+    if walked.first().is_none_or(|first| KEPT.contains(first)) {
+        return;
+    }
+    let is_empty = |property: &CstObjectProp| {
+        let object = property.object_value();
+        object.is_some_and(|object| object.properties().is_empty())
+    };
+    for depth in (0..walked.len() - 1).rev() {
+        let above = walked[..depth].iter();
+        let around = root.object_value().and_then(|root| {
+            let mut above = above;
+            above.try_fold(root, |object, key| object.object_value(key))
         });
-        let Some(Some(around)) = around else { return };
-        let is_empty = around
-            .object_value(key)
-            .is_some_and(|object| object.properties().is_empty());
-        let Some(property) = around.get(key).filter(|_| is_empty) else {
+        let property = around.and_then(|around| around.get(walked[depth]));
+        let Some(property) = property.filter(is_empty) else {
             return;
         };
         property.remove();

@@ -1,10 +1,8 @@
-//! What the watcher has seen and done, as a file in the text format of Prometheus, for a collector
-//! that reads such files (`node_exporter`'s `--collector.textfile.directory`).
+//! What the watcher has seen and done.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
+
+use crate::node::figures;
 
 /// The file.
 pub(super) const FILE: &str = "/run/gen-topology/watch-database.prom";
@@ -25,19 +23,13 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    /// Writes the file if it is time to. A figure that can't be written is no reason to stop watching.
+    /// Writes the file if it is time to.
     pub(super) fn write(&mut self) {
         if self.written.is_some_and(|at| at.elapsed() < PAUSE) {
             return;
         }
         self.written = Some(Instant::now());
-        let new = format!("{FILE}.new");
-        if let Some(directory) = Path::new(FILE).parent() {
-            let _ = fs::create_dir_all(directory);
-        }
-        if fs::write(&new, self.text()).is_ok() {
-            let _ = fs::rename(&new, FILE);
-        }
+        figures::write(FILE, &self.text());
     }
 
     fn text(&self) -> String {
@@ -69,10 +61,8 @@ impl Metrics {
         let mut text = String::new();
         for (name, help, value) in figures {
             let name = format!("gen_topology_watch_{name}_total");
-            let _ = write!(
-                text,
-                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {value}\n"
-            );
+            text += &figures::heading(&name, "counter", help);
+            text += &format!("{name} {value}\n");
         }
         text
     }

@@ -39,7 +39,7 @@ use ipnet::Ipv4Net;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-pub use web::{CertificateFile, DirectoryUrl, Entry, HostHeader, ServedName, UrlPath};
+pub use web::{CertificateFile, DirectoryUrl, Entry, HostHeader, ServedName, UrlPath, covers};
 
 /// Name of a node or of a whole stack: a host name label (RFC 1123, lower case).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

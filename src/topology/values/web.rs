@@ -120,6 +120,12 @@ impl ServedName {
     }
 }
 
+/// Whether `name`, a host name or one of many (`*.example.org`), stands for `host`; a wildcard for one label.
+pub fn covers(name: &str, host: &str) -> bool {
+    let wild = name.strip_prefix("*.").zip(host.split_once('.'));
+    name == host || wild.is_some_and(|(rest, (_, parent))| rest == parent)
+}
+
 impl FromStr for ServedName {
     type Err = String;
 
