@@ -188,7 +188,19 @@ fn a_certificate_is_got_renewed_and_followed() {
     assert_eq!(site.on(HOME, script).trim(), "200 200 308");
     renewed_under_load(&site);
     refused(&site);
+    out_of_reach(&site);
     owner_stops_meanwhile(&site);
+}
+
+/// The fault: the authority can't be reached from where it is asked.
+fn out_of_reach(site: &Site) {
+    let before = site.serial();
+    let run = ["faults", "run", "renewal-fails", "--rate", "50", "--retry"];
+    let said = site.bench.expect(&run, 0);
+    assert!(said.contains("renewal-fails (node-1): 0 of "), "{said}");
+    assert_eq!(site.serial(), before);
+    let renewed = site.bench.expect(&["lab", "renew"], 0);
+    assert!(renewed.contains("gave a certificate"), "{renewed}");
 }
 
 fn renewed_under_load(site: &Site) {
