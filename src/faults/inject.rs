@@ -10,16 +10,14 @@ use rustix::process::Signal;
 use super::certificates;
 use super::fault::{Action, BadCertificate, Fault, Program, Target};
 use super::impostor::{self, Impostor, Mischief};
-use super::timing;
+use super::{rules, timing};
 use crate::exec;
 use crate::health::mongo::Role;
 
-use crate::lab::{Lab, NodePlan, Process, net};
+use crate::lab::{Lab, NodePlan, Process};
 use crate::topology::Tier;
 use crate::wait;
 
-/// Name of the nftables table with the rules of a fault.
-const TABLE: &str = "gen_topology_faults";
 /// Directory of gunicorn's sockets.
 const SOCKETS: &str = "/run/gen-topology";
 /// Where a database has its files.
@@ -210,8 +208,8 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
         Action::ReloadBeside(_) => {
             each(nodes.get(..1).unwrap_or_default(), |node| reload(lab, node))?;
         }
-        Action::Separate => each(nodes, |node| separate(lab, node, nodes))?,
-        Action::Lose(percent) => each(nodes, |node| lose(lab, node, percent))?,
+        Action::Separate => each(nodes, |node| rules::separate(lab, node, nodes))?,
+        Action::Lose(percent) => each(nodes, |node| rules::lose(lab, node, percent))?,
         Action::Throttle(kbit) => {
             let rate = format!("{kbit}kbit");
             let words = ["tbf", "rate", &rate, "burst", "10kb", "latency", "500ms"];
@@ -239,11 +237,7 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
             }
         })?,
         Action::NoAuthority => each(nodes, |node| {
-            load_rules(
-                lab,
-                node,
-                &without_port(certificates::port_of_authority(lab)?),
-            )?;
+            rules::close(lab, node, certificates::port_of_authority(lab)?)?;
             certificates::ask_in_vain(lab, node)
         })?,
     }
@@ -320,8 +314,8 @@ fn mend(lab: &Lab, node: &NodePlan) -> anyhow::Result<()> {
     if node.tier != Tier::Database {
         // `nft destroy` would do it in one step, but is younger than Debian 12's.
         let tables = lab.run_in(name, &["nft", "list", "tables"])?;
-        if tables.contains(TABLE) {
-            lab.run_in(name, &["nft", "delete", "table", "inet", TABLE])?;
+        if tables.contains(rules::TABLE) {
+            lab.run_in(name, &["nft", "delete", "table", "inet", rules::TABLE])?;
         }
     }
     if lab.repair_certificates(name)? {
@@ -402,47 +396,6 @@ fn processes_of(processes: &[Process], program: Program) -> Vec<&Process> {
         return all.iter().filter(is_child).take(1).copied().collect();
     }
     all
-}
-
-/// Keeps a node from hearing the others, by their hardware addresses.
-fn separate(lab: &Lab, node: &str, others: &[String]) -> anyhow::Result<()> {
-    let mut rules = format!(
-        "table inet {TABLE} {{ chain heard {{ type filter hook prerouting priority -300; policy accept;\n"
-    );
-    for other in others.iter().filter(|other| *other != node) {
-        let address = lab.planned(other)?.address;
-        rules.push_str(&format!("ether saddr {} drop\n", net::hardware(address)));
-    }
-    rules.push_str("}\n}\n");
-    load_rules(lab, node, &rules)
-}
-
-fn lose(lab: &Lab, node: &str, percent: u8) -> anyhow::Result<()> {
-    let chain = |hook: &str, interface: &str| {
-        format!(
-            "chain {hook} {{ type filter hook {hook} priority -300; policy accept;\n\
-             {interface} != \"lo\" numgen random mod 100 < {percent} drop\n}}\n"
-        )
-    };
-    let (heard, said) = (chain("prerouting", "iifname"), chain("output", "oifname"));
-    load_rules(
-        lab,
-        node,
-        &format!("table inet {TABLE} {{\n{heard}{said}}}\n"),
-    )
-}
-
-/// Keeps a node from connecting to anybody at this port.
-fn without_port(port: u16) -> String {
-    format!(
-        "table inet {TABLE} {{ chain output {{ type filter hook output priority -300;\n\
-         tcp dport {port} reject with tcp reset\n}}\n}}\n"
-    )
-}
-
-fn load_rules(lab: &Lab, node: &str, rules: &str) -> anyhow::Result<()> {
-    let argv = ["nft", "-f", "-"].map(str::to_owned);
-    exec::run(&mut lab.command(node, &argv)?, Some(rules)).map(drop)
 }
 
 fn impostors(lab: &Lab, nodes: &[String], mischief: Mischief) -> anyhow::Result<Vec<Impostor>> {

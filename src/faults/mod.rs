@@ -25,6 +25,7 @@ pub mod load;
 pub mod noise;
 pub mod predict;
 pub mod report;
+mod rules;
 pub mod soak;
 pub mod timeline;
 pub mod timing;
