@@ -216,7 +216,8 @@ in
             "CAP_NET_BIND_SERVICE"
             "CAP_NET_RAW"
           ];
-          MemoryDenyWriteExecute = true;
+          # haproxy compiles the expression that challenges of ACME are known by, and does not start where it may not.
+          MemoryDenyWriteExecute = acme == null;
           ProtectProc = "invisible";
           RestrictAddressFamilies = [
             "AF_INET"

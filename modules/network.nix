@@ -66,6 +66,9 @@ in
       ${own}.source = ownFile;
     };
 
+    # A deploy asks nodes to let others in that join, by ssh (`node open-firewall`).
+    environment.systemPackages = lib.mkIf hasRules [ pkgs.nftables ];
+
     systemd.services.gen-topology-firewall = lib.mkIf hasRules {
       description = "Firewall of this node of the stack";
       documentation = [ "man:nft(8)" ];

@@ -5,6 +5,7 @@ mod ansible;
 mod app_secrets;
 mod apply;
 mod apps;
+mod boot_hosts;
 mod check;
 mod cli;
 mod common;

@@ -419,9 +419,15 @@ fn hosts_of_the_vm_tests_are_fresh() {
     let work = TestEnvironment::new();
     for (topology, hosts) in [
         ("examples/ha.json", "tests/nixos/hosts/ha"),
+        ("tests/nixos/topologies/acme.json", "tests/nixos/hosts/acme"),
+        ("tests/nixos/topologies/apps.json", "tests/nixos/hosts/apps"),
         (
             "tests/nixos/topologies/changed.json",
             "tests/nixos/hosts/changed",
+        ),
+        (
+            "tests/nixos/topologies/grown.json",
+            "tests/nixos/hosts/grown",
         ),
         (
             "tests/nixos/topologies/https.json",

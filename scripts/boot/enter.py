@@ -32,6 +32,9 @@ mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs tmpfs "$root/run"
 """
 
+# What runs in them ends with this program, however that ends.
+NAMESPACES = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+
 CLEAN = ["/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin", "HOME=/root", "LANG=C.UTF-8"]
 
 
@@ -42,7 +45,7 @@ class Failed(Exception):
 def guarded(command: list[str]) -> list[str]:
     """The command where it can change no setting of the machine."""
     script = GUARDED + "exec " + shlex.join(command)
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    return [*NAMESPACES, "sh", "-c", script]
 
 
 def inside(root: Path, repository: Path, nixpkgs: Path, command: list[str]) -> list[str]:
@@ -53,7 +56,7 @@ def inside(root: Path, repository: Path, nixpkgs: Path, command: list[str]) -> l
         "set -eu\nmount --make-rprivate /\n" + variables + MOUNTS
         + 'exec chroot "$root" ' + shlex.join([*CLEAN, *command])
     )
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+    return [*NAMESPACES, "sh", "-c", script]
 
 
 def ask(command: list[str], *, text: str | None = None, shown: list[str] | None = None) -> str:

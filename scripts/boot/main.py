@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import alone
 import enter
 import graph
 import known
@@ -56,7 +57,7 @@ def refuse(asked: argparse.Namespace) -> list[str]:
         why.append(f"{asked.nixpkgs} is too old: its tests can't run in containers; take 26.05 or later")
     if not asked.program.exists():
         why.append(f"{asked.program} is missing; `cargo build`, or --program")
-    for tool in ("mmdebstrap", "unshare", "chroot"):
+    for tool in ("mmdebstrap", "unshare", "setpriv", "chroot"):
         if shutil.which(tool) is None:
             why.append(f"{tool} is missing; `make tools`")
     return why
@@ -107,6 +108,15 @@ class Session:
             self.known.remember(key, paths)
         return paths
 
+    def forget_half_made(self, paths: list[str]) -> None:
+        """What a run made before it ended, however it did: Nix was not told of it yet."""
+        there = [path for path in paths if os.path.lexists(self.root / path.lstrip("/"))]
+        if not there:
+            return
+        for path in self.ask("nix-store", "--check-validity", "--print-invalid", *there).split():
+            half = self.root / path.lstrip("/")
+            shutil.rmtree(half) if half.is_dir() and not half.is_symlink() else half.unlink()
+
     def build(self, derivations: dict[str, str]) -> dict[str, str]:
         """What the derivations make, with everything that it needs."""
         wanted = list(derivations.values())
@@ -115,12 +125,9 @@ class Session:
         unknown = sorted({output.package for output in outputs if not provider.known(output)})
         if unknown:
             raise Unknown(f"no Debian package is known for {', '.join(unknown)}; add them in scripts/boot/packages.py")
+        self.forget_half_made([output.path for output in outputs])
         for output in outputs:
-            try:
-                provider.fill(output)
-            except BaseException:
-                provider.remove(output.path)
-                raise
+            provider.fill(output)
         say(f"{len(outputs)} outputs of packages are Debian's; {built} derivations are NixOS's own and built by Nix")
         self.ask("nix-store", "--register-validity", text="".join(f"{output.path}\n\n0\n" for output in outputs))
         paths = self.ask("nix-store", "--realise", *wanted).split()
@@ -139,7 +146,12 @@ def main() -> int:
         # Also where a shell has started us with the first one ignored. What runs is killed on the way out.
         signal.signal(number, signal.default_int_handler)
     before = untouched.picture()
-    code = tests(asked)
+    try:
+        with alone.alone(asked.cache.resolve()):
+            code = tests(asked)
+    except (alone.Busy, OSError) as error:
+        say(str(error))
+        return 2
     changed = untouched.difference(before, untouched.picture())
     for one in changed:
         say(f"this machine is not as it was: {one}")

@@ -51,6 +51,7 @@ PROGRAMS: dict[str, list[str]] = {
     "openssh": ["openssh-client", "openssh-common", "openssh-server"],
     "openssl": ["openssl"],
     "patch": ["patch"],
+    "pebble": ["pebble"],
     "perl": ["perl", "perl-base"],
     "procps": ["procps"],
     "rsync": ["rsync"],

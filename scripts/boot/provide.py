@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import graph
@@ -91,7 +90,3 @@ class Provider:
             or output.package in SPECIAL
             or output.package in PROGRAMS
         )
-
-    def remove(self, path: str) -> None:
-        """Takes a half-made output away."""
-        shutil.rmtree(self.source(path), ignore_errors=True)

@@ -16,7 +16,7 @@ import packages
 # Of the application, of supervisord, and of NixOS's test driver.
 WHEELS = ["flask", "gunicorn", "pymongo", "supervisor", "pydantic", "ptpython", "colorama", "remote-pdb", "junit-xml", "ipython"]
 
-# Written last: a root without it was interrupted.
+# Written last, with what the root was made of: one without it was interrupted.
 WHOLE = "usr/gt/whole"
 
 NIX = """sandbox = false
@@ -34,10 +34,12 @@ class Failed(Exception):
 def make(cache: Path, suite: str, say: typing.Callable[[str], None]) -> None:
     """Makes it, unless it is there."""
     root = cache / "root"
-    if (root / WHOLE).exists():
+    whole = root / WHOLE
+    of = " ".join([suite, *packages.wanted(), *WHEELS])
+    if whole.exists() and whole.read_text() == of:
         return
     if root.exists():
-        say("the root is only half there; it is made anew")
+        say(f"the root {'is made of something else' if whole.exists() else 'is only half there'}; it is made anew")
         shutil.rmtree(root)
     cache.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(cache).free < 4 << 30:
@@ -55,7 +57,7 @@ def make(cache: Path, suite: str, say: typing.Callable[[str], None]) -> None:
         raise Failed(f"mmdebstrap failed ({done.returncode}); see {log}:\n{last}")
     python(root)
     settings(root)
-    (root / WHOLE).touch()
+    whole.write_text(of)
 
 
 def forget_what_is_out_of_date(root: Path, say: typing.Callable[[str], None]) -> str:

@@ -11,6 +11,8 @@ import subprocess
 import typing
 from pathlib import Path
 
+import enter
+
 if typing.TYPE_CHECKING:
     from main import Session
 
@@ -41,7 +43,7 @@ from test_driver import main
 main()'
 """
 
-NAMESPACES = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--net", "--uts", "--ipc", "--cgroup"]
+NAMESPACES = [*enter.NAMESPACES, "--net", "--uts", "--ipc", "--cgroup"]
 
 
 def test(session: Session, name: str, script: str, paths: dict[str, str], systems: dict[str, dict[str, str]]) -> bool:

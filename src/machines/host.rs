@@ -222,7 +222,12 @@ impl MachineHost<'_> {
             units.reverse();
         }
         for unit in units {
-            self.site.ssh.run(node, &["systemctl", what, unit], None)?;
+            // What is not there has stopped: a machine that went back to a system without the stack (exit code 5).
+            let script = match what {
+                "stop" => format!("systemctl stop {unit} || [ $? -eq 5 ]"),
+                _ => format!("systemctl {what} {unit}"),
+            };
+            self.site.ssh.run(node, &["sh", "-c", &script], None)?;
         }
         Ok(())
     }

@@ -29,6 +29,16 @@ let
       topology = ../../examples/ha.json;
       hosts = ./hosts/ha;
     };
+    # 2 load balancers that ask for a certificate, 1 app server, no database.
+    acme = {
+      topology = ./topologies/acme.json;
+      hosts = ./hosts/acme;
+    };
+    # 1 load balancer, 2 app servers with two applications, no database.
+    apps = {
+      topology = ./topologies/apps.json;
+      hosts = ./hosts/apps;
+    };
     # 2 load balancers with HTTPS, 1 app server, no database.
     https = {
       topology = ./topologies/https.json;
@@ -90,7 +100,8 @@ let
       pkgs.iproute2
       pkgs.jq
       pkgs.openssl
-    ];
+    ]
+    ++ lib.optional ((stack.topology.load_balancer.tls or { }) ? acme) pkgs.pebble;
   };
 
   machines = stack: lib.mapAttrs (machine stack) stack.nixosModules // { client = client stack; };
@@ -155,8 +166,10 @@ let
 
   # What each test runs on.
   tests = {
+    acme = "acme";
     app-reloads = "shipped";
     app-server-crashes = "shipped";
+    apps = "apps";
     database-primary-crashes = "ha";
     firewall = "shipped";
     gunicorn-dies = "shipped";

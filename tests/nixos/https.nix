@@ -31,6 +31,32 @@ _: {
         node.succeed(f"umask 077; cat > {place}.new << 'END'\n{text.strip()}\nEND", f"mv {place}.new {place}")
 
 
+    def session(version, what):
+        """What openssl says of a visit: whether the session is a new one."""
+        return client.succeed(
+            f"(echo; sleep 1) | openssl s_client -connect {VIRTUAL_IP}:443 -servername site.example -{version}"
+            f" -{what} /tmp/session-{version} 2> /dev/null | grep -E '^(New|Reused), '"
+        )
+
+
+    def loads(node):
+        """How often new keys of tickets were loaded."""
+        return int(node.succeed("journalctl --unit gen-topology-certificates | grep --count 'new keys of session tickets' || true"))
+
+
+    def bring(node, keys):
+        """Other keys of tickets, until they are loaded."""
+        before = loads(node)
+        put(node, "ticket-keys", keys)
+
+
+        def loaded(_last):
+            return loads(node) > before
+
+
+        retry(loaded, 30)
+
+
     start_all()
     with subtest("load balancers wait for their certificates"):
         client.succeed(
@@ -76,6 +102,21 @@ _: {
         codes = client.succeed("sort /tmp/codes | uniq --count").split("\n")
         counted = sorted(line.split() for line in codes if line.strip())
         assert counted == [["1", "200", "1"], ["149", "200", "0"]], codes
+
+    with subtest("keys of tickets are rotated: sessions go on as long as their key is kept"):
+        for version in ["tls1_2", "tls1_3"]:
+            assert session(version, "sess_out").startswith("New")
+        # haproxy seals with the last but one, so that the others know the key before it is used: it is among the
+        # three after one rotation, and no more after two.
+        for known in [True, False]:
+            # As `gen-topology secrets rotate` does it: the oldest goes, a new one comes.
+            kept = keys.split()[1:] + [client.succeed("openssl rand -base64 80 | tr -d '\\n'").strip()]
+            keys = "\n".join(kept)
+            for node in [lb_1, lb_2]:
+                bring(node, keys)
+            for version in ["tls1_2", "tls1_3"]:
+                said = session(version, "sess_in")
+                assert said.startswith("Reused" if known else "New"), f"{version}, {known}: {said}"
 
     with subtest("one that does not fit is refused, and the other one goes on"):
         put(lb_1, "site.pem", client.succeed("cat /tmp/leaf.pem /tmp/authority.key"))

@@ -110,6 +110,7 @@ let
     "nixfmt"
     "nixfmt-tree"
     "openssl"
+    "pebble"
     "qemu"
     "rustfmt"
     "systemd"

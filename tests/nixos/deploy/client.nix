@@ -10,6 +10,7 @@
     etc = {
       "project/topology.json".source = ../../../topology.json;
       "project/changed.json".source = ../topologies/changed.json;
+      "project/grown.json".source = ../topologies/grown.json;
       "project/app".source = ../../../app;
     };
   };

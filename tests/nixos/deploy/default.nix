@@ -26,6 +26,14 @@ let
     nodeModules = lib.genAttrs [ "node-2" "node-4" ] (_: otherCode);
   };
 
+  # An app server more, and two databases.
+  grown = stackOf {
+    inherit modules;
+    topology = ../topologies/grown.json;
+    hosts = ../hosts/grown;
+    nodeModules = lib.genAttrs [ "node-2" "node-4" "node-6" ] (_: otherCode);
+  };
+
   otherCode = [
     {
       services.gen-topology.app.source = pkgs.runCommandLocal "app" { } ''
@@ -36,12 +44,27 @@ let
     }
   ];
 
-  nodes = lib.attrNames changed.topology.nodes;
+  nodesOf = stack: lib.attrNames stack.topology.nodes;
+
+  # Machines that run NixOS and nothing of the stack.
+  joining = lib.subtractLists (nodesOf before) (nodesOf grown);
+  bare = name: {
+    imports = [
+      (machine grown name ./machine.nix)
+      ./bare.nix
+    ];
+    networking.interfaces.eth0.ipv4.addresses = [
+      {
+        inherit (grown.facts.${name}) address;
+        prefixLength = grown.facts.${name}.prefix_length;
+      }
+    ];
+  };
 
   # Every machine of a stack; `other` is what a single one has on top.
   machines =
     stack: other:
-    lib.genAttrs nodes (name: {
+    lib.genAttrs (nodesOf stack) (name: {
       imports = [
         (machine stack name stack.nixosModules.${name})
       ]
@@ -78,15 +101,17 @@ let
 in
 {
   machines = {
-    deploy = machines before { };
+    deploy = machines before { } // lib.genAttrs joining bare;
     changed = machines changed { };
+    grown = machines grown { };
     fails = machines changed { node-4 = fails; };
     cuts = machines changed { node-4 = cuts; };
   };
 
   # By what the test calls them: of which machines above.
   systems = {
-    changed = of "changed" nodes;
+    changed = of "changed" (nodesOf changed);
+    grown = of "grown" (nodesOf grown);
     fails = of "fails" [ "node-4" ];
     cuts = of "cuts" [ "node-4" ];
   };
