@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import time
 import typing
 from pathlib import Path
 
@@ -83,11 +84,16 @@ def register(session: Session, work: Path, paths: dict[str, str], systems: dict[
 
 
 def forget_groups() -> None:
-    """Control groups of machines that are gone. They have our mark, and a group with a process in it stays."""
-    for mounted in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-        for group in Path(mounted).glob("gen-topology-boot-*"):
+    """Control groups of machines that are gone. They have our mark, and a group with a process in it stays: what was
+    killed may take a moment to end."""
+    deadline = time.monotonic() + 5
+    while groups := [group for mounted in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified") for group in Path(mounted).glob("gen-topology-boot-*")]:
+        for group in groups:
             for directory, _, _ in os.walk(group, topdown=False):
                 try:
                     os.rmdir(directory)
                 except OSError:
                     pass
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
