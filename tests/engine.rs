@@ -42,6 +42,10 @@ struct State {
     /// After which of those visitors had no answer.
     outages: Vec<String>,
     serves: bool,
+    /// After this many calls no replica set has a primary any more.
+    sets_end: Option<usize>,
+    /// The application answers 200 to everything, whatever its databases do.
+    app_answers_all: bool,
 }
 
 /// A stack in memory.
@@ -119,9 +123,8 @@ impl Model {
         let balancer = &state.nodes[&owner];
         let usable = |app: &String| Self::runs(state, app) && !balancer.drained.contains(app);
         let has_primary = |(_, primary): &(Vec<String>, Option<String>)| primary.is_some();
-        !state.sets.is_empty()
-            && state.sets.values().all(has_primary)
-            && self.known(balancer).iter().any(usable)
+        let stored = !state.sets.is_empty() && state.sets.values().all(has_primary);
+        (stored || state.app_answers_all) && self.known(balancer).iter().any(usable)
     }
 
     /// Something is done to nodes, unless it is its turn to fail.
@@ -167,6 +170,9 @@ impl Model {
                 *primary = None;
             } else if !stays {
                 *primary = up.first().map(|name| (*name).clone());
+            }
+            if state.sets_end.is_some_and(|turn| state.calls.len() >= turn) {
+                *primary = None;
             }
         }
     }
@@ -389,8 +395,17 @@ impl Host for Model {
 
 /// Brings a model from one topology to another; the call number `fails`, if any, fails.
 fn apply(old: Fleet, new: &str, fails: Option<usize>) -> (Model, Result<(), Failure>) {
+    apply_where(old, new, |state| state.fails = fails)
+}
+
+/// The same where something is different about the stack.
+fn apply_where(
+    old: Fleet,
+    new: &str,
+    different: impl FnOnce(&mut State),
+) -> (Model, Result<(), Failure>) {
     let model = Model::new(old, fleet(new));
-    model.state().fails = fails;
+    different(&mut model.state());
     let primaries = model
         .state()
         .sets
@@ -457,6 +472,22 @@ fn is_as_planned(model: &Model) {
         assert!(!Model::runs(&state, node.name()), "{} runs", node.name());
     }
     assert!(nothing_is_drained(&state));
+}
+
+/// The gate asks the databases themselves: an application that answers 200 to everything does not open it.
+#[test]
+fn a_gate_is_closed_without_a_primary_whatever_the_application_says() {
+    let new = TOPOLOGY.replace("\"./app\"", "\"./app\", \"threads\": 5");
+    for (sets_end, opens) in [(None, true), (Some(1), false)] {
+        let (model, done) = apply_where(fleet(TOPOLOGY), &new, |state| {
+            (state.app_answers_all, state.sets_end) = (true, sets_end);
+        });
+        assert_eq!(done.is_ok(), opens, "{done:?}: {:#?}", model.state().calls);
+        if let Err(failure) = done {
+            let said = format!("{failure:?}");
+            assert!(said.contains("is primary"), "{said}");
+        }
+    }
 }
 
 fn sharded() -> String {

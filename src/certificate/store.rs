@@ -2,6 +2,8 @@
 //! a lab or of a node. Files are replaced as a whole, and only their owner reads them.
 
 use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -287,5 +289,43 @@ fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let directory = path.parent().context("no directory")?;
     files::create_private_directory(directory)
         .and_then(|()| files::replace_private(path, bytes))
+        .and_then(|()| give_to_owner(directory, path))
         .with_context(|| format!("writing {}", path.display()))
+}
+
+/// A file that root writes belongs to whom its directory belongs to: on a machine that is haproxy, which
+/// could not read its certificate at its next start otherwise.
+fn give_to_owner(directory: &Path, path: &Path) -> io::Result<()> {
+    let (owner, has) = (fs::metadata(directory)?, fs::metadata(path)?);
+    let is_theirs = (owner.uid(), owner.gid()) == (has.uid(), has.gid());
+    if is_theirs || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_root_writes_belongs_to_the_owner_of_the_directory() {
+        const HAPROXY: u32 = 4711;
+        let directory = tempfile::tempdir().expect("a directory");
+        let chowned = std::os::unix::fs::chown(directory.path(), Some(HAPROXY), Some(HAPROXY));
+        let owner = match chowned {
+            Ok(()) => HAPROXY,
+            // Nobody but root can give files away, and then there is nothing to give.
+            Err(_) => fs::metadata(directory.path()).expect("it").uid(),
+        };
+        let file = directory.path().join("one.pem");
+        for content in ["old", "new"] {
+            put(&file, content.as_bytes()).expect("written");
+            assert_eq!(
+                fs::metadata(&file).expect("a file").uid(),
+                owner,
+                "{content}"
+            );
+        }
+    }
 }

@@ -60,7 +60,7 @@ enum Look {
     Nodes,
     /// Through the virtual IP to an app server.
     App,
-    /// Through an app server to the primary.
+    /// There, and whether each replica set has a primary.
     Database,
 }
 
@@ -189,7 +189,7 @@ impl Engine<'_> {
             }
             if self.is_whole() {
                 say(asker.owner(&balancers).map(drop));
-                say(asker.end_to_end(false));
+                say(asker.end_to_end());
             }
         }
         problems
@@ -205,13 +205,13 @@ impl Engine<'_> {
         report: &mut dyn FnMut(Event<'_>),
     ) -> Result<(), Failure> {
         let asker = Asker::new(self.host, self.old, self.new);
-        let look = self.look(&asker);
         let worker = Worker::new(
             &asker,
             self.interrupted,
             self.old.sets(),
             names(self.old, Tier::LoadBalancer),
         );
+        let look = self.look(&worker);
         let outcome = self.waves(&worker, look, journal, report);
         let ending = match &outcome {
             Ok(()) => Ending::Done,
@@ -238,14 +238,16 @@ impl Engine<'_> {
 
     /// How far gates can look. A stack that is new, or that was interrupted before it served,
     /// is asked for an answer at the end.
-    fn look(&self, asker: &Asker<'_>) -> Look {
-        if asker.end_to_end(true).is_ok() {
-            return Look::Database;
-        }
-        if !self.is_whole() || asker.wait(GATE, || asker.end_to_end(false)).is_err() {
+    fn look(&self, worker: &Worker<'_>) -> Look {
+        let asker = worker.asker;
+        let serves = || asker.end_to_end();
+        if serves().is_err() && (!self.is_whole() || asker.wait(GATE, serves).is_err()) {
             return Look::Nodes;
         }
-        Look::App
+        match worker.sets_have_primaries() {
+            Ok(()) => Look::Database,
+            Err(_) => Look::App,
+        }
     }
 
     fn waves(
@@ -340,7 +342,7 @@ impl Engine<'_> {
             asker.patiently(|| {
                 std::thread::sleep(Duration::from_millis(500).min(self.options.bake));
             });
-            asker.wait(GATE, || through(asker, look))?;
+            asker.wait(GATE, || through(worker, look))?;
             let now = count();
             let [others, ours] = [0, 1].map(|of| {
                 let answers = now[of].0.saturating_sub(before[of].0);
@@ -412,7 +414,7 @@ impl Engine<'_> {
             .filter(|step| self.new.node(&step.node).is_some());
         let touched: Vec<Step> = touched.cloned().collect();
         let asker = worker.asker;
-        let answers = || asker.wait(ANSWER, || asker.end_to_end(false));
+        let answers = || asker.wait(ANSWER, || asker.end_to_end());
         each(
             &touched,
             |step| Ok(asker.runs_what_was_planned(&step.node)?),
@@ -474,15 +476,18 @@ fn gate(worker: &Worker<'_>, wave: &[Step], look: Look) -> anyhow::Result<()> {
         for step in wave.iter().filter(|step| step.tier == Tier::Database) {
             worker.set_is_well(&step.node)?;
         }
-        through(asker, look)
+        through(worker, look)
     })
 }
 
-fn through(asker: &Asker<'_>, look: Look) -> anyhow::Result<()> {
+fn through(worker: &Worker<'_>, look: Look) -> anyhow::Result<()> {
     match look {
         Look::Nodes => Ok(()),
-        Look::App => asker.end_to_end(false),
-        Look::Database => asker.end_to_end(true),
+        Look::App => worker.asker.end_to_end(),
+        Look::Database => {
+            worker.asker.end_to_end()?;
+            worker.sets_have_primaries()
+        }
     }
 }
 

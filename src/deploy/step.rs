@@ -97,6 +97,13 @@ impl<'w> Worker<'w> {
         self.asker.primary(&members).map(drop)
     }
 
+    /// Whether each replica set that is there has a primary.
+    pub(super) fn sets_have_primaries(&self) -> anyhow::Result<()> {
+        let sets = held(&self.members).clone();
+        sets.iter()
+            .try_for_each(|(set, members)| self.asker.has_primary(set, members))
+    }
+
     /// The load balancers that run.
     pub(super) fn balancers(&self) -> Vec<String> {
         held(&self.balancers).clone()
