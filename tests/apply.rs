@@ -45,7 +45,7 @@ impl Load {
         self.output.read_to_string(&mut text).expect("its output");
         assert!(self.child.wait().expect("wait").success(), "{text}");
         let seen: Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(seen["writes_lost"], 0, "{what}: {seen:#}");
+        assert_eq!(seen["writes_lost"], 0, "{seen}\n{what}");
         let (lost, late) = (&seen["lost"], &seen["seen"]["late"]);
         // The rule stands at `faults::load::Summary::late`: a machine that can't send the requests in time can't be
         // expected to answer them.
@@ -55,7 +55,8 @@ impl Load {
                 "{what}: {lost} of {sent} requests were lost on a machine that sent {late} of them late"
             ));
         }
-        assert_eq!(*lost, 0, "{what}: {seen:#}");
+        // What was lost comes first: a report of a long test is cut.
+        assert_eq!(*lost, 0, "{seen}\n{what}");
         assert!(
             seen["seen"]["sent"].as_u64().is_some_and(|sent| sent > 400),
             "{what}: {seen:#}"
