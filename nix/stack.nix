@@ -52,7 +52,9 @@ let
       path = dirOf topology + "/${source}";
       filter =
         path: _:
-        !(
+        # What was rendered changes with every setting.
+        path != toString hosts
+        && !(
           dirOf path == toString (dirOf topology)
           && lib.elem (baseNameOf path) [
             "topology.json"

@@ -98,8 +98,9 @@ fn drawn_codes(output: &Output) -> Vec<String> {
 #[test]
 fn every_code_has_a_fixture() {
     let fixtures = fixtures();
-    // Those of certificates are not in a topology alone, and `tests/export.rs` tries what can't be exported.
-    let alone = |code: &&Code| !crate::tls::FLAWS.contains(code) && **code != Code::NotExportable;
+    // Those of certificates and packages are not in a topology alone, and `tests/export.rs` tries what can't be exported.
+    let elsewhere = [Code::NotExportable, Code::UnlockedRequirements];
+    let alone = |code: &&Code| !crate::tls::FLAWS.contains(code) && !elsewhere.contains(code);
     for code in Code::ALL.iter().filter(alone) {
         assert!(
             fixtures
@@ -114,6 +115,25 @@ fn every_code_has_a_fixture() {
             "{name}.json is named after no code"
         );
     }
+}
+
+/// Packages without hashes are said by `check`, with file and line, and by the lab before pip has a word.
+#[test]
+fn requirements_are_a_lock() {
+    let environment = TestEnvironment::with(TOPOLOGY);
+    assert_eq!(
+        codes(&environment.run(&["check", "--format", "json"])).len(),
+        0
+    );
+    environment.write("app/requirements.txt", "# mine\nflask\n-e .\n");
+    let json = environment.run(&["check", "--format", "json"]).exits(0);
+    assert_eq!(codes(&json), ["unlocked-requirements"]);
+    insta::assert_snapshot!(environment.run(&["check"]).exits(0).text());
+    environment.run(&["check", "--strict"]).exits(3);
+    environment.run(&["generate"]).exits(0);
+    let refused = environment.run(&["lab", "up", "--dry-run"]).exits(1);
+    let said = "app/requirements.txt, line 2: `flask` has no version";
+    assert!(refused.stderr.contains(said), "{}", refused.text());
 }
 
 #[test]

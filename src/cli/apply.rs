@@ -15,7 +15,7 @@ use super::args::{ChoiceArgs, Format, PlanArgs};
 use super::request::{ApplyOrder, Purpose, Request};
 use super::rollout::{self, Words};
 use super::ui::Ui;
-use super::{generate, interrupts, lab_up, lab_way, plan_text, source};
+use super::{generate, interrupts, lab_up, lab_way, plan_text, requirements, source};
 use crate::deploy::journal::{self, Unfinished};
 use crate::deploy::{self, Choice, Engine, Now, Options};
 use crate::failure::{Failure, Outcome};
@@ -97,6 +97,7 @@ fn outside(file: Option<&Path>, name: Option<&str>, order: &ApplyOrder, ui: &mut
     let running = lab_way::running(&place)?;
     let path = std::path::absolute(&source.path).context("finding the topology file")?;
     let rendered = generate::rendered(&topology)?;
+    requirements::refuse(&source, &topology)?;
     let supplies = supplies::gather(&topology, &source.base, &place, &mut |line| ui.say(&line))?;
     let plan = LabPlan::of(&topology, &rendered, &supplies, &name);
     let _lock = if order.only_shows() {

@@ -13,7 +13,7 @@ use super::interrupts::{apart, listen_for_interrupts, wait_for};
 use super::lab_way::{imitate, inner, place as lab_place};
 use super::request::Request;
 use super::ui::{Tone, Ui, paint};
-use super::{generate, source};
+use super::{generate, requirements, source};
 use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::lab::supplies::{self, Supplies};
@@ -56,6 +56,7 @@ pub(super) fn planned(
     ui: &mut Ui,
 ) -> Result<(Place, Supplies, LabPlan), Failure> {
     let name = lab.map_or_else(|| topology.name().to_string(), str::to_owned);
+    requirements::refuse(source, topology)?;
     let place = Place::of(&name)?;
     let rendered = generate::rendered(topology)?;
     let supplies = supplies::gather(topology, &source.base, &place, &mut |line| {

@@ -40,6 +40,7 @@ mod node;
 mod plan;
 mod plan_text;
 mod request;
+mod requirements;
 mod rollout;
 mod runs;
 mod secrets;

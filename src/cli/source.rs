@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::ui::Ui;
-use super::{certificates, diagnostics};
+use super::{certificates, diagnostics, requirements};
 use crate::failure::Failure;
 use crate::sink::Sink as _;
 use crate::topology::{Checked, Diagnostic, Severity, Source, Topology};
@@ -64,6 +64,7 @@ pub(super) fn read(named: Option<&Path>) -> Result<Source, Failure> {
 pub(super) fn checked(source: &Source) -> Checked {
     let mut checked = Topology::check(source, &|path| path.exists());
     certificates::judge(source, &mut checked);
+    requirements::judge(source, &mut checked);
     checked
 }
 

@@ -6,6 +6,7 @@ mod groups;
 mod ini;
 mod pattern;
 pub mod python;
+pub mod requirements;
 mod stack;
 mod yaml;
 

@@ -34,6 +34,9 @@ const LEFT_OUT: [&str; 9] = [
 /// Files beside the topology that are no part of an application in the same directory.
 const OURS: [&str; 2] = ["topology.json", "topology.schema.json"];
 
+/// Where `generate` writes; it changes with every setting, and no application reads it.
+const RENDERED: &str = "hosts";
+
 /// The name of what `source` holds now: the first 12 hexadecimal digits of the
 /// SHA-256 of its files with their paths, and whether they may be run. `built` is a directory
 /// in it that counts although git may ignore it: the static files.
@@ -133,15 +136,19 @@ fn files(source: &Path, built: Option<&Path>) -> anyhow::Result<BTreeMap<PathBuf
 }
 
 fn below(source: &Path, directory: &Path, as_git: bool) -> anyhow::Result<BTreeMap<PathBuf, Kind>> {
+    let has_rendered = is_rendered(&source.join(RENDERED));
     // Only what stands in the source itself counts, so that the same source is the same version everywhere.
     let walk = WalkBuilder::new(directory)
         .standard_filters(false)
         .git_ignore(as_git)
         .require_git(false)
-        .filter_entry(|entry| {
+        .filter_entry(move |entry| {
             // Where the application's directory is the topology's own.
-            let is_ours = entry.depth() == 1 && OURS.iter().any(|name| entry.file_name() == *name);
-            !is_ours && !is_left_out(entry.file_name())
+            let name = entry.file_name();
+            let is_ours =
+                OURS.iter().any(|ours| name == *ours) || (has_rendered && name == RENDERED);
+            let is_ours = is_ours && entry.depth() == 1;
+            !is_ours && !is_left_out(name)
         })
         .build();
     let mut found = BTreeMap::new();
@@ -161,6 +168,14 @@ fn below(source: &Path, directory: &Path, as_git: bool) -> anyhow::Result<BTreeM
         found.insert(relative.to_path_buf(), kind);
     }
     Ok(found)
+}
+
+/// Whether a directory holds nodes that were rendered, and not an application's own module of that name.
+fn is_rendered(directory: &Path) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .any(|node| node.join("node.json").is_file() && node.join("default.nix").is_file())
 }
 
 fn is_left_out(name: &OsStr) -> bool {
@@ -214,6 +229,20 @@ mod tests {
         );
         assert_ne!(of(&source, None).unwrap(), first, "static files do");
 
+        fs::create_dir_all(source.join("hosts/node-1")).unwrap();
+        fs::write(source.join("hosts/__init__.py"), "").unwrap();
+        let with_module = of(&source, built).unwrap();
+        assert_ne!(with_module, first, "a module called hosts does");
+        fs::remove_file(source.join("hosts/__init__.py")).unwrap();
+        for rendered in ["node.json", "default.nix"] {
+            fs::write(source.join("hosts/node-1").join(rendered), "x").unwrap();
+        }
+        assert_eq!(
+            of(&source, built).unwrap(),
+            first,
+            "what is rendered does not count"
+        );
+
         let versions = room.path().join("versions");
         keep(&source, built, &versions, &first).unwrap();
         keep(&source, built, &versions, &first).unwrap();
@@ -221,7 +250,7 @@ mod tests {
             fs::read_to_string(versions.join(&first).join("templates/index.html")).unwrap(),
             "page"
         );
-        for left_out in ["__pycache__", ".env", "node_modules", "notes.txt"] {
+        for left_out in ["__pycache__", ".env", "node_modules", "notes.txt", "hosts"] {
             assert!(!versions.join(&first).join(left_out).exists(), "{left_out}");
         }
 

@@ -160,5 +160,7 @@ codes! {
         "`app.env` ends in rendered files and in the Nix store, which everybody on a machine can read. A password, token or key belongs in `app.secrets`: its value is in a file that `gen-topology secrets set NAME` writes, and the application gets it as the same variable. A name that ends in `_FILE` or `_PATH` is not warned about."
     MissingSource "missing-source" Error
         "A file or directory that `app` names is not there. Paths are relative to the topology file."
+    UnlockedRequirements "unlocked-requirements" Warning
+        "A line of the application's requirements has no hash, or is a directory (`-e .`) or a repository, which can have none. Packages are installed with `pip --require-hashes`, so that every app server runs the same ones today and next year; `lab up` refuses the file. Keep the names that you mean in requirements.in and make the lock of it: `uv pip compile --generate-hashes requirements.in -o requirements.txt`, or `pip-compile --generate-hashes`. The application itself needs no line: its directory is where Python looks for modules."
     }
 }

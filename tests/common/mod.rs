@@ -94,7 +94,7 @@ impl TestEnvironment {
             fs::create_dir_all(environment.root.path().join(directory)).expect("a directory");
         }
         environment.write("app/app.py", "app = None\n");
-        environment.write("app/requirements.txt", "gunicorn==1\n");
+        environment.write("app/requirements.txt", "gunicorn==1 --hash=sha256:0\n");
         environment
     }
 
