@@ -244,15 +244,6 @@ pub fn apply(lab: &Lab, action: Action, nodes: &[String]) -> anyhow::Result<Brok
     Ok(broken)
 }
 
-/// Tells supervisord to stop programs, and does not wait for one before the next: supervisorctl would.
-const STOP_TOGETHER: &str = "import sys, xmlrpc.client
-from supervisor.xmlrpc import SupervisorTransport
-transport = SupervisorTransport(None, None, 'unix:///run/supervisor/supervisor.sock')
-daemon = xmlrpc.client.ServerProxy('http://localhost', transport=transport).supervisor
-for program in sys.argv[1:]:
-    daemon.stopProcess(program, False)
-";
-
 /// Stops all instances together.
 fn stop_app(lab: &Lab, node: &str) -> anyhow::Result<()> {
     // Not by asking supervisorctl, which takes its time: the fault has begun.
@@ -263,23 +254,7 @@ fn stop_app(lab: &Lab, node: &str) -> anyhow::Result<()> {
         .flat_map(|it| timing::instances(it))
         .collect();
     ensure!(!instances.is_empty(), "{node} runs no gunicorn");
-    if let Some(python) = planned.init.first().and_then(|it| python_of(it)) {
-        let command = [python.as_str(), "-c", STOP_TOGETHER];
-        let argv: Vec<&str> = command.into_iter().chain(instances).collect();
-        return lab.run_in(node, &argv).map(drop);
-    }
-    let stop = |instance: &&str| lab.supervise(node, &["stop", instance]).map(drop);
-    exec::in_parallel(&instances, instances.len(), stop)
-        .into_iter()
-        .collect()
-}
-
-/// The Python that a script names as its own; it has the script's modules.
-fn python_of(script: &str) -> Option<String> {
-    let text = std::fs::read_to_string(script).ok()?;
-    let python = text.lines().next()?.strip_prefix("#!")?.trim();
-    let is_python = python.contains("python") && !python.contains(' ');
-    is_python.then(|| python.to_owned())
+    lab.stop_together(node, &instances)
 }
 
 /// Undoes every fault there is: what stands still goes on, what was cut is joined, files are as

@@ -32,6 +32,7 @@ pub mod rotate;
 pub mod run;
 pub mod site;
 pub mod state;
+mod supervisor;
 pub mod supplies;
 pub mod versions;
 

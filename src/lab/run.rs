@@ -654,8 +654,7 @@ impl Lab {
     ) -> anyhow::Result<()> {
         for instance in self.instances(name)? {
             if restarts.has(&instance) && !started.contains(&instance) {
-                self.supervise(name, &["restart", &instance])?;
-                self.wait_for_instance(name, &instance);
+                self.restart_instance(name, &instance)?;
             }
         }
         Ok(())
@@ -697,7 +696,7 @@ impl Lab {
     }
 
     /// Waits until it listens, which it does once it has loaded the app; supervisord only knows that it runs.
-    fn wait_for_instance(&self, name: &str, instance: &str) {
+    pub(super) fn wait_for_instance(&self, name: &str, instance: &str) {
         let Some(pid) = self.pid(name) else {
             return;
         };
